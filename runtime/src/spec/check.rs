@@ -1,0 +1,1 @@
+//! The rules of config.json that need no host.

@@ -1,0 +1,1 @@
+//! Bytes to `Spec`: strict JSON, then typed data.

@@ -1,0 +1,429 @@
+//! Files and directories by descriptor: open, openat2, create, read, write, list, rename.
+
+use super::{show, sys};
+use crate::error::{Code, Error, Result, quoted};
+use rustix::fs as rfs;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+pub use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+
+/// `AT_FDCWD`, for the few paths that belong to the host and the caller.
+pub const CWD: BorrowedFd<'static> = rfs::CWD;
+
+fn p(path: &(impl AsRef<Path> + ?Sized)) -> String {
+    quoted(&path.as_ref().to_string_lossy())
+}
+
+/// open(2), always close-on-exec, interrupted calls repeated.
+pub fn open(path: impl AsRef<Path>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    openat(CWD, path, flags, mode)
+}
+
+/// openat(2), always close-on-exec.
+pub fn openat<D: AsFd>(dir: D, path: impl AsRef<Path>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let flags = flags | OFlags::CLOEXEC;
+    let r = loop {
+        match rfs::openat(&dir, path, flags, Mode::from_raw_mode(mode)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            r => break r,
+        }
+    };
+    sys!("openat", r, "{}, {}, {:?}", show(&dir), p(path), flags).map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// openat2(2) (Linux 5.6), always close-on-exec. EAGAIN, which a concurrent rename causes, is retried 128
+/// times and then reported, so that a renamer cannot stall us.
+pub fn openat2<D: AsFd>(
+    dir: D,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    mode: u32,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let flags = flags | OFlags::CLOEXEC;
+    let mut tries = 0;
+    let r = loop {
+        match rfs::openat2(&dir, path, flags, Mode::from_raw_mode(mode), resolve) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::AGAIN) if tries < 128 => tries += 1,
+            r => break r,
+        }
+    };
+    sys!("openat2", r, "{}, {}, {:?}, {:?}", show(&dir), p(path), flags, resolve)
+        .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// An `O_PATH` handle on a directory.
+pub fn open_dir_path(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    open(path, OFlags::PATH | OFlags::DIRECTORY, 0)
+}
+
+/// mkdirat(2). The umask applies.
+pub fn mkdirat<D: AsFd>(dir: D, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    sys!(
+        "mkdirat",
+        rfs::mkdirat(&dir, path, Mode::from_raw_mode(mode)),
+        "{}, {}, {mode:#o}",
+        show(&dir),
+        p(path)
+    )
+    .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// mknodat(2) for any type. The umask applies.
+pub fn mknodat<D: AsFd>(
+    dir: D,
+    path: impl AsRef<Path>,
+    kind: FileType,
+    mode: u32,
+    major: u32,
+    minor: u32,
+) -> Result<()> {
+    let path = path.as_ref();
+    sys!(
+        "mknodat",
+        rfs::mknodat(&dir, path, kind, Mode::from_raw_mode(mode), rfs::makedev(major, minor)),
+        "{}, {}, {kind:?}, {mode:#o}, {major}:{minor}",
+        show(&dir),
+        p(path)
+    )
+    .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// symlinkat(2): makes `link` in `dir` point at `target`.
+pub fn symlinkat<D: AsFd>(target: impl AsRef<Path>, dir: D, link: impl AsRef<Path>) -> Result<()> {
+    let (target, link) = (target.as_ref(), link.as_ref());
+    sys!("symlinkat", rfs::symlinkat(target, &dir, link), "{}, {}, {}", p(target), show(&dir), p(link))
+        .map_err(|e| e.path(link.to_string_lossy()))
+}
+
+/// unlinkat(2) of a file.
+pub fn unlinkat<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    sys!("unlinkat", rfs::unlinkat(&dir, path, AtFlags::empty()), "{}, {}", show(&dir), p(path))
+        .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// unlinkat(2) of an empty directory (or a cgroup).
+pub fn rmdirat<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    sys!(
+        "unlinkat",
+        rfs::unlinkat(&dir, path, AtFlags::REMOVEDIR),
+        "{}, {}, AT_REMOVEDIR",
+        show(&dir),
+        p(path)
+    )
+    .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// renameat(2) inside one directory.
+pub fn renameat<D: AsFd>(dir: D, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    sys!("renameat", rfs::renameat(&dir, from, &dir, to), "{}, {}, {}", show(&dir), p(from), p(to))
+}
+
+/// readlinkat(2).
+pub fn readlinkat<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<OsString> {
+    let path = path.as_ref();
+    let c: CString =
+        sys!("readlinkat", rfs::readlinkat(&dir, path, Vec::new()), "{}, {}", show(&dir), p(path))?;
+    Ok(OsString::from_vec(c.into_bytes()))
+}
+
+/// What fstat(2) tells, reduced to what callers compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u64,
+    pub size: u64,
+    /// Major and minor number of the device the node stands for.
+    pub rdev: (u32, u32),
+}
+
+impl Stat {
+    fn from(s: rfs::Stat) -> Self {
+        Stat {
+            dev: s.st_dev,
+            ino: s.st_ino,
+            mode: s.st_mode,
+            uid: s.st_uid,
+            gid: s.st_gid,
+            nlink: s.st_nlink as u64,
+            size: s.st_size as u64,
+            rdev: (rfs::major(s.st_rdev), rfs::minor(s.st_rdev)),
+        }
+    }
+    /// The file type.
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+    /// True for a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind() == FileType::Directory
+    }
+    /// True for the character device `major:minor`.
+    pub fn is_char(&self, major: u32, minor: u32) -> bool {
+        self.kind() == FileType::CharacterDevice && self.rdev == (major, minor)
+    }
+}
+
+/// fstat(2); works on `O_PATH` descriptors.
+pub fn fstat<F: AsFd>(fd: F) -> Result<Stat> {
+    sys!("fstat", rfs::fstat(&fd), "{}", show(&fd)).map(Stat::from)
+}
+
+/// fstatat(2).
+pub fn statat<D: AsFd>(dir: D, path: impl AsRef<Path>, flags: AtFlags) -> Result<Stat> {
+    let path = path.as_ref();
+    sys!("fstatat", rfs::statat(&dir, path, flags), "{}, {}, {:?}", show(&dir), p(path), flags)
+        .map(Stat::from)
+        .map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// stat(2) of a host path.
+pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
+    statat(CWD, path, AtFlags::empty())
+}
+
+/// The magic number of the file system that `fd` is on; see statfs(2).
+pub fn fs_magic<F: AsFd>(fd: F) -> Result<u64> {
+    sys!("fstatfs", rfs::fstatfs(&fd), "{}", show(&fd)).map(|s| s.f_type as u64)
+}
+
+/// `ST_*` mount flags of the mount that `fd` is on; see statvfs(3).
+pub fn mount_flags<F: AsFd>(fd: F) -> Result<u64> {
+    sys!("fstatvfs", rfs::fstatvfs(&fd), "{}", show(&fd)).map(|s| s.f_flag.bits())
+}
+
+/// Magic numbers of statfs(2) that matter here.
+pub mod magic {
+    pub const PROC: u64 = 0x9fa0;
+    pub const SYSFS: u64 = 0x6265_6572;
+    pub const CGROUP: u64 = 0x27_e0eb;
+    pub const CGROUP2: u64 = 0x6367_7270;
+    pub const TMPFS: u64 = 0x0102_1994;
+    pub const DEVPTS: u64 = 0x1cd1;
+    pub const NSFS: u64 = 0x6e73_6673;
+}
+
+/// Reads a whole descriptor, at most `limit` bytes.
+///
+/// # Errors
+/// A longer content is an error that says the limit in bytes.
+pub fn read_all<F: AsFd>(fd: F, limit: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut chunk = [0u8; 8192];
+    loop {
+        match rustix::io::read(&fd, &mut chunk) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(Error::os("read", show(&fd), e.raw_os_error())),
+            Ok(0) => return Ok(out),
+            Ok(n) => {
+                out.extend_from_slice(&chunk[..n]);
+                if out.len() > limit {
+                    return Err(Error::new(Code::Spec, format!("larger than the limit of {limit} bytes")));
+                }
+            }
+        }
+    }
+}
+
+/// Reads at most `buf.len()` bytes; 0 is end of file.
+pub fn read_some<F: AsFd>(fd: F, buf: &mut [u8]) -> Result<usize> {
+    loop {
+        match rustix::io::read(&fd, &mut *buf) {
+            Err(rustix::io::Errno::INTR) => continue,
+            r => return sys!("read", r, "{}, {} bytes", show(&fd), buf.len()),
+        }
+    }
+}
+
+/// Writes everything.
+pub fn write_all<F: AsFd>(fd: F, mut data: &[u8]) -> Result<()> {
+    while !data.is_empty() {
+        match rustix::io::write(&fd, data) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => {
+                return Err(Error::os(
+                    "write",
+                    format_args!("{}, {} bytes", show(&fd), data.len()),
+                    e.raw_os_error(),
+                ));
+            }
+            Ok(n) => data = &data[n..],
+        }
+    }
+    Ok(())
+}
+
+/// One write(2), for kernel files that take a value in one piece. A short write is an error (EIO).
+pub fn write_once<F: AsFd>(fd: F, data: &[u8]) -> Result<()> {
+    loop {
+        match rustix::io::write(&fd, data) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(n) if n < data.len() => {
+                return Err(Error::os(
+                    "write",
+                    format_args!("{}, {n} of {} bytes", show(&fd), data.len()),
+                    libc::EIO,
+                ));
+            }
+            r => {
+                return sys!("write", r, "{}, {}", show(&fd), quoted(&String::from_utf8_lossy(data)))
+                    .map(|_| ());
+            }
+        }
+    }
+}
+
+/// Opens an existing kernel file below `dir` and writes `data` in one piece.
+pub fn write_file_at<D: AsFd>(dir: D, path: impl AsRef<Path>, data: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let fd = openat(&dir, path, OFlags::WRONLY | OFlags::NOFOLLOW, 0)?;
+    write_once(&fd, data).map_err(|e| e.path(path.to_string_lossy()))
+}
+
+/// Reads a small file below `dir` as text (at most 1 MiB).
+pub fn read_file_at<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let fd = openat(&dir, path, OFlags::RDONLY | OFlags::NOFOLLOW, 0)?;
+    let bytes = read_all(&fd, 1 << 20).map_err(|e| e.path(path.to_string_lossy()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads a host file whole, at most `limit` bytes. Never blocks on a fifo and never opens a device: the path
+/// must be a regular file (or a file of procfs or sysfs, which look like one).
+pub fn read_regular(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let fd = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
+    if fstat(&fd)?.kind() != FileType::RegularFile {
+        return Err(
+            Error::new(Code::Spec, format!("{} is not a regular file", p(path))).path(path.to_string_lossy())
+        );
+    }
+    read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
+}
+
+/// Names in a directory, without `.` and `..`. `dir` must be opened for reading.
+pub fn list<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
+    let mut out = Vec::new();
+    let iter = sys!("getdents64", rfs::Dir::read_from(&dir), "{}", show(&dir))?;
+    for entry in iter {
+        let entry = sys!("getdents64", entry, "{}", show(&dir))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            out.push(OsStr::from_bytes(name).to_os_string());
+        }
+    }
+    Ok(out)
+}
+
+/// fchownat(2) with `AT_EMPTY_PATH`; `None` leaves an id alone.
+pub fn chown<F: AsFd>(fd: F, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    sys!(
+        "fchownat",
+        rfs::chownat(&fd, "", uid.map(rfs::Uid::from_raw), gid.map(rfs::Gid::from_raw), AtFlags::EMPTY_PATH),
+        "{}, {uid:?}, {gid:?}",
+        show(&fd)
+    )
+}
+
+/// fchownat(2) below `dir`, never through a symbolic link.
+pub fn chownat<D: AsFd>(dir: D, path: impl AsRef<Path>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let path = path.as_ref();
+    sys!(
+        "fchownat",
+        rfs::chownat(
+            &dir,
+            path,
+            uid.map(rfs::Uid::from_raw),
+            gid.map(rfs::Gid::from_raw),
+            AtFlags::SYMLINK_NOFOLLOW
+        ),
+        "{}, {}, {uid:?}, {gid:?}",
+        show(&dir),
+        p(path)
+    )
+}
+
+/// fchmod(2); not for `O_PATH` descriptors.
+pub fn chmod<F: AsFd>(fd: F, mode: u32) -> Result<()> {
+    sys!("fchmod", rfs::fchmod(&fd, Mode::from_raw_mode(mode)), "{}, {mode:#o}", show(&fd))
+}
+
+/// fchmodat(2) below `dir`. Follows a symbolic link in the last component: only for names we just made.
+pub fn chmodat<D: AsFd>(dir: D, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    sys!(
+        "fchmodat",
+        rfs::chmodat(&dir, path, Mode::from_raw_mode(mode), AtFlags::empty()),
+        "{}, {}, {mode:#o}",
+        show(&dir),
+        p(path)
+    )
+}
+
+/// Sets the umask and returns the old one.
+pub fn umask(mask: u32) -> u32 {
+    rustix::process::umask(Mode::from_raw_mode(mask)).as_raw_mode()
+}
+
+/// How to lock with flock(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    Shared,
+    Exclusive,
+    TryExclusive,
+}
+
+/// flock(2) on an open file; `false` when `TryExclusive` found it taken.
+pub fn flock<F: AsFd>(fd: F, how: Lock) -> Result<bool> {
+    let op = match how {
+        Lock::Shared => rfs::FlockOperation::LockShared,
+        Lock::Exclusive => rfs::FlockOperation::LockExclusive,
+        Lock::TryExclusive => rfs::FlockOperation::NonBlockingLockExclusive,
+    };
+    loop {
+        match rfs::flock(&fd, op) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            r => return sys!("flock", r, "{}, {how:?}", show(&fd)).map(|()| true),
+        }
+    }
+}
+
+/// dup(2) with close-on-exec.
+pub fn dup<F: AsFd>(fd: F) -> Result<OwnedFd> {
+    sys!("fcntl", rustix::io::fcntl_dupfd_cloexec(&fd, 3), "{}, F_DUPFD_CLOEXEC", show(&fd))
+}
+
+/// fsync(2).
+pub fn fsync<F: AsFd>(fd: F) -> Result<()> {
+    sys!("fsync", rfs::fsync(&fd), "{}", show(&fd))
+}
+
+/// Writes `name` in `dir` by a temporary file and a rename: a reader sees the old or the new content, whole.
+pub fn write_aside<D: AsFd>(dir: D, name: &str, data: &[u8], mode: u32) -> Result<()> {
+    let tmp = format!(".{name}.tmp");
+    match unlinkat(&dir, &tmp) {
+        Err(e) if !e.is(libc::ENOENT) => return Err(e),
+        _ => {}
+    }
+    let fd = openat(&dir, &tmp, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    let done = write_all(&fd, data).and_then(|()| renameat(&dir, &tmp, name));
+    if done.is_err() {
+        let _ = unlinkat(&dir, &tmp);
+    }
+    done
+}

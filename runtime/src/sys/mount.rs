@@ -1,0 +1,1 @@
+//! Wrappers for this family of calls.
