@@ -1,2 +1,2 @@
-//! See ARCHITECTURE.md.
+//! One file a verb.
 #![forbid(unsafe_code)]
