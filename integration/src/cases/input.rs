@@ -291,8 +291,6 @@ fn of_linux() -> Vec<Row> {
         row("B075", "sysctl-newline", set("kernel.msgmax", "1\n2"), "/linux/sysctl/kernel.msgmax", "value"),
         row("B076", "sysctl-without-netns", json!({"linux": {"sysctl": {"net.ipv4.ip_unprivileged_port_start": "1"}, "namespaces": spaces("network", json!([]))}, "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}]}), "/linux/sysctl/net.ipv4.ip_unprivileged_port_start", "namespace"),
         row("B076", "sysctl-hostname-twice", set("kernel.hostname", "h"), "/linux/sysctl/kernel.hostname", "conflict"),
-        row("B077", "cgroup-dotdot", linux(json!({"cgroupsPath": "/kn-never/../../x"})), "/linux/cgroupsPath", ".."),
-        row("B077", "cgroup-name-256", linux(json!({"cgroupsPath": "a".repeat(256)})), "/linux/cgroupsPath", "too long"),
         row("B079", "memory-limit-below-unlimited", resources(json!({"memory": {"limit": -2}})), "/linux/resources/memory/limit", "-2"),
         row("B079", "swap-below-limit", resources(json!({"memory": {"limit": 67_108_864, "swap": 1_048_576}})), "/linux/resources/memory/swap", "1048576"),
         row("B081", "cpu-shares-1", resources(json!({"cpu": {"shares": 1}})), "/linux/resources/cpu/shares", "1"),
@@ -511,6 +509,14 @@ fn hosts() -> Vec<Case> {
             ensure!(out.stderr.contains("nobody.sock") || out.stderr.contains("no such file"), "{}", out.stderr);
             Ok(())
         }),
+        case("input.B077-cgroup-dotdot").checks("catalogue B077").fault(|t| {
+            t.spec["linux"]["cgroupsPath"] = format!("/{}/x/../y", t.yard.cgroup).into();
+            Ok(())
+        }).refused("/linux/cgroupsPath", ".."),
+        case("input.B077-cgroup-name-256").checks("catalogue B077").fault(|t| {
+            t.spec["linux"]["cgroupsPath"] = format!("/{}/{}", t.yard.cgroup, "a".repeat(256)).into();
+            Ok(())
+        }).refused("/linux/cgroupsPath", "too long"),
         case("input.B054-path-is-fifo").checks("catalogue B054").fault(|t| {
             let path = t.dir.join("fifo");
             mknodat(CWD, &path, FileType::Fifo, 0o600.into(), 0)?;

@@ -1,14 +1,18 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
 mod cgroups;
+mod cli;
 mod devices;
 mod exec;
 mod hooks;
 mod identity;
+mod input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod seccomp;
+mod security;
+mod terminal;
 
 use anyhow::{Context, Result};
 
@@ -18,7 +22,7 @@ pub use cgroups::disk;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
-    [lifecycle::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases(), cgroups::cases(), seccomp::cases(), hooks::cases(), exec::cases()].into_iter().flatten().collect()
+    [lifecycle::cases(), cli::cases(), terminal::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases(), cgroups::cases(), seccomp::cases(), hooks::cases(), exec::cases(), security::cases(), input::cases()].into_iter().flatten().collect()
 }
 
 /// The known differences that ship with the suite.
