@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 thread_local! {
@@ -295,7 +295,8 @@ pub fn as_nobody(command: &mut Command) {
     // SAFETY: three system calls without memory of the parent.
     unsafe {
         command.pre_exec(|| {
-            if libc::setgroups(0, std::ptr::null()) < 0 || libc::setgid(65534) < 0 || libc::setuid(65534) < 0 {
+            if libc::setgroups(0, std::ptr::null()) < 0 || libc::setgid(65534) < 0 || libc::setuid(65534) < 0
+            {
                 return Err(std::io::Error::last_os_error());
             }
             Ok(())

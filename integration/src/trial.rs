@@ -78,7 +78,10 @@ impl Out {
         let code = self.code.with_context(|| format!("`{}` hung", self.line))?;
         ensure!(code != 0, "`{}` succeeded, want a refusal", self.line);
         let crashed = |l: &str| {
-            l.starts_with("panic: ") || l.starts_with("goroutine ") || l.contains("panicked at") || l.contains("SIGSEGV")
+            l.starts_with("panic: ")
+                || l.starts_with("goroutine ")
+                || l.contains("panicked at")
+                || l.contains("SIGSEGV")
         };
         ensure!(!self.stderr.lines().any(crashed), "`{}` crashed: {}", self.line, self.stderr.trim());
         ensure!(code < 128 || code == 255, "`{}` died (exit {code})", self.line);
@@ -200,7 +203,8 @@ impl Cmd<'_> {
         // Two fields are borrowed apart: the history belongs to the trial.
         let Cmd { command, line, files, seconds, history, stdin, own_stdio, verbose } = self;
         let running =
-            Cmd { command, line, files, seconds, history: &mut *history, stdin, own_stdio, verbose }.spawn()?;
+            Cmd { command, line, files, seconds, history: &mut *history, stdin, own_stdio, verbose }
+                .spawn()?;
         let out = running.wait()?;
         if let Some(last) = history.last_mut() {
             *last = out.clone();

@@ -47,11 +47,14 @@ fn about() -> Vec<Case> {
                 ensure!(f[key].as_str().is_some_and(|v| v.starts_with("1.")), "{key} is {}", f[key]);
             }
             let has = |pointer: &str, word: &str| -> Result<()> {
-                let list = f.pointer(pointer).and_then(Value::as_array).with_context(|| format!("no {pointer}"))?;
+                let list =
+                    f.pointer(pointer).and_then(Value::as_array).with_context(|| format!("no {pointer}"))?;
                 ensure!(list.iter().any(|w| w == word), "{pointer} has no {word}");
                 Ok(())
             };
-            for hook in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+            for hook in
+                ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+            {
                 has("/hooks", hook)?;
             }
             for option in ["ro", "rbind", "nosuid", "rro", "tmpcopyup"] {
@@ -64,7 +67,11 @@ fn about() -> Vec<Case> {
             has("/linux/seccomp/actions", "SCMP_ACT_ERRNO")?;
             has("/linux/seccomp/operators", "SCMP_CMP_MASKED_EQ")?;
             ensure!(f["linux"]["seccomp"]["enabled"] == true, "seccomp: {}", f["linux"]["seccomp"]);
-            ensure!(f["linux"]["cgroup"]["v1"] == true && f["linux"]["cgroup"]["v2"] == true, "{}", f["linux"]["cgroup"]);
+            ensure!(
+                f["linux"]["cgroup"]["v1"] == true && f["linux"]["cgroup"]["v2"] == true,
+                "{}",
+                f["linux"]["cgroup"]
+            );
             Ok(())
         }),
         case("cli.features-tell-the-truth").checks("features.md").steps(|t| {
@@ -73,9 +80,28 @@ fn about() -> Vec<Case> {
             let f = t.rt(&["features"]).run()?.ok()?.json()?;
             let listed = f["mountOptions"].as_array().context("mountOptions")?.clone();
             let dir = t.host_dir("src")?.display().to_string();
-            for option in ["rro", "rrw", "rnosuid", "rsuid", "rnodev", "rdev", "rnoexec", "rexec", "rnoatime", "ratime", "rrelatime", "rstrictatime"] {
+            for option in [
+                "rro",
+                "rrw",
+                "rnosuid",
+                "rsuid",
+                "rnodev",
+                "rdev",
+                "rnoexec",
+                "rexec",
+                "rnoatime",
+                "ratime",
+                "rrelatime",
+                "rstrictatime",
+            ] {
                 if listed.iter().any(|o| o == option) {
-                    crate::base::add_mount(&mut t.spec, &format!("/data/{option}"), "bind", &dir, &["rbind", option]);
+                    crate::base::add_mount(
+                        &mut t.spec,
+                        &format!("/data/{option}"),
+                        "bind",
+                        &dir,
+                        &["rbind", option],
+                    );
                 }
             }
             t.run()?.ok()?;
@@ -102,7 +128,12 @@ fn about() -> Vec<Case> {
             let dir = t.host_dir("new")?;
             t.rt(&["spec", "--rootless"]).dir(&dir).run()?.ok()?;
             let c: Value = serde_json::from_str(&fs::read_to_string(dir.join("config.json"))?)?;
-            let kinds: Vec<&str> = c["linux"]["namespaces"].as_array().context("namespaces")?.iter().filter_map(|n| n["type"].as_str()).collect();
+            let kinds: Vec<&str> = c["linux"]["namespaces"]
+                .as_array()
+                .context("namespaces")?
+                .iter()
+                .filter_map(|n| n["type"].as_str())
+                .collect();
             ensure!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
             ensure!(c["linux"]["uidMappings"][0]["size"] == 1, "{}", c["linux"]["uidMappings"]);
             Ok(())
@@ -128,19 +159,47 @@ fn forms() -> Vec<Case> {
         case("cli.equals-form").checks(text).probe(["echo", "x"]).steps(|t| {
             t.write_config()?;
             let (root, bundle, id, log) = places(t);
-            t.bare(&[format!("--root={root}"), format!("--log={log}"), "--log-format=json".into(), "run".into(), format!("--bundle={bundle}"), id]).run()?.ok()?.prints("x\n")?;
+            t.bare(&[
+                format!("--root={root}"),
+                format!("--log={log}"),
+                "--log-format=json".into(),
+                "run".into(),
+                format!("--bundle={bundle}"),
+                id,
+            ])
+            .run()?
+            .ok()?
+            .prints("x\n")?;
             Ok(())
         }),
         case("cli.single-dash-long").checks(text).probe(["echo", "x"]).steps(|t| {
             t.write_config()?;
             let (root, bundle, id, log) = places(t);
-            t.bare(&["-root", &root, "-log", &log, "-log-format", "json", "run", "-bundle", &bundle, "-no-new-keyring", &id]).run()?.ok()?.prints("x\n")?;
+            t.bare(&[
+                "-root",
+                &root,
+                "-log",
+                &log,
+                "-log-format",
+                "json",
+                "run",
+                "-bundle",
+                &bundle,
+                "-no-new-keyring",
+                &id,
+            ])
+            .run()?
+            .ok()?
+            .prints("x\n")?;
             Ok(())
         }),
         case("cli.single-dash-equals").checks(text).probe(["echo", "x"]).steps(|t| {
             t.write_config()?;
             let (root, bundle, id, _) = places(t);
-            t.bare(&[format!("-root={root}"), "run".into(), format!("-b={bundle}"), id]).run()?.ok()?.prints("x\n")?;
+            t.bare(&[format!("-root={root}"), "run".into(), format!("-b={bundle}"), id])
+                .run()?
+                .ok()?
+                .prints("x\n")?;
             Ok(())
         }),
         case("cli.short-flags").checks(text).probe(["trap", "TERM"]).steps(|t| {
@@ -183,7 +242,10 @@ fn forms() -> Vec<Case> {
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
             let (dir, cwd) = (t.dir.clone(), t.bundle.clone());
-            t.bare(&["--root", "state", "run", "--detach", "--bundle", &bundle, &id]).dir(&dir).run()?.ok()?;
+            t.bare(&["--root", "state", "run", "--detach", "--bundle", &bundle, &id])
+                .dir(&dir)
+                .run()?
+                .ok()?;
             let root = dir.join("state").display().to_string();
             let s = t.bare(&["--root", &root, "state", &id]).dir(&cwd).run()?.ok()?.json()?;
             ensure!(s["status"] == "running", "{s}");
@@ -209,7 +271,12 @@ fn forms() -> Vec<Case> {
 
 /// State root, bundle, id and a log file as text.
 fn places(t: &Trial<'_>) -> (String, String, String, String) {
-    (t.state_root().display().to_string(), t.bundle.display().to_string(), t.id.clone(), t.dir.join("own.log").display().to_string())
+    (
+        t.state_root().display().to_string(),
+        t.bundle.display().to_string(),
+        t.id.clone(),
+        t.dir.join("own.log").display().to_string(),
+    )
 }
 
 fn logs() -> Vec<Case> {
@@ -234,7 +301,9 @@ fn logs() -> Vec<Case> {
         case("log.appended").checks(text).steps(|t| {
             let (root, _, id, log) = places(t);
             for _ in 0..3 {
-                t.bare(&["--root", &root, "--log", &log, "--log-format", "json", "state", &id]).run()?.exits(1)?;
+                t.bare(&["--root", &root, "--log", &log, "--log-format", "json", "state", &id])
+                    .run()?
+                    .exits(1)?;
             }
             let lines = fs::read_to_string(&log)?;
             ensure!(lines.lines().filter(|l| l.contains("\"error\"")).count() == 3, "{lines}");
@@ -259,15 +328,23 @@ fn logs() -> Vec<Case> {
         }),
         case("log.quiet-on-success").checks(text).probe(["echo", "x"]).steps(|t| {
             let out = t.run()?.ok()?;
-            ensure!(out.log_errors().is_empty() && out.stderr.is_empty(), "log {:?}, stderr {:?}", out.log, out.stderr);
+            ensure!(
+                out.log_errors().is_empty() && out.stderr.is_empty(),
+                "log {:?}, stderr {:?}",
+                out.log,
+                out.stderr
+            );
             Ok(())
         }),
-        case("log.start-failure").checks(text).spec(|s| s["process"]["args"] = json!(["/no/such/program"])).steps(|t| {
-            let out = t.try_create()?.exits(1)?;
-            let errors = out.log_errors();
-            ensure!(errors.last().is_some_and(|m| m.contains("/no/such/program")), "{errors:?}");
-            Ok(())
-        }),
+        case("log.start-failure")
+            .checks(text)
+            .spec(|s| s["process"]["args"] = json!(["/no/such/program"]))
+            .steps(|t| {
+                let out = t.try_create()?.exits(1)?;
+                let errors = out.log_errors();
+                ensure!(errors.last().is_some_and(|m| m.contains("/no/such/program")), "{errors:?}");
+                Ok(())
+            }),
     ]
 }
 
@@ -286,7 +363,10 @@ fn pid_files() -> Vec<Case> {
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
             let dir = t.host_dir("caller")?;
-            t.rt(&["run", "--detach", "--pid-file", "pid", "--bundle", &bundle, &id]).dir(&dir).run()?.ok()?;
+            t.rt(&["run", "--detach", "--pid-file", "pid", "--bundle", &bundle, &id])
+                .dir(&dir)
+                .run()?
+                .ok()?;
             ensure!(dir.join("pid").is_file(), "no file beside the caller");
             Ok(())
         }),
@@ -308,15 +388,21 @@ fn pid_files() -> Vec<Case> {
             ensure!(crate::oracle::names(&dir) == ["pid"], "{:?}", crate::oracle::names(&dir));
             Ok(())
         }),
-        case("pidfile.missing-directory").checks("catalogue B111").fault(|t| {
-            t.flags = vec!["--pid-file".into(), "/no/such/dir/pid".into()];
-            Ok(())
-        }).refused("", "/no/such/dir"),
-        case("pidfile.is-directory").checks("catalogue B111").fault(|t| {
-            let dir = t.host_dir("adir")?;
-            t.flags = vec!["--pid-file".into(), dir.display().to_string()];
-            Ok(())
-        }).refused("", "adir"),
+        case("pidfile.missing-directory")
+            .checks("catalogue B111")
+            .fault(|t| {
+                t.flags = vec!["--pid-file".into(), "/no/such/dir/pid".into()];
+                Ok(())
+            })
+            .refused("", "/no/such/dir"),
+        case("pidfile.is-directory")
+            .checks("catalogue B111")
+            .fault(|t| {
+                let dir = t.host_dir("adir")?;
+                t.flags = vec!["--pid-file".into(), dir.display().to_string()];
+                Ok(())
+            })
+            .refused("", "adir"),
     ]
 }
 
@@ -362,7 +448,11 @@ fn descriptors() -> Vec<Case> {
         case("fds.preserved").checks(text).probe(["fds"]).steps(|t| {
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
-            let fds = vec![(open("/etc/passwd")?, 3), (open("/etc/hostname").or_else(|_| open("/etc/passwd"))?, 4), (open("/")?, 5)];
+            let fds = vec![
+                (open("/etc/passwd")?, 3),
+                (open("/etc/hostname").or_else(|_| open("/etc/passwd"))?, 4),
+                (open("/")?, 5),
+            ];
             let out = t.rt(&["run", "--preserve-fds", "2", "--bundle", &bundle, &id]).fds(fds).run()?.ok()?;
             ensure!(numbers(&out.stdout) == [0, 1, 2, 3, 4], "{}", out.stdout);
             Ok(())
@@ -381,21 +471,35 @@ fn descriptors() -> Vec<Case> {
             let fds = vec![(open("/etc/passwd")?, 3), (open("/etc/passwd")?, 4)];
             let out = t.activated(2, &["run", "--bundle", &bundle, &id]).fds(fds).run()?.ok()?.stdout;
             ensure!(numbers(&out) == [0, 1, 2, 3, 4], "{out}");
-            ensure!(out.lines().any(|l| l == "LISTEN_FDS=2") && out.lines().any(|l| l == "LISTEN_PID=1"), "{out}");
+            ensure!(
+                out.lines().any(|l| l == "LISTEN_FDS=2") && out.lines().any(|l| l == "LISTEN_PID=1"),
+                "{out}"
+            );
             Ok(())
         }),
-        case("fds.listen-and-preserved").checks("cli: LISTEN_FDS and --preserve-fds").probe(["fds"]).steps(|t| {
-            t.write_config()?;
-            let (_, bundle, id, _) = places(t);
-            let fds = vec![(open("/etc/passwd")?, 3), (open("/etc/passwd")?, 4), (open("/etc/passwd")?, 5)];
-            let out = t.activated(1, &["run", "--preserve-fds=1", "--bundle", &bundle, &id]).fds(fds).run()?.ok()?.stdout;
-            ensure!(numbers(&out) == [0, 1, 2, 3, 4], "{out}");
-            Ok(())
-        }),
+        case("fds.listen-and-preserved").checks("cli: LISTEN_FDS and --preserve-fds").probe(["fds"]).steps(
+            |t| {
+                t.write_config()?;
+                let (_, bundle, id, _) = places(t);
+                let fds =
+                    vec![(open("/etc/passwd")?, 3), (open("/etc/passwd")?, 4), (open("/etc/passwd")?, 5)];
+                let out = t
+                    .activated(1, &["run", "--preserve-fds=1", "--bundle", &bundle, &id])
+                    .fds(fds)
+                    .run()?
+                    .ok()?
+                    .stdout;
+                ensure!(numbers(&out) == [0, 1, 2, 3, 4], "{out}");
+                Ok(())
+            },
+        ),
         case("fds.preserve-a-gap").checks("catalogue B113").steps(|t| {
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
-            t.rt(&["run", "--preserve-fds", "3", "--bundle", &bundle, &id]).fds(vec![(open("/etc/passwd")?, 3)]).run()?.fails()?;
+            t.rt(&["run", "--preserve-fds", "3", "--bundle", &bundle, &id])
+                .fds(vec![(open("/etc/passwd")?, 3)])
+                .run()?
+                .fails()?;
             Ok(())
         }),
         case("fds.preserve-nonsense").checks("catalogue B113").steps(|t| {
@@ -406,17 +510,23 @@ fn descriptors() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("fds.created-init-holds-little").checks("catalogue S05: init waits without the host's files").steps(|t| {
-            t.create()?;
-            let pid = t.pid()?;
-            // While init waits, no descriptor may lead to a directory of the host.
-            for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
-                let to = fs::read_link(entry.path()).unwrap_or_default();
-                let number: u32 = entry.file_name().to_string_lossy().parse()?;
-                let state = t.state_root();
-                ensure!(number < 3 || !to.is_dir() || to.starts_with(&state), "descriptor {number} leads to {}", to.display());
-            }
-            Ok(())
-        }),
+        case("fds.created-init-holds-little")
+            .checks("catalogue S05: init waits without the host's files")
+            .steps(|t| {
+                t.create()?;
+                let pid = t.pid()?;
+                // While init waits, no descriptor may lead to a directory of the host.
+                for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+                    let to = fs::read_link(entry.path()).unwrap_or_default();
+                    let number: u32 = entry.file_name().to_string_lossy().parse()?;
+                    let state = t.state_root();
+                    ensure!(
+                        number < 3 || !to.is_dir() || to.starts_with(&state),
+                        "descriptor {number} leads to {}",
+                        to.display()
+                    );
+                }
+                Ok(())
+            }),
     ]
 }

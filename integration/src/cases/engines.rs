@@ -33,15 +33,21 @@ fn engine(
     want: &'static [&'static str],
 ) -> Case {
     let needs: Vec<Need> = programs.iter().map(|p| Need::Program(p)).collect();
-    case(format!("engines.{name}")).checks(checks).needs([Need::CgroupAny("memory")]).needs(needs).seconds(120).steps(
-        move |t| {
+    case(format!("engines.{name}"))
+        .checks(checks)
+        .needs([Need::CgroupAny("memory")])
+        .needs(needs)
+        .seconds(120)
+        .steps(move |t| {
             let text = start(t, &format!("{PRELUDE}\n{setup}\n{script}"))?;
             for line in want {
-                ensure!(text.lines().any(|l| l == *line), "no line {line:?} in what the engine printed: {text:?}");
+                ensure!(
+                    text.lines().any(|l| l == *line),
+                    "no line {line:?} in what the engine printed: {text:?}"
+                );
             }
             tidy(t)
-        },
-    )
+        })
 }
 
 fn start(t: &mut Trial<'_>, script: &str) -> Result<String> {
@@ -150,7 +156,14 @@ fn docker() -> Vec<Case> {
 
 fn containerd() -> Vec<Case> {
     let engine = |name: &str, script, want| {
-        engine(name, "cli: as containerd's shim calls it", CONTAINERD, &["containerd", "ctr", "sha256sum"], script, want)
+        engine(
+            name,
+            "cli: as containerd's shim calls it",
+            CONTAINERD,
+            &["containerd", "ctr", "sha256sum"],
+            script,
+            want,
+        )
     };
     vec![
         engine(

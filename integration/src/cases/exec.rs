@@ -28,7 +28,9 @@ fn inside(name: &str, checks: &str, story: impl Fn(&mut Trial<'_>) -> Result<()>
 fn basic() -> Vec<Case> {
     let exit = "cli: exit codes of exec";
     vec![
-        inside("exec.output", exit, |t| t.exec_probe(&["echo", "hi there"])?.ok()?.prints("hi there\n").map(drop)),
+        inside("exec.output", exit, |t| {
+            t.exec_probe(&["echo", "hi there"])?.ok()?.prints("hi there\n").map(drop)
+        }),
         inside("exec.code-0", exit, |t| t.exec_probe(&["exit", "0"])?.exits(0).map(drop)),
         inside("exec.code-7", exit, |t| t.exec_probe(&["exit", "7"])?.exits(7).map(drop)),
         inside("exec.code-255", exit, |t| t.exec_probe(&["exit", "255"])?.exits(255).map(drop)),
@@ -41,7 +43,10 @@ fn basic() -> Vec<Case> {
         inside("exec.no-such-program", "cli: texts of a missing program", |t| {
             let out = t.exec(&["/no/such/program"])?.exits(255)?.fails()?;
             let text = out.stderr;
-            ensure!(text.contains("no such file or directory") || text.contains("executable file not found"), "{text}");
+            ensure!(
+                text.contains("no such file or directory") || text.contains("executable file not found"),
+                "{text}"
+            );
             ensure!(text.contains("/no/such/program"), "{text}");
             Ok(())
         }),
@@ -56,11 +61,19 @@ fn basic() -> Vec<Case> {
             ensure!(out.stderr.to_lowercase().contains("permission denied"), "{}", out.stderr);
             Ok(())
         }),
-        case("exec.run-no-such-program").checks("cli: texts of a missing program").spec(|s| s["process"]["args"] = json!(["/no/such/program"])).steps(|t| {
-            let out = t.run()?.exits(1)?.fails()?;
-            ensure!(out.stderr.contains("no such file or directory") || out.stderr.contains("executable file not found"), "{}", out.stderr);
-            Ok(())
-        }),
+        case("exec.run-no-such-program")
+            .checks("cli: texts of a missing program")
+            .spec(|s| s["process"]["args"] = json!(["/no/such/program"]))
+            .steps(|t| {
+                let out = t.run()?.exits(1)?.fails()?;
+                ensure!(
+                    out.stderr.contains("no such file or directory")
+                        || out.stderr.contains("executable file not found"),
+                    "{}",
+                    out.stderr
+                );
+                Ok(())
+            }),
         case("exec.in-created").checks("cli: exec before start").probe(["echo", "later"]).steps(|t| {
             t.create()?;
             t.exec_probe(&["echo", "first"])?.ok()?.prints("first\n")?;
@@ -68,7 +81,11 @@ fn basic() -> Vec<Case> {
         }),
         inside("exec.stdin", exit, |t| {
             let id = t.id.clone();
-            t.rt(&["exec", &id, "/bin/sh", "-c", "read x; echo got $x"]).stdin("seven\n")?.run()?.ok()?.prints("got seven\n")?;
+            t.rt(&["exec", &id, "/bin/sh", "-c", "read x; echo got $x"])
+                .stdin("seven\n")?
+                .run()?
+                .ok()?
+                .prints("got seven\n")?;
             Ok(())
         }),
         inside("exec.many", exit, |t| {
@@ -88,7 +105,12 @@ fn flags() -> Vec<Case> {
         inside("exec.env", cli, |t| {
             t.exec_flags = ["-e", "A=1", "-e", "B=two words"].map(String::from).to_vec();
             let out = t.exec_probe(&["env"])?.ok()?.stdout;
-            ensure!(out.lines().any(|l| l == "A=1") && out.lines().any(|l| l == "B=two words") && out.contains("PATH="), "{out}");
+            ensure!(
+                out.lines().any(|l| l == "A=1")
+                    && out.lines().any(|l| l == "B=two words")
+                    && out.contains("PATH="),
+                "{out}"
+            );
             Ok(())
         }),
         inside("exec.cwd", cli, |t| {
@@ -120,22 +142,26 @@ fn flags() -> Vec<Case> {
             ensure!(t.ended(pid)? == 0, "the exec'd process did not end well");
             Ok(())
         }),
-        case("exec.no-new-privs").checks(cli).spec(|s| s["process"]["noNewPrivileges"] = false.into()).steps(|t| {
-            t.resident()?;
-            let out = t.exec_probe(&["status"])?.ok()?.stdout;
-            ensure!(out.contains("NoNewPrivs:\t0"), "{out}");
-            t.exec_flags = vec!["--no-new-privs".into()];
-            let out = t.exec_probe(&["status"])?.ok()?.stdout;
-            ensure!(out.contains("NoNewPrivs:\t1"), "{out}");
-            Ok(())
-        }),
+        case("exec.no-new-privs").checks(cli).spec(|s| s["process"]["noNewPrivileges"] = false.into()).steps(
+            |t| {
+                t.resident()?;
+                let out = t.exec_probe(&["status"])?.ok()?.stdout;
+                ensure!(out.contains("NoNewPrivs:\t0"), "{out}");
+                t.exec_flags = vec!["--no-new-privs".into()];
+                let out = t.exec_probe(&["status"])?.ok()?.stdout;
+                ensure!(out.contains("NoNewPrivs:\t1"), "{out}");
+                Ok(())
+            },
+        ),
         inside("exec.equals-form", cli, |t| {
             t.exec_flags = ["--cwd=/data", "--user=5:6", "--env=X=y"].map(String::from).to_vec();
             t.exec_probe(&["all", "cwd", "--", "id"])?.ok()?.prints("/data\nuid=5 gid=6 groups=\n")?;
             Ok(())
         }),
         inside("exec.flags-of-the-program-are-its-own", cli, |t| {
-            t.exec_probe(&["argv", "--user", "x", "-e", "--help"])?.ok()?.prints("0 /probe\n1 argv\n2 --user\n3 x\n4 -e\n5 --help\n")?;
+            t.exec_probe(&["argv", "--user", "x", "-e", "--help"])?
+                .ok()?
+                .prints("0 /probe\n1 argv\n2 --user\n3 x\n4 -e\n5 --help\n")?;
             Ok(())
         }),
         inside("exec.ignore-paused", cli, |t| {
@@ -152,7 +178,12 @@ fn flags() -> Vec<Case> {
             for bad in ["1:", ":1", "1:1:1", "1a", "0x0", "-0", "+1", " 1", "root"] {
                 t.exec_flags = vec![format!("--user={bad}")];
                 let out = t.exec_probe(&["id"])?;
-                ensure!(out.code == Some(255), "--user={bad:?} gave exit {:?}: {}", out.code, out.stdout.trim());
+                ensure!(
+                    out.code == Some(255),
+                    "--user={bad:?} gave exit {:?}: {}",
+                    out.code,
+                    out.stdout.trim()
+                );
             }
             Ok(())
         }),
@@ -198,7 +229,10 @@ fn process_file() -> Vec<Case> {
             t.process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3});
             t.process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 7});
             let out = t.exec_process()?.ok()?.stdout;
-            ensure!(out.contains("policy=SCHED_BATCH nice=3 ") && out.contains("class=IOPRIO_CLASS_BE level=7"), "{out}");
+            ensure!(
+                out.contains("policy=SCHED_BATCH nice=3 ") && out.contains("class=IOPRIO_CLASS_BE level=7"),
+                "{out}"
+            );
             Ok(())
         }),
         inside("exec.process-detach", text, |t| {
@@ -270,7 +304,8 @@ fn same(how: &str, init: &Value, other: &Value) -> Result<()> {
         .map(|(k, v)| format!("{k}: init {v}, exec {}", other[k.as_str()]))
         .collect();
     ensure!(differ.is_empty(), "{how} differs from init: {}", differ.join("; "));
-    let (a, b) = (init["mounts"].as_array().map_or(0, Vec::len), other["mounts"].as_array().map_or(0, Vec::len));
+    let (a, b) =
+        (init["mounts"].as_array().map_or(0, Vec::len), other["mounts"].as_array().map_or(0, Vec::len));
     ensure!(a == b, "{how} sees {b} mounts, init {a}");
     Ok(())
 }

@@ -31,7 +31,11 @@ fn hook(t: &mut Trial<'_>, kind: &str, script: &str) -> Result<()> {
 
 /// The same file, by its name on the host or in the container.
 fn shared(t: &Trial<'_>, kind: &str, name: &str) -> String {
-    if kind == "startContainer" { format!("/data/{name}") } else { t.rootfs().join("data").join(name).display().to_string() }
+    if kind == "startContainer" {
+        format!("/data/{name}")
+    } else {
+        t.rootfs().join("data").join(name).display().to_string()
+    }
 }
 
 fn seen(t: &Trial<'_>, name: &str) -> String {
@@ -67,11 +71,19 @@ fn order() -> Vec<Case> {
                 hook(t, kind, &format!("echo {kind} >> {file}"))?;
             }
             t.create()?;
-            ensure!(seen(t, "order") == "prestart\ncreateRuntime\ncreateContainer\n", "after create: {:?}", seen(t, "order"));
+            ensure!(
+                seen(t, "order") == "prestart\ncreateRuntime\ncreateContainer\n",
+                "after create: {:?}",
+                seen(t, "order")
+            );
             let pid = t.pid()?;
             t.start()?;
             t.ended(pid)?;
-            ensure!(seen(t, "order").ends_with("startContainer\npoststart\n"), "after start: {:?}", seen(t, "order"));
+            ensure!(
+                seen(t, "order").ends_with("startContainer\npoststart\n"),
+                "after start: {:?}",
+                seen(t, "order")
+            );
             t.verb("delete", &[])?.ok()?;
             ensure!(seen(t, "order") == KINDS.map(|k| format!("{k}\n")).concat(), "{:?}", seen(t, "order"));
             Ok(())
@@ -95,11 +107,14 @@ fn order() -> Vec<Case> {
             ensure!(seen(t, "order") == "1\n2\n3\n4\n", "{:?}", seen(t, "order"));
             Ok(())
         }),
-        case("hooks.start-container-before-program").checks("config.md#startcontainer-hooks").sh("cat /data/early; echo program").steps(|t| {
-            hook(t, "startContainer", "echo early > /data/early")?;
-            t.run()?.ok()?.prints("early\nprogram\n")?;
-            Ok(())
-        }),
+        case("hooks.start-container-before-program")
+            .checks("config.md#startcontainer-hooks")
+            .sh("cat /data/early; echo program")
+            .steps(|t| {
+                hook(t, "startContainer", "echo early > /data/early")?;
+                t.run()?.ok()?.prints("early\nprogram\n")?;
+                Ok(())
+            }),
         case("hooks.created-before-start").checks("config.md#createruntime-hooks").steps(|t| {
             let file = shared(t, "poststart", "x");
             hook(t, "poststart", &format!("echo x > {file}"))?;
@@ -112,36 +127,45 @@ fn order() -> Vec<Case> {
 
 fn surroundings() -> Vec<Case> {
     let status = |kind: &'static str, want: &'static [&'static str]| {
-        case(format!("hooks.state-{kind}")).checks("config.md#posix-platform-hooks state on stdin").steps(move |t| {
-            let file = shared(t, kind, "state");
-            hook(t, kind, &format!("cat > {file}"))?;
-            t.spec["annotations"] = json!({"key": "value"});
-            whole_life(t)?;
-            let text = seen(t, "state");
-            let state: Value = serde_json::from_str(&text).with_context(|| format!("the state is {text:?}"))?;
-            ensure!(state["id"] == *t.id, "{state}");
-            ensure!(want.iter().any(|w| state["status"] == *w), "status {}, want {want:?}", state["status"]);
-            ensure!(state["bundle"] == *t.bundle.display().to_string(), "{state}");
-            ensure!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{state}");
-            ensure!(state["annotations"]["key"] == "value", "{state}");
-            if kind != "poststop" {
-                ensure!(state["pid"].as_i64().is_some_and(|p| p > 0), "{state}");
-            }
-            Ok(())
-        })
+        case(format!("hooks.state-{kind}")).checks("config.md#posix-platform-hooks state on stdin").steps(
+            move |t| {
+                let file = shared(t, kind, "state");
+                hook(t, kind, &format!("cat > {file}"))?;
+                t.spec["annotations"] = json!({"key": "value"});
+                whole_life(t)?;
+                let text = seen(t, "state");
+                let state: Value =
+                    serde_json::from_str(&text).with_context(|| format!("the state is {text:?}"))?;
+                ensure!(state["id"] == *t.id, "{state}");
+                ensure!(
+                    want.iter().any(|w| state["status"] == *w),
+                    "status {}, want {want:?}",
+                    state["status"]
+                );
+                ensure!(state["bundle"] == *t.bundle.display().to_string(), "{state}");
+                ensure!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{state}");
+                ensure!(state["annotations"]["key"] == "value", "{state}");
+                if kind != "poststop" {
+                    ensure!(state["pid"].as_i64().is_some_and(|p| p > 0), "{state}");
+                }
+                Ok(())
+            },
+        )
     };
     let namespace = |kind: &'static str, inside: bool| {
-        case(format!("hooks.namespace-{kind}")).checks("config.md#summary of hook namespaces").steps(move |t| {
-            let file = shared(t, kind, "ns");
-            hook(t, kind, &format!("@bb readlink /proc/self/ns/mnt > {file}"))?;
-            whole_life(t)?;
-            let text = seen(t, "ns");
-            let own = std::fs::read_link("/proc/self/ns/mnt")?.display().to_string();
-            let mnt = text.trim();
-            ensure!(mnt.starts_with("mnt:"), "no namespace in {text:?}");
-            ensure!((mnt != own) == inside, "{kind} ran with {mnt}, the caller has {own}");
-            Ok(())
-        })
+        case(format!("hooks.namespace-{kind}")).checks("config.md#summary of hook namespaces").steps(
+            move |t| {
+                let file = shared(t, kind, "ns");
+                hook(t, kind, &format!("@bb readlink /proc/self/ns/mnt > {file}"))?;
+                whole_life(t)?;
+                let text = seen(t, "ns");
+                let own = std::fs::read_link("/proc/self/ns/mnt")?.display().to_string();
+                let mnt = text.trim();
+                ensure!(mnt.starts_with("mnt:"), "no namespace in {text:?}");
+                ensure!((mnt != own) == inside, "{kind} ran with {mnt}, the caller has {own}");
+                Ok(())
+            },
+        )
     };
     vec![
         status("prestart", &["creating", "created"]),
@@ -219,10 +243,14 @@ fn failures() -> Vec<Case> {
     let mut all: Vec<Case> = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"]
         .into_iter()
         .map(|kind| {
-            case(format!("hooks.fail-{kind}")).checks("config.md#posix-platform-hooks errors").prepare(move |t| hook(t, kind, "exit 0")).fault(move |t| {
-                t.spec["hooks"][kind][0]["args"] = json!(["sh", "-c", "echo the reason >&2; exit 7"]);
-                Ok(())
-            }).refused(format!("/hooks/{kind}/0"), "7")
+            case(format!("hooks.fail-{kind}"))
+                .checks("config.md#posix-platform-hooks errors")
+                .prepare(move |t| hook(t, kind, "exit 0"))
+                .fault(move |t| {
+                    t.spec["hooks"][kind][0]["args"] = json!(["sh", "-c", "echo the reason >&2; exit 7"]);
+                    Ok(())
+                })
+                .refused(format!("/hooks/{kind}/0"), "7")
         })
         .collect();
     all.extend([

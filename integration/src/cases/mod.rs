@@ -23,7 +23,25 @@ pub use cgroups::disk;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
-    [lifecycle::cases(), cli::cases(), terminal::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases(), cgroups::cases(), seccomp::cases(), hooks::cases(), exec::cases(), security::cases(), engines::cases(), input::cases()].into_iter().flatten().collect()
+    [
+        lifecycle::cases(),
+        cli::cases(),
+        terminal::cases(),
+        identity::cases(),
+        namespaces::cases(),
+        mounts::cases(),
+        devices::cases(),
+        cgroups::cases(),
+        seccomp::cases(),
+        hooks::cases(),
+        exec::cases(),
+        security::cases(),
+        engines::cases(),
+        input::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The known differences that ship with the suite.

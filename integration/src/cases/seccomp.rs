@@ -57,34 +57,129 @@ fn actions() -> Vec<Case> {
     let yield_with = |action: &str| profile(rule("sched_yield", action));
     vec![
         case("seccomp.none").checks(SECCOMP).probe(["status"]).line("Seccomp:\t0"),
-        case("seccomp.is-on").checks(SECCOMP).probe(["status"]).spec(yield_with("SCMP_ACT_ERRNO")).line("Seccomp:\t2"),
-        case("seccomp.one-filter").checks("performance: one program").probe(["status"]).spec(yield_with("SCMP_ACT_ERRNO")).output(|o| {
-            let line = o.lines().find_map(|l| l.strip_prefix("Seccomp_filters:")).context("no such field")?;
-            ensure!(line.trim() == "1", "{line}");
-            Ok(())
-        }),
-        case("seccomp.allow").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_ALLOW")).stdout("ok 0\n"),
-        case("seccomp.errno-default").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_ERRNO")).stdout("errno 1 EPERM\n"),
-        case("seccomp.errno-given").checks("config-linux.md#seccomp errnoRet").probe(["syscall", "sched_yield"]).spec(profile(json!([{"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77}]))).stdout_has("errno 77 "),
-        case("seccomp.errno-several").checks("config-linux.md#seccomp errnoRet").probe(["all", "syscall", "sched_yield", "--", "syscall", "getpgid", "0", "--", "syscall", "getsid", "0", "--", "syscall", "sync"]).spec(profile(json!([
-            {"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
-            {"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
-            {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
-            {"names": ["sync"], "action": "SCMP_ACT_ERRNO"}
-        ]))).stdout("errno 13 EACCES\nerrno 38 ENOSYS\nerrno 95 EOPNOTSUPP\nerrno 1 EPERM\n"),
-        case("seccomp.errno-zero").checks("config-linux.md#seccomp errnoRet").probe(["syscall", "getpgid", "0"]).spec(profile(json!([{"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}]))).stdout("ok 0\n"),
-        case("seccomp.kill").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_KILL")).exit(159).stdout(""),
-        case("seccomp.kill-thread").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_KILL_THREAD")).exit(159).stdout(""),
-        case("seccomp.kill-process").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_KILL_PROCESS")).exit(159).stdout(""),
-        case("seccomp.trap").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_TRAP")).exit(159).stdout(""),
-        case("seccomp.trace-without-tracer").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_TRACE")).stdout("errno 38 ENOSYS\n"),
-        case("seccomp.log").checks(SECCOMP).probe(["syscall", "sched_yield"]).spec(yield_with("SCMP_ACT_LOG")).stdout("ok 0\n"),
-        case("seccomp.actions-mixed").checks(SECCOMP).probe(["all", "syscall", "getpgid", "0", "--", "syscall", "getsid", "0", "--", "syscall", "sched_yield"]).spec(profile(json!([
-            {"names": ["sched_yield"], "action": "SCMP_ACT_KILL_PROCESS"},
-            {"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
-            {"names": ["getsid"], "action": "SCMP_ACT_TRACE"}
-        ]))).exit(159).stdout("errno 13 EACCES\nerrno 38 ENOSYS\n"),
-        case("seccomp.unknown-name-ignored").checks("config-linux.md#seccomp").probe(["syscall", "sched_yield"]).spec(profile(json!([{"names": ["no_such_call_here", "sched_yield"], "action": "SCMP_ACT_ERRNO"}]))).stdout("errno 1 EPERM\n"),
+        case("seccomp.is-on")
+            .checks(SECCOMP)
+            .probe(["status"])
+            .spec(yield_with("SCMP_ACT_ERRNO"))
+            .line("Seccomp:\t2"),
+        case("seccomp.one-filter")
+            .checks("performance: one program")
+            .probe(["status"])
+            .spec(yield_with("SCMP_ACT_ERRNO"))
+            .output(|o| {
+                let line =
+                    o.lines().find_map(|l| l.strip_prefix("Seccomp_filters:")).context("no such field")?;
+                ensure!(line.trim() == "1", "{line}");
+                Ok(())
+            }),
+        case("seccomp.allow")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_ALLOW"))
+            .stdout("ok 0\n"),
+        case("seccomp.errno-default")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_ERRNO"))
+            .stdout("errno 1 EPERM\n"),
+        case("seccomp.errno-given")
+            .checks("config-linux.md#seccomp errnoRet")
+            .probe(["syscall", "sched_yield"])
+            .spec(profile(json!([{"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77}])))
+            .stdout_has("errno 77 "),
+        case("seccomp.errno-several")
+            .checks("config-linux.md#seccomp errnoRet")
+            .probe([
+                "all",
+                "syscall",
+                "sched_yield",
+                "--",
+                "syscall",
+                "getpgid",
+                "0",
+                "--",
+                "syscall",
+                "getsid",
+                "0",
+                "--",
+                "syscall",
+                "sync",
+            ])
+            .spec(profile(json!([
+                {"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+                {"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+                {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+                {"names": ["sync"], "action": "SCMP_ACT_ERRNO"}
+            ])))
+            .stdout("errno 13 EACCES\nerrno 38 ENOSYS\nerrno 95 EOPNOTSUPP\nerrno 1 EPERM\n"),
+        case("seccomp.errno-zero")
+            .checks("config-linux.md#seccomp errnoRet")
+            .probe(["syscall", "getpgid", "0"])
+            .spec(profile(json!([{"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}])))
+            .stdout("ok 0\n"),
+        case("seccomp.kill")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_KILL"))
+            .exit(159)
+            .stdout(""),
+        case("seccomp.kill-thread")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_KILL_THREAD"))
+            .exit(159)
+            .stdout(""),
+        case("seccomp.kill-process")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_KILL_PROCESS"))
+            .exit(159)
+            .stdout(""),
+        case("seccomp.trap")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_TRAP"))
+            .exit(159)
+            .stdout(""),
+        case("seccomp.trace-without-tracer")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_TRACE"))
+            .stdout("errno 38 ENOSYS\n"),
+        case("seccomp.log")
+            .checks(SECCOMP)
+            .probe(["syscall", "sched_yield"])
+            .spec(yield_with("SCMP_ACT_LOG"))
+            .stdout("ok 0\n"),
+        case("seccomp.actions-mixed")
+            .checks(SECCOMP)
+            .probe([
+                "all",
+                "syscall",
+                "getpgid",
+                "0",
+                "--",
+                "syscall",
+                "getsid",
+                "0",
+                "--",
+                "syscall",
+                "sched_yield",
+            ])
+            .spec(profile(json!([
+                {"names": ["sched_yield"], "action": "SCMP_ACT_KILL_PROCESS"},
+                {"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+                {"names": ["getsid"], "action": "SCMP_ACT_TRACE"}
+            ])))
+            .exit(159)
+            .stdout("errno 13 EACCES\nerrno 38 ENOSYS\n"),
+        case("seccomp.unknown-name-ignored")
+            .checks("config-linux.md#seccomp")
+            .probe(["syscall", "sched_yield"])
+            .spec(profile(
+                json!([{"names": ["no_such_call_here", "sched_yield"], "action": "SCMP_ACT_ERRNO"}]),
+            ))
+            .stdout("errno 1 EPERM\n"),
     ]
 }
 
@@ -98,8 +193,18 @@ fn operators() -> Vec<Case> {
         ("le", json!({"op": "SCMP_CMP_LE", "value": 700}), &[650, 700], &[701, 0x1_0000_1000]),
         ("gt", json!({"op": "SCMP_CMP_GT", "value": 700}), &[701, 0x1_0000_1000], &[650, 700]),
         ("ge", json!({"op": "SCMP_CMP_GE", "value": 700}), &[700, 701, 0x1_0000_1000], &[650, 699]),
-        ("masked", json!({"op": "SCMP_CMP_MASKED_EQ", "value": 0xff0, "valueTwo": 0x2b0}), &[0x2b0, 0x2bf, 0x12b5], &[0x2c0, 0x3b0]),
-        ("eq-64", json!({"op": "SCMP_CMP_EQ", "value": 0x2_0000_02bcu64}), &[0x2_0000_02bc], &[700, 0x1_0000_02bc]),
+        (
+            "masked",
+            json!({"op": "SCMP_CMP_MASKED_EQ", "value": 0xff0, "valueTwo": 0x2b0}),
+            &[0x2b0, 0x2bf, 0x12b5],
+            &[0x2c0, 0x3b0],
+        ),
+        (
+            "eq-64",
+            json!({"op": "SCMP_CMP_EQ", "value": 0x2_0000_02bcu64}),
+            &[0x2_0000_02bc],
+            &[700, 0x1_0000_02bc],
+        ),
     ];
     let mut all: Vec<Case> = table
         .into_iter()
@@ -165,15 +270,41 @@ const ALLOWED: &str = "accept4 access arch_prctl brk capget capset chdir clone c
 fn unknown_calls() -> Vec<Case> {
     let text = "cli: calls newer than the profile give ENOSYS";
     vec![
-        case("seccomp.newer-call-is-enosys").checks(text).probe(["syscall", "1000"]).spec(allow_list("SCMP_ACT_ERRNO")).stdout("errno 38 ENOSYS\n"),
-        case("seccomp.older-call-is-eperm").checks(text).probe(["syscall", "acct", "0"]).spec(allow_list("SCMP_ACT_ERRNO")).stdout("errno 1 EPERM\n"),
-        case("seccomp.older-call-default-errno").checks("config-linux.md#seccomp defaultErrnoRet").probe(["syscall", "acct", "0"]).spec(allow_list("SCMP_ACT_ERRNO")).spec(|s| s["linux"]["seccomp"]["defaultErrnoRet"] = json!(95)).stdout("errno 95 EOPNOTSUPP\n"),
-        case("seccomp.newer-call-under-kill").checks(text).probe(["syscall", "1000"]).spec(allow_list("SCMP_ACT_KILL_PROCESS")).output(|o| {
-            ensure!(o == "errno 38 ENOSYS\n", "{o}");
-            Ok(())
-        }),
-        case("seccomp.default-kill").checks(SECCOMP).probe(["syscall", "acct", "0"]).spec(allow_list("SCMP_ACT_KILL_PROCESS")).exit(159),
-        case("seccomp.allow-list-works").checks(SECCOMP).probe(["all", "id", "--", "status"]).spec(allow_list("SCMP_ACT_ERRNO")).stdout_has("uid=0 gid=0").line("Seccomp:\t2"),
+        case("seccomp.newer-call-is-enosys")
+            .checks(text)
+            .probe(["syscall", "1000"])
+            .spec(allow_list("SCMP_ACT_ERRNO"))
+            .stdout("errno 38 ENOSYS\n"),
+        case("seccomp.older-call-is-eperm")
+            .checks(text)
+            .probe(["syscall", "acct", "0"])
+            .spec(allow_list("SCMP_ACT_ERRNO"))
+            .stdout("errno 1 EPERM\n"),
+        case("seccomp.older-call-default-errno")
+            .checks("config-linux.md#seccomp defaultErrnoRet")
+            .probe(["syscall", "acct", "0"])
+            .spec(allow_list("SCMP_ACT_ERRNO"))
+            .spec(|s| s["linux"]["seccomp"]["defaultErrnoRet"] = json!(95))
+            .stdout("errno 95 EOPNOTSUPP\n"),
+        case("seccomp.newer-call-under-kill")
+            .checks(text)
+            .probe(["syscall", "1000"])
+            .spec(allow_list("SCMP_ACT_KILL_PROCESS"))
+            .output(|o| {
+                ensure!(o == "errno 38 ENOSYS\n", "{o}");
+                Ok(())
+            }),
+        case("seccomp.default-kill")
+            .checks(SECCOMP)
+            .probe(["syscall", "acct", "0"])
+            .spec(allow_list("SCMP_ACT_KILL_PROCESS"))
+            .exit(159),
+        case("seccomp.allow-list-works")
+            .checks(SECCOMP)
+            .probe(["all", "id", "--", "status"])
+            .spec(allow_list("SCMP_ACT_ERRNO"))
+            .stdout_has("uid=0 gid=0")
+            .line("Seccomp:\t2"),
     ]
 }
 
@@ -241,7 +372,8 @@ fn notify() -> Vec<Case> {
             profile(rule("sched_yield", "SCMP_ACT_NOTIFY"))(&mut t.spec);
             t.spec["linux"]["seccomp"]["listenerPath"] = path.display().to_string().into();
             t.spec["linux"]["seccomp"]["listenerMetadata"] = "the metadata".into();
-            t.spec["process"]["args"] = json!([PROBE, "all", "syscall", "sched_yield", "--", "syscall", "sched_yield"]);
+            t.spec["process"]["args"] =
+                json!([PROBE, "all", "syscall", "sched_yield", "--", "syscall", "sched_yield"]);
             let within = Duration::from_secs(t.seconds());
             let run = t.run_background()?;
             let stream = os::accept(&listener, within)?;
@@ -250,7 +382,11 @@ fn notify() -> Vec<Case> {
             ensure!(fds.len() == 1, "{} descriptors came", fds.len());
             ensure!(message["fds"] == json!(["seccompFd"]), "fds: {}", message["fds"]);
             ensure!(message["metadata"] == "the metadata", "metadata: {}", message["metadata"]);
-            ensure!(message["state"]["id"] == *t.id && message["state"]["status"] == "creating", "state: {}", message["state"]);
+            ensure!(
+                message["state"]["id"] == *t.id && message["state"]["status"] == "creating",
+                "state: {}",
+                message["state"]
+            );
             ensure!(message["pid"].as_i64().is_some_and(|p| p > 0), "pid: {}", message["pid"]);
             for (value, errno) in [(42, 0), (0, 95)] {
                 let n = os::notification(fds[0].as_fd(), within)?;
@@ -279,21 +415,34 @@ fn notify() -> Vec<Case> {
             exec.wait()?.ok()?.prints("ok 7\n")?;
             Ok(())
         }),
-        case("seccomp.notify-without-listener").checks("catalogue B091").needs([Need::Kernel(5, 6)]).fault(|t| {
-            profile(rule("sched_yield", "SCMP_ACT_NOTIFY"))(&mut t.spec);
-            Ok(())
-        }).refused("/linux/seccomp", "listenerPath"),
-        case("seccomp.notify-nobody-listens").checks("catalogue B091").needs([Need::Kernel(5, 6)]).fault(|t| {
-            profile(rule("sched_yield", "SCMP_ACT_NOTIFY"))(&mut t.spec);
-            t.spec["linux"]["seccomp"]["listenerPath"] = t.dir.join("nobody").display().to_string().into();
-            Ok(())
-        }).refused("/linux/seccomp/listenerPath", "nobody"),
-        case("seccomp.notify-write-refused").checks("cli: SCMP_ACT_NOTIFY cannot be used for the write syscall").needs([Need::Kernel(5, 6)]).fault(|t| {
-            let path = t.dir.join("n.sock");
-            t.spec["linux"]["seccomp"] = Value::Null;
-            profile(rule("write", "SCMP_ACT_NOTIFY"))(&mut t.spec);
-            t.spec["linux"]["seccomp"]["listenerPath"] = path.display().to_string().into();
-            Ok(())
-        }).refused("/linux/seccomp", "SCMP_ACT_NOTIFY cannot be used for the write syscall"),
+        case("seccomp.notify-without-listener")
+            .checks("catalogue B091")
+            .needs([Need::Kernel(5, 6)])
+            .fault(|t| {
+                profile(rule("sched_yield", "SCMP_ACT_NOTIFY"))(&mut t.spec);
+                Ok(())
+            })
+            .refused("/linux/seccomp", "listenerPath"),
+        case("seccomp.notify-nobody-listens")
+            .checks("catalogue B091")
+            .needs([Need::Kernel(5, 6)])
+            .fault(|t| {
+                profile(rule("sched_yield", "SCMP_ACT_NOTIFY"))(&mut t.spec);
+                t.spec["linux"]["seccomp"]["listenerPath"] =
+                    t.dir.join("nobody").display().to_string().into();
+                Ok(())
+            })
+            .refused("/linux/seccomp/listenerPath", "nobody"),
+        case("seccomp.notify-write-refused")
+            .checks("cli: SCMP_ACT_NOTIFY cannot be used for the write syscall")
+            .needs([Need::Kernel(5, 6)])
+            .fault(|t| {
+                let path = t.dir.join("n.sock");
+                t.spec["linux"]["seccomp"] = Value::Null;
+                profile(rule("write", "SCMP_ACT_NOTIFY"))(&mut t.spec);
+                t.spec["linux"]["seccomp"]["listenerPath"] = path.display().to_string().into();
+                Ok(())
+            })
+            .refused("/linux/seccomp", "SCMP_ACT_NOTIFY cannot be used for the write syscall"),
     ]
 }

@@ -125,13 +125,18 @@ fn binary() -> Vec<Case> {
 
 fn directories() -> Vec<Case> {
     let leaky = |t: &mut Trial<'_>, args: Vec<String>| -> Result<crate::trial::Out> {
-        let fds: Result<Vec<(OwnedFd, i32)>> = (3..12).map(|n| Ok((OwnedFd::from(fs::File::open("/")?), n))).collect();
+        let fds: Result<Vec<(OwnedFd, i32)>> =
+            (3..12).map(|n| Ok((OwnedFd::from(fs::File::open("/")?), n))).collect();
         t.rt(&args).fds(fds?).run()
     };
     /// Nothing of the host may be the working directory.
     fn outside(out: &crate::trial::Out) -> Result<()> {
         ensure!(out.code.is_some(), "it hangs");
-        ensure!(out.code != Some(0) || !out.stdout.contains("tripwire"), "a directory of the host is the cwd: {}", out.stdout);
+        ensure!(
+            out.code != Some(0) || !out.stdout.contains("tripwire"),
+            "a directory of the host is the cwd: {}",
+            out.stdout
+        );
         Ok(())
     }
     let mut all: Vec<Case> = (3..12)
@@ -140,7 +145,8 @@ fn directories() -> Vec<Case> {
                 t.spec["process"]["cwd"] = format!("/proc/self/fd/{n}").into();
                 t.spec["process"]["args"] = json!([PROBE, "ls", "."]);
                 t.write_config()?;
-                let args = vec!["run".into(), "--bundle".into(), t.bundle.display().to_string(), t.id.clone()];
+                let args =
+                    vec!["run".into(), "--bundle".into(), t.bundle.display().to_string(), t.id.clone()];
                 let out = leaky(t, args)?;
                 out.fails()?;
                 Ok(())
@@ -151,7 +157,15 @@ fn directories() -> Vec<Case> {
         case("cwd.exec-fd").checks("catalogue S07").steps(move |t| {
             t.resident()?;
             for n in 3..12 {
-                let args = vec!["exec".into(), "--cwd".into(), format!("/proc/self/fd/{n}"), t.id.clone(), PROBE.into(), "ls".into(), ".".into()];
+                let args = vec![
+                    "exec".into(),
+                    "--cwd".into(),
+                    format!("/proc/self/fd/{n}"),
+                    t.id.clone(),
+                    PROBE.into(),
+                    "ls".into(),
+                    ".".into(),
+                ];
                 leaky(t, args)?.fails()?;
             }
             Ok(())
@@ -165,10 +179,14 @@ fn directories() -> Vec<Case> {
             leaky(t, args)?.fails()?;
             Ok(())
         }),
-        case("cwd.through-proc-root").checks("catalogue S07").spec(|s| s["process"]["cwd"] = "/proc/self/root/../../../..".into()).probe(["ls", "."]).output(|o| {
-            ensure!(o.lines().any(|l| l == "probe"), "not the container's root: {o}");
-            Ok(())
-        }),
+        case("cwd.through-proc-root")
+            .checks("catalogue S07")
+            .spec(|s| s["process"]["cwd"] = "/proc/self/root/../../../..".into())
+            .probe(["ls", "."])
+            .output(|o| {
+                ensure!(o.lines().any(|l| l == "probe"), "not the container's root: {o}");
+                Ok(())
+            }),
         case("cwd.of-pid-1").checks("catalogue S07").steps(|t| {
             t.resident()?;
             let id = t.id.clone();
@@ -183,7 +201,16 @@ fn directories() -> Vec<Case> {
             t.spec["process"]["args"] = json!(["/proc/self/fd/7"]);
             t.write_config()?;
             let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let fds = (3..12).map(|n| Ok((OwnedFd::from(fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?), n))).collect::<Result<Vec<_>>>()?;
+            let fds = (3..12)
+                .map(|n| {
+                    Ok((
+                        OwnedFd::from(
+                            fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?,
+                        ),
+                        n,
+                    ))
+                })
+                .collect::<Result<Vec<_>>>()?;
             t.rt(&["run", "--bundle", &bundle, &id]).fds(fds).run()?.fails()?;
             Ok(())
         }),
@@ -192,17 +219,30 @@ fn directories() -> Vec<Case> {
             t.spec["process"]["args"] = json!(["/script"]);
             t.write_config()?;
             let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let fds = (3..12).map(|n| Ok((OwnedFd::from(fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?), n))).collect::<Result<Vec<_>>>()?;
+            let fds = (3..12)
+                .map(|n| {
+                    Ok((
+                        OwnedFd::from(
+                            fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?,
+                        ),
+                        n,
+                    ))
+                })
+                .collect::<Result<Vec<_>>>()?;
             t.rt(&["run", "--bundle", &bundle, &id]).fds(fds).run()?.fails()?;
             Ok(())
         }),
-        case("cwd.relative-program").checks("catalogue S08").spec(|s| {
-            s["process"]["cwd"] = "/data".into();
-            s["process"]["args"] = json!(["./p", "echo", "inside"]);
-        }).prepare(|t| {
-            fs::hard_link(&t.yard.probe, t.rootfs().join("data/p"))?;
-            Ok(())
-        }).stdout("inside\n"),
+        case("cwd.relative-program")
+            .checks("catalogue S08")
+            .spec(|s| {
+                s["process"]["cwd"] = "/data".into();
+                s["process"]["args"] = json!(["./p", "echo", "inside"]);
+            })
+            .prepare(|t| {
+                fs::hard_link(&t.yard.probe, t.rootfs().join("data/p"))?;
+                Ok(())
+            })
+            .stdout("inside\n"),
     ]);
     all
 }
@@ -226,7 +266,11 @@ fn links() -> Vec<Case> {
             let before = listing(&away);
             let out = t.run()?;
             ensure!(out.code.is_some(), "it hangs");
-            ensure!(listing(&away) == before, "a directory of the host was touched: {:?}", listing(&away).keys());
+            ensure!(
+                listing(&away) == before,
+                "a directory of the host was touched: {:?}",
+                listing(&away).keys()
+            );
             Ok(())
         })
     };
@@ -249,10 +293,16 @@ fn links() -> Vec<Case> {
         untouched("dev-relative", "dev", false, no_dev),
         untouched("dev-mounted-absolute", "dev", true, |_| ()),
         untouched("dev-mounted-relative", "dev", false, |_| ()),
-        untouched("data-target", "data", true, |t| base::add_mount(&mut t.spec, "/data/x", "tmpfs", "tmpfs", &[])),
-        untouched("etc-file-target", "etc", true, |t| base::add_mount(&mut t.spec, "/etc/new", "bind", "/etc/passwd", &["bind"])),
+        untouched("data-target", "data", true, |t| {
+            base::add_mount(&mut t.spec, "/data/x", "tmpfs", "tmpfs", &[])
+        }),
+        untouched("etc-file-target", "etc", true, |t| {
+            base::add_mount(&mut t.spec, "/etc/new", "bind", "/etc/passwd", &["bind"])
+        }),
         untouched("cwd-made", "data", true, |t| t.spec["process"]["cwd"] = "/data/made".into()),
-        untouched("device-path", "data", true, |t| t.spec["linux"]["devices"] = json!([{"path": "/data/kn0", "type": "c", "major": 1, "minor": 3}])),
+        untouched("device-path", "data", true, |t| {
+            t.spec["linux"]["devices"] = json!([{"path": "/data/kn0", "type": "c", "major": 1, "minor": 3}])
+        }),
         special("absolute-link", |t| {
             t.put_dir("elsewhere")?;
             t.put_link("proc", "/elsewhere")
@@ -278,7 +328,11 @@ fn links() -> Vec<Case> {
             t.spec["linux"]["maskedPaths"] = json!(["/mask"]);
             t.spec["process"]["args"] = json!([PROBE, "cat", "/etc/marker"]);
             let out = t.run()?;
-            ensure!(out.code != Some(0) || out.stdout.is_empty(), "the mask does not cover what the path leads to: {:?}", out.stdout);
+            ensure!(
+                out.code != Some(0) || out.stdout.is_empty(),
+                "the mask does not cover what the path leads to: {:?}",
+                out.stdout
+            );
             Ok(())
         }),
         case("link.dev-null-is-not-null").checks("catalogue S22").steps(|t| {
@@ -294,7 +348,11 @@ fn links() -> Vec<Case> {
             t.spec["linux"]["maskedPaths"] = json!(["/secret"]);
             t.spec["process"]["args"] = json!([PROBE, "stat", "/secret"]);
             let out = t.run()?;
-            ensure!(out.code != Some(0) || out.stdout.contains(" 1:3 "), "masked by something else: {:?}", out.stdout);
+            ensure!(
+                out.code != Some(0) || out.stdout.contains(" 1:3 "),
+                "masked by something else: {:?}",
+                out.stdout
+            );
             Ok(())
         }),
         case("link.dev-null-is-a-link").checks("catalogue S30").steps(|t| {
@@ -332,7 +390,11 @@ fn links() -> Vec<Case> {
             std::os::unix::fs::symlink("real", t.rootfs())?;
             // Followed once, or refused; nothing in between.
             let out = t.run()?;
-            if out.code == Some(0) { out.prints("marker\n")? } else { out.fails()? };
+            if out.code == Some(0) {
+                out.prints("marker\n")?
+            } else {
+                out.fails()?
+            };
             Ok(())
         }),
     ]
@@ -422,24 +484,38 @@ fn odds() -> Vec<Case> {
         case("odd.hooks-env-not-in-program").checks("catalogue S04").probe(["env"]).steps(|t| {
             t.write_config()?;
             let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let out = t.rt(&["run", "--bundle", &bundle, &id]).env("SECRET_OF_CALLER", "x").run()?.ok()?.stdout;
+            let out =
+                t.rt(&["run", "--bundle", &bundle, &id]).env("SECRET_OF_CALLER", "x").run()?.ok()?.stdout;
             ensure!(!out.contains("SECRET_OF_CALLER"), "the caller's environment came in: {out}");
             Ok(())
         }),
-        case("odd.preload-not-for-the-runtime").checks("catalogue S04").probe(["env"]).spec(|s| s["process"]["env"] = json!(["LD_PRELOAD=/no/such/library.so", "LD_LIBRARY_PATH=/data"])).stdout_has("LD_PRELOAD=/no/such/library.so"),
+        case("odd.preload-not-for-the-runtime")
+            .checks("catalogue S04")
+            .probe(["env"])
+            .spec(|s| {
+                s["process"]["env"] = json!(["LD_PRELOAD=/no/such/library.so", "LD_LIBRARY_PATH=/data"])
+            })
+            .stdout_has("LD_PRELOAD=/no/such/library.so"),
         case("odd.escape-in-hostname").checks("catalogue S42").steps(|t| {
             t.spec["hostname"] = "a\u{1b}[31mb".into();
             let out = t.run()?;
             ensure!(!out.stderr.contains('\u{1b}'), "an escape sequence is printed: {:?}", out.stderr);
             Ok(())
         }),
-        case("odd.escape-in-error").checks("catalogue S42").spec(|s| s["process"]["args"] = json!(["/no\u{1b}[2Jsuch\nprogram"])).steps(|t| {
-            let out = t.run()?.fails()?;
-            if t.runtime.strict {
-                ensure!(!out.stderr.contains('\u{1b}') && out.stderr.lines().count() == 1, "{:?}", out.stderr);
-            }
-            Ok(())
-        }),
+        case("odd.escape-in-error")
+            .checks("catalogue S42")
+            .spec(|s| s["process"]["args"] = json!(["/no\u{1b}[2Jsuch\nprogram"]))
+            .steps(|t| {
+                let out = t.run()?.fails()?;
+                if t.runtime.strict {
+                    ensure!(
+                        !out.stderr.contains('\u{1b}') && out.stderr.lines().count() == 1,
+                        "{:?}",
+                        out.stderr
+                    );
+                }
+                Ok(())
+            }),
         case("odd.checkpoint-refused-or-works").checks("catalogue S45").steps(|t| {
             // Not a promise of this suite; but it must not end in a hang or a half container.
             t.resident()?;
@@ -456,21 +532,28 @@ fn odds() -> Vec<Case> {
             t.verb("delete", &[])?.ok()?;
             Ok(())
         }),
-        case("odd.create-killed-then-deleted").checks("DESIGN: killed at any instruction, delete --force cleans").steps(|t| {
-            t.write_config()?;
-            for wait in [1u64, 3, 6, 10, 15, 20, 30] {
-                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
-                std::thread::sleep(std::time::Duration::from_millis(wait));
-                crate::os::kill(running.pid() as i32, libc::SIGKILL);
-                let _ = running.wait()?;
-                t.rt(&["delete", "--force", &id]).run()?.ok()?;
-                wait_for(3, || Ok(crate::oracle::children().is_empty().then_some(()))).with_context(|| format!("processes are left after {wait} ms: {:?}", crate::oracle::children()))?;
-                let groups = crate::oracle::cgroups(t.yard);
-                ensure!(groups.is_empty(), "cgroups are left after {wait} ms: {groups:?}");
-                ensure!(crate::oracle::names(&t.state_root()).is_empty(), "state is left after {wait} ms");
-            }
-            Ok(())
-        }),
+        case("odd.create-killed-then-deleted")
+            .checks("DESIGN: killed at any instruction, delete --force cleans")
+            .steps(|t| {
+                t.write_config()?;
+                for wait in [1u64, 3, 6, 10, 15, 20, 30] {
+                    let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                    let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
+                    std::thread::sleep(std::time::Duration::from_millis(wait));
+                    crate::os::kill(running.pid() as i32, libc::SIGKILL);
+                    let _ = running.wait()?;
+                    t.rt(&["delete", "--force", &id]).run()?.ok()?;
+                    wait_for(3, || Ok(crate::oracle::children().is_empty().then_some(()))).with_context(
+                        || format!("processes are left after {wait} ms: {:?}", crate::oracle::children()),
+                    )?;
+                    let groups = crate::oracle::cgroups(t.yard);
+                    ensure!(groups.is_empty(), "cgroups are left after {wait} ms: {groups:?}");
+                    ensure!(
+                        crate::oracle::names(&t.state_root()).is_empty(),
+                        "state is left after {wait} ms"
+                    );
+                }
+                Ok(())
+            }),
     ]
 }

@@ -32,7 +32,9 @@ fn create(t: &mut Trial<'_>) -> Result<OwnedFd> {
     t.spec["process"]["terminal"] = true.into();
     t.write_config()?;
     let (bundle, id, wait) = (t.bundle.display().to_string(), t.id.clone(), within(t));
-    let running = t.rt(&["create", "--console-socket", &path.display().to_string(), "--bundle", &bundle, &id]).spawn()?;
+    let running = t
+        .rt(&["create", "--console-socket", &path.display().to_string(), "--bundle", &bundle, &id])
+        .spawn()?;
     let master = receive(&listener, wait)?;
     running.wait()?.ok()?;
     std::fs::remove_file(&path)?;
@@ -70,7 +72,17 @@ fn by_socket() -> Vec<Case> {
             t.spec["process"]["terminal"] = true.into();
             t.write_config()?;
             let (bundle, id, wait) = (t.bundle.display().to_string(), t.id.clone(), within(t));
-            let running = t.rt(&["run", "--detach", "--console-socket", &path.display().to_string(), "--bundle", &bundle, &id]).spawn()?;
+            let running = t
+                .rt(&[
+                    "run",
+                    "--detach",
+                    "--console-socket",
+                    &path.display().to_string(),
+                    "--bundle",
+                    &bundle,
+                    &id,
+                ])
+                .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
             let text = os::read_until(master.as_fd(), wait, |s| s.contains("ready"))?;
@@ -97,33 +109,49 @@ fn by_socket() -> Vec<Case> {
             t.start()?;
             os::read_until(master.as_fd(), within(t), |s| s.contains("ready"))?;
             rustix::io::write(&master, b"\x03")?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("SIGINT")).context("^C is not delivered: no controlling terminal")?;
+            os::read_until(master.as_fd(), within(t), |s| s.contains("SIGINT"))
+                .context("^C is not delivered: no controlling terminal")?;
             Ok(())
         }),
-        case("tty.controlling").checks("runtime-linux.md terminal").sh("echo through > /dev/tty").steps(|t| {
-            let master = create(t)?;
-            let text = start_and_read(t, &master)?;
-            ensure!(text == "through\n", "{text:?}");
-            Ok(())
-        }),
-        case("tty.dev-console").checks("config.md#process terminal: /dev/console").probe(["all", "stat", "/dev/console", "--", "open-dev", "/dev/console", "rw"]).steps(|t| {
-            let master = create(t)?;
-            let text = start_and_read(t, &master)?;
-            ensure!(text.starts_with("char ") && text.contains(" 136:0 ") && text.contains("ok 0"), "{text:?}");
-            Ok(())
-        }),
-        case("tty.own-devpts").checks("catalogue S26").probe(["all", "readlink", "/proc/self/fd/0", "--", "ls", "/dev/pts"]).steps(|t| {
-            let master = create(t)?;
-            let text = start_and_read(t, &master)?;
-            ensure!(text == "/dev/pts/0\n0\nptmx\n" || text == "/dev/console\n0\nptmx\n", "{text:?}");
-            Ok(())
-        }),
-        case("tty.other-user-owns-it").checks("cli: the terminal belongs to the user").probe(["stat", "/dev/pts/0"]).spec(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1000})).steps(|t| {
-            let master = create(t)?;
-            let text = start_and_read(t, &master)?;
-            ensure!(text.starts_with("char 0620 1000 "), "{text:?}");
-            Ok(())
-        }),
+        case("tty.controlling").checks("runtime-linux.md terminal").sh("echo through > /dev/tty").steps(
+            |t| {
+                let master = create(t)?;
+                let text = start_and_read(t, &master)?;
+                ensure!(text == "through\n", "{text:?}");
+                Ok(())
+            },
+        ),
+        case("tty.dev-console")
+            .checks("config.md#process terminal: /dev/console")
+            .probe(["all", "stat", "/dev/console", "--", "open-dev", "/dev/console", "rw"])
+            .steps(|t| {
+                let master = create(t)?;
+                let text = start_and_read(t, &master)?;
+                ensure!(
+                    text.starts_with("char ") && text.contains(" 136:0 ") && text.contains("ok 0"),
+                    "{text:?}"
+                );
+                Ok(())
+            }),
+        case("tty.own-devpts")
+            .checks("catalogue S26")
+            .probe(["all", "readlink", "/proc/self/fd/0", "--", "ls", "/dev/pts"])
+            .steps(|t| {
+                let master = create(t)?;
+                let text = start_and_read(t, &master)?;
+                ensure!(text == "/dev/pts/0\n0\nptmx\n" || text == "/dev/console\n0\nptmx\n", "{text:?}");
+                Ok(())
+            }),
+        case("tty.other-user-owns-it")
+            .checks("cli: the terminal belongs to the user")
+            .probe(["stat", "/dev/pts/0"])
+            .spec(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1000}))
+            .steps(|t| {
+                let master = create(t)?;
+                let text = start_and_read(t, &master)?;
+                ensure!(text.starts_with("char 0620 1000 "), "{text:?}");
+                Ok(())
+            }),
         case("tty.no-descriptor-left").checks("catalogue S05").probe(["fds"]).steps(|t| {
             let master = create(t)?;
             let text = start_and_read(t, &master)?;
@@ -136,7 +164,18 @@ fn by_socket() -> Vec<Case> {
             let path = t.dir.join("e.sock");
             let listener = UnixListener::bind(&path)?;
             let (id, wait) = (t.id.clone(), within(t));
-            let running = t.rt(&["exec", "--tty", "--detach", "--console-socket", &path.display().to_string(), &id, PROBE, "tty"]).spawn()?;
+            let running = t
+                .rt(&[
+                    "exec",
+                    "--tty",
+                    "--detach",
+                    "--console-socket",
+                    &path.display().to_string(),
+                    &id,
+                    PROBE,
+                    "tty",
+                ])
+                .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
             let text = os::read_until(master.as_fd(), wait, |_| false)?;
@@ -153,7 +192,17 @@ fn by_socket() -> Vec<Case> {
             process["consoleSize"] = json!({"height": 11, "width": 22});
             std::fs::write(&file, process.to_string())?;
             let (id, wait) = (t.id.clone(), within(t));
-            let running = t.rt(&["exec", "--process", &file.display().to_string(), "--detach", "--console-socket", &path.display().to_string(), &id]).spawn()?;
+            let running = t
+                .rt(&[
+                    "exec",
+                    "--process",
+                    &file.display().to_string(),
+                    "--detach",
+                    "--console-socket",
+                    &path.display().to_string(),
+                    &id,
+                ])
+                .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
             let text = os::read_until(master.as_fd(), wait, |_| false)?.replace("\r\n", "\n");
@@ -186,14 +235,16 @@ fn foreground() -> Vec<Case> {
             running.wait()?.exits(9)?;
             Ok(())
         }),
-        case("tty.foreground-resize").checks(text).probe(["all", "trap", "WINCH", "--", "winsize"]).steps(move |t| {
-            let (master, running) = run(t, 30, 90)?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("ready"))?;
-            os::set_winsize(master.as_fd(), 44, 111)?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("44 111"))?;
-            running.wait()?.ok()?;
-            Ok(())
-        }),
+        case("tty.foreground-resize").checks(text).probe(["all", "trap", "WINCH", "--", "winsize"]).steps(
+            move |t| {
+                let (master, running) = run(t, 30, 90)?;
+                os::read_until(master.as_fd(), within(t), |s| s.contains("ready"))?;
+                os::set_winsize(master.as_fd(), 44, 111)?;
+                os::read_until(master.as_fd(), within(t), |s| s.contains("44 111"))?;
+                running.wait()?.ok()?;
+                Ok(())
+            },
+        ),
         case("tty.foreground-input").checks(text).sh("read x; echo got $x").steps(move |t| {
             let (master, running) = run(t, 30, 90)?;
             rustix::io::write(&master, b"seven\n")?;
@@ -201,43 +252,63 @@ fn foreground() -> Vec<Case> {
             running.wait()?.ok()?;
             Ok(())
         }),
-        case("tty.foreground-restored").checks("cli: the caller's terminal is as before").probe(["tty"]).steps(move |t| {
-            let (master, slave) = os::open_pty(30, 90)?;
-            let before = format!("{:?}", rustix::termios::tcgetattr(&slave)?);
-            t.spec["process"]["terminal"] = true.into();
-            t.write_config()?;
-            let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let running = t.rt(&["run", "--bundle", &bundle, &id]).on_terminal(slave.try_clone()?)?.spawn()?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("2 tty"))?;
-            running.wait()?.ok()?;
-            ensure!(format!("{:?}", rustix::termios::tcgetattr(&slave)?) == before, "the terminal was left changed");
-            Ok(())
-        }),
+        case("tty.foreground-restored")
+            .checks("cli: the caller's terminal is as before")
+            .probe(["tty"])
+            .steps(move |t| {
+                let (master, slave) = os::open_pty(30, 90)?;
+                let before = format!("{:?}", rustix::termios::tcgetattr(&slave)?);
+                t.spec["process"]["terminal"] = true.into();
+                t.write_config()?;
+                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                let running =
+                    t.rt(&["run", "--bundle", &bundle, &id]).on_terminal(slave.try_clone()?)?.spawn()?;
+                os::read_until(master.as_fd(), within(t), |s| s.contains("2 tty"))?;
+                running.wait()?.ok()?;
+                ensure!(
+                    format!("{:?}", rustix::termios::tcgetattr(&slave)?) == before,
+                    "the terminal was left changed"
+                );
+                Ok(())
+            }),
         case("tty.exec-foreground").checks("cli: exec -t").steps(|t| {
             t.resident()?;
             let (master, slave) = os::open_pty(25, 66)?;
             let (id, wait) = (t.id.clone(), within(t));
-            let running = t.rt(&["exec", "-t", &id, PROBE, "all", "sleep", "300", "--", "tty"]).on_terminal(slave)?.spawn()?;
+            let running = t
+                .rt(&["exec", "-t", &id, PROBE, "all", "sleep", "300", "--", "tty"])
+                .on_terminal(slave)?
+                .spawn()?;
             let text = os::read_until(master.as_fd(), wait, |_| false)?.replace('\r', "");
             running.wait()?.ok()?;
             ensure!(text == "0 tty 25 66\n1 tty 25 66\n2 tty 25 66\n", "{text:?}");
             Ok(())
         }),
-        case("tty.none").checks("config.md#process terminal").probe(["tty"]).stdout("0 not-a-tty\n1 not-a-tty\n2 not-a-tty\n"),
-        case("tty.no-controlling-terminal").checks("catalogue S31").probe(["open-dev", "/dev/tty", "rw"]).steps(|t| {
-            // The caller has a terminal, the container was not given one.
-            let (_master, slave) = os::open_pty(25, 66)?;
-            t.write_config()?;
-            let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let out = t.dir.join("tty.out");
-            let file = std::fs::File::create(&out)?;
-            let running = t.rt(&["run", "--bundle", &bundle, &id]).on_terminal(slave)?.adjust(|c| {
-                c.stdout(file);
-            }).spawn()?;
-            running.wait()?.ok()?;
-            let text = std::fs::read_to_string(&out)?;
-            ensure!(text == "errno 6 ENXIO\n", "the caller's terminal can be opened: {text:?}");
-            Ok(())
-        }),
+        case("tty.none")
+            .checks("config.md#process terminal")
+            .probe(["tty"])
+            .stdout("0 not-a-tty\n1 not-a-tty\n2 not-a-tty\n"),
+        case("tty.no-controlling-terminal")
+            .checks("catalogue S31")
+            .probe(["open-dev", "/dev/tty", "rw"])
+            .steps(|t| {
+                // The caller has a terminal, the container was not given one.
+                let (_master, slave) = os::open_pty(25, 66)?;
+                t.write_config()?;
+                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                let out = t.dir.join("tty.out");
+                let file = std::fs::File::create(&out)?;
+                let running = t
+                    .rt(&["run", "--bundle", &bundle, &id])
+                    .on_terminal(slave)?
+                    .adjust(|c| {
+                        c.stdout(file);
+                    })
+                    .spawn()?;
+                running.wait()?.ok()?;
+                let text = std::fs::read_to_string(&out)?;
+                ensure!(text == "errno 6 ENXIO\n", "the caller's terminal can be opened: {text:?}");
+                Ok(())
+            }),
     ]
 }
