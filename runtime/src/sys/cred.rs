@@ -1,7 +1,7 @@
 //! Credentials of the calling thread: ids, groups, capabilities, no_new_privs, session keyring.
 
+use super::cvt;
 use super::process::prctl;
-use super::{cvt, sys};
 use crate::error::Result;
 use rustix::thread as rt;
 use std::ffi::CStr;

@@ -1,6 +1,6 @@
 //! Files and directories by descriptor: open, openat2, create, read, write, list, rename.
 
-use super::{show, sys};
+use super::show;
 use crate::error::{Code, Error, Result, quoted};
 use rustix::fs as rfs;
 use std::ffi::{CString, OsStr, OsString};

@@ -1,6 +1,6 @@
 //! The mount API by descriptor: open_tree, fsopen, mount_setattr, move_mount, pivot_root.
 
-use super::{cvt, show, sys};
+use super::{cvt, show};
 use crate::error::{Error, Result, quoted};
 use rustix::mount as rm;
 use std::ffi::CString;

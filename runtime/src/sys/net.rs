@@ -1,6 +1,6 @@
 //! The one network call a container needs from us: bringing loopback up.
 
-use super::{cvt, sys};
+use super::cvt;
 use crate::error::Result;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

@@ -1,6 +1,6 @@
 //! Namespaces: open, verify the type, enter, leave.
 
-use super::{cvt, show, sys};
+use super::{cvt, show};
 use crate::error::Result;
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -1,6 +1,5 @@
 //! Waiting for descriptors, always with an explicit deadline or an explicit "for ever".
 
-use super::sys;
 use crate::error::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,6 +1,6 @@
 //! Processes: clone3, pidfds, waiting, prctl, descriptors across exec, execve.
 
-use super::{Errno, cvt, show, sys};
+use super::{Errno, cvt, show};
 use crate::error::{Error, Result, quoted};
 use rustix::process as rp;
 use std::ffi::{CStr, CString};
@@ -60,6 +60,14 @@ impl Child {
         self.guard = false;
         Ok(exit)
     }
+    /// A child that another process made for us (see `clone3_sibling`).
+    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Child {
+        Child { pid, pidfd, guard: true }
+    }
+    /// A copy of the pidfd, to hand on.
+    pub fn dup_pidfd(&self) -> Result<OwnedFd> {
+        super::fs::dup(&self.pidfd)
+    }
     /// From now on the child outlives this value.
     pub fn release(&mut self) {
         self.guard = false;
@@ -101,17 +109,35 @@ impl Drop for ExitGuard {
     }
 }
 
+/// linux/sched.h; libc declares it with a type that cannot hold it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// clone3(2) (Linux 5.3; `CLONE_INTO_CGROUP` 5.7). The child runs `body` and ends with its value; it shares no
 /// memory with us. The caller must have one thread only, or allocation in the child could deadlock.
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> Result<Child> {
+    clone_with(namespaces, libc::SIGCHLD as u64, cgroup, body)
+}
+
+/// As [`clone3`], with `CLONE_PARENT`: the new process is our parent's child.
+pub fn clone3_sibling(namespaces: u64, body: impl FnOnce() -> i32) -> Result<Child> {
+    // The kernel copies the exit signal from us; anything but 0 here is EINVAL.
+    clone_with(namespaces | libc::CLONE_PARENT as u64, 0, None, body)
+}
+
+fn clone_with(
+    flags: u64,
+    exit_signal: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> i32,
+) -> Result<Child> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data; all-zero is its documented empty value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces | libc::CLONE_PIDFD as u64;
+    args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal;
     if let Some(fd) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = fd.as_raw_fd() as u64;
     }
     // SAFETY: args is valid for its size, pidfd outlives the call; without CLONE_VM the child gets a copy of
@@ -240,6 +266,27 @@ fn close_range(first: u32, flags: u32) -> Result<()> {
     // execve, or only mark close-on-exec.
     let r = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     sys!("close_range", cvt(r), "{first}, {:#x}, {flags}", u32::MAX).map(|_| ())
+}
+
+/// Closes every descriptor from `first` on, except `keep`.
+pub fn close_except<F: AsFd>(first: u32, keep: &F) -> Result<()> {
+    let keep = keep.as_fd().as_raw_fd() as u32;
+    let range = |from: u32, to: u32| {
+        // SAFETY: as in `close_range` below: right before execve.
+        let r = if from > to { 0 } else { unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } };
+        sys!("close_range", cvt(r), "{from}, {to}, 0").map(|_| ())
+    };
+    if keep >= first {
+        range(first, keep.wrapping_sub(1))?;
+    }
+    range(first.max(keep + 1), u32::MAX)
+}
+
+/// kill(2) of a whole process group.
+pub fn kill_group(pgid: i32, sig: i32) -> Result<()> {
+    // SAFETY: integers only.
+    let r = unsafe { libc::kill(-pgid, sig) };
+    sys!("kill", cvt(r.into()), "-{pgid}, {sig}").map(|_| ())
 }
 
 /// Clears or sets close-on-exec of one descriptor by number; fails with EBADF when it is not open.

@@ -1,6 +1,6 @@
 //! Limits and scheduling of a process: rlimits, policy, I/O priority, affinity, memory policy, personality.
 
-use super::{cvt, sys};
+use super::cvt;
 use crate::error::Result;
 use std::ffi::c_long;
 

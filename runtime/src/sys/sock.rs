@@ -1,6 +1,6 @@
 //! Unix sockets: packet pairs, descriptors in messages, listening in and connecting to a directory.
 
-use super::{show, sys};
+use super::show;
 use crate::error::{Error, Result, quoted};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,

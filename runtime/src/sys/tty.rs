@@ -1,6 +1,6 @@
 //! Pseudo terminals: pty(7), ioctl_tty(2).
 
-use super::{cvt, show, sys};
+use super::{cvt, show};
 use crate::error::Result;
 use rustix::pty::OpenptFlags;
 use rustix::termios as rt;
