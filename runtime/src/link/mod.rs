@@ -195,6 +195,10 @@ impl<P> Init<P> {
     pub fn warn(&self, text: &str) {
         let _ = send(&self.sock, &FromInit::Warn(text.to_string()), &[]);
     }
+    /// A copy of the socket, to be the one descriptor that stays open until execve.
+    pub fn dup(&self) -> Result<OwnedFd> {
+        crate::sys::fs::dup(&self.sock)
+    }
     /// A second handle on the socket that can only say *Failed*: for the last word, also from a panic.
     pub fn last_word(&self) -> Result<LastWord> {
         Ok(LastWord(crate::sys::fs::dup(&self.sock)?))

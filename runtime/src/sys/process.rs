@@ -393,6 +393,16 @@ pub fn may_execute<D: AsFd>(dir: D, path: &std::path::Path) -> Result<()> {
     )
 }
 
+/// faccessat2(2) with `AT_EACCESS`: may we make entries in this directory?
+pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
+    sys!(
+        "faccessat2",
+        rustix::fs::accessat(&dir, ".", rustix::fs::Access::WRITE_OK, rustix::fs::AtFlags::EACCESS),
+        "{}, W_OK",
+        show(&dir)
+    )
+}
+
 const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
