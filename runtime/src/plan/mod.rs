@@ -1,2 +1,5 @@
 //! See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
+
+pub mod seccomp;
+mod syscalls;
