@@ -384,15 +384,20 @@ pub fn umask(mask: u32) -> u32 {
 pub enum Lock {
     Shared,
     Exclusive,
+    TryShared,
     TryExclusive,
+    /// Gives the lock up for every descriptor of the same open file, also those a child inherited.
+    Unlock,
 }
 
-/// flock(2) on an open file; `false` when `TryExclusive` found it taken.
+/// flock(2) on an open file or directory; `false` when one of the `Try` kinds found it taken.
 pub fn flock<F: AsFd>(fd: F, how: Lock) -> Result<bool> {
     let op = match how {
         Lock::Shared => rfs::FlockOperation::LockShared,
         Lock::Exclusive => rfs::FlockOperation::LockExclusive,
+        Lock::TryShared => rfs::FlockOperation::NonBlockingLockShared,
         Lock::TryExclusive => rfs::FlockOperation::NonBlockingLockExclusive,
+        Lock::Unlock => rfs::FlockOperation::Unlock,
     };
     loop {
         match rfs::flock(&fd, op) {
