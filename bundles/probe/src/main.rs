@@ -65,14 +65,13 @@ pub struct Command {
 
 /// Every command, by topic.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    [act::COMMANDS, files::COMMANDS, look::COMMANDS, load::COMMANDS, call::COMMANDS, OWN]
+    [act::COMMANDS, files::COMMANDS, look::COMMANDS, load::COMMANDS, call::COMMANDS, serve::COMMANDS, OWN]
         .into_iter()
         .flatten()
 }
 
 const OWN: &[Command] = &[
     Command { name: "posture", args: "", run: posture::run },
-    Command { name: "serve", args: "PORT", run: serve::run },
     Command { name: "shell", args: "", run: shell::run },
     Command { name: "sh", args: "", run: shell::run },
     Command { name: "all", args: "CMD [ARGS] [-- CMD [ARGS]]...", run: all },
