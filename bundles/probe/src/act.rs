@@ -1,7 +1,7 @@
 //! Small things a container's program does: end, say, wait, catch a signal.
 //! May print and sleep; makes nothing.
 
-use crate::{Command, Failure, Run, look, names, sys};
+use crate::{Command, Failure, Run, names, sys};
 use std::io::Write;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "false", args: "", run: |_, _| Ok(1) },
     Command { name: "exit", args: "N", run: exit },
     Command { name: "echo", args: "ARGS", run: echo },
-    Command { name: "hello", args: "", run: hello },
     Command { name: "sleep", args: "MS", run: sleep },
     Command { name: "trap", args: "SIG...", run: trap },
     Command { name: "ignore-term", args: "", run: ignore_term },
@@ -28,16 +27,6 @@ fn exit(args: &[String], _: &mut dyn Write) -> Run {
 fn echo(args: &[String], out: &mut dyn Write) -> Run {
     writeln!(out, "{}", args.join(" "))?;
     Ok(0)
-}
-
-fn hello(_: &[String], out: &mut dyn Write) -> Run {
-    let [host, _] = sys::uname()?;
-    let [pid, ..] = sys::pids();
-    writeln!(
-        out,
-        "Hello from inside. My host name is {host}, my process id is {pid}, and this is what I may do:"
-    )?;
-    look::caps(&[], out)
 }
 
 /// Milliseconds from the first argument.

@@ -141,7 +141,7 @@ pub fn capability_sets() -> Result<[(&'static str, String); 5], Failure> {
 }
 
 /// `caps`: five lines `CapEff: 00000000a80425fb`.
-pub fn caps(_: &[String], out: &mut dyn Write) -> Run {
+fn caps(_: &[String], out: &mut dyn Write) -> Run {
     for (name, bits) in capability_sets()? {
         writeln!(out, "{name}: {bits}")?;
     }
@@ -173,6 +173,13 @@ pub fn descriptors() -> io::Result<Vec<(u32, String)>> {
     numbers.sort_unstable();
     let target = |n| Some((n, fs::read_link(format!("/proc/self/fd/{n}")).ok()?.display().to_string()));
     Ok(numbers.into_iter().filter_map(target).collect())
+}
+
+/// How many processes this one can see.
+pub fn processes() -> io::Result<usize> {
+    let number =
+        |name: &std::ffi::OsStr| name.to_str().is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    Ok(fs::read_dir("/proc")?.filter_map(Result::ok).filter(|e| number(&e.file_name())).count())
 }
 
 fn fds(_: &[String], out: &mut dyn Write) -> Run {

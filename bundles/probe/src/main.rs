@@ -14,6 +14,7 @@ mod posture;
 mod serve;
 mod shell;
 mod sys;
+mod tour;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -71,6 +72,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 }
 
 const OWN: &[Command] = &[
+    Command { name: "hello", args: "", run: tour::run },
     Command { name: "posture", args: "", run: posture::run },
     Command { name: "shell", args: "", run: shell::run },
     Command { name: "sh", args: "", run: shell::run },
