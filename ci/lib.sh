@@ -61,12 +61,18 @@ step() {
 # suite NAME SECONDS COMMAND...: something that ends with a closing line; shown as it runs, its counts are added.
 # Nothing printed, a lost closing line and a bad exit status without a counted failure are failures too.
 suite() {
-    local name=$1 seconds=$2 log line status=0 began=$SECONDS p f s
+    local name=$1 seconds=$2 log line show status=0 began=$SECONDS p f s
     shift 2
     log=$logs/$name.log
     note "--- $name"
-    limited "$seconds" "$@" > >(tee "$log" | grep --line-buffered -vE "$closing_form") 2>&1 </dev/null || status=$?
-    wait # for the log to be complete
+    # Into a file, not a pipe: a process that outlives the command would hold a pipe open.
+    : >"$log"
+    tail -n +1 -s 0.2 -f "$log" > >(grep --line-buffered -vE "$closing_form") 2>/dev/null &
+    show=$!
+    limited "$seconds" "$@" >>"$log" 2>&1 </dev/null || status=$?
+    sleep 0.5
+    kill "$show"
+    wait 2>/dev/null || true
     line=$(grep -E "$closing_form" "$log" | tail -n 1) || true
     if [ -z "$line" ]; then
         fail "$name: no closing line, exit $status after $((SECONDS - began)) s"

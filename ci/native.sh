@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # runtimes, rest and top are lib.sh's, allow is the lane's
+# shellcheck disable=SC2154  # runtimes, rest, logs and top are lib.sh's, allow is the lane's
 # native.sh: one way to run the conformance suite natively. Sourced by the native lanes after lib.sh.
 
 # native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts can reach the
 # machine: its own mount namespace without propagation, its own pid namespace whose end ends every process in it.
-# The caller's array `allow` names the reasons for which a case may be skipped in this lane; any other skip is a failure.
+# The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
 native_lane() {
     local layout=$1 bin args=() item
     shift
@@ -14,8 +14,8 @@ native_lane() {
     "$top/ci/build"
     bin=$(bin_dir)
     for item in "${runtimes[@]}"; do args+=(--runtime "$item"); done
-    for item in "${allow[@]}"; do args+=(--allow-skip "$item"); done
     exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         "$top/ci/in-lane" "$layout" "${KNARR_LANE_SECONDS:-1200}" \
-        "$bin/conformance" run --lane "$layout" --format table --probe "$bin/probe" "${args[@]}" "${rest[@]}"
+        "$bin/conformance" run --lane "$layout" --format table --output "$logs/results-$layout.json" \
+        --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}"
 }
