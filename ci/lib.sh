@@ -125,3 +125,12 @@ take_runtimes() {
     done
     [ "${#runtimes[@]}" -gt 0 ] || runtimes=("knarr=$(bin_dir)/knarr")
 }
+
+# privately COMMAND...: becomes COMMAND where nothing it mounts, unmounts or starts reaches the machine: a mount namespace
+# without propagation, and a pid namespace whose end ends every process in it, daemons and containers too.
+privately() {
+    need_root
+    need_tools unshare
+    KNARR_OUTER_MNT=$(readlink /proc/self/ns/mnt) exec unshare --mount --propagation private \
+        --pid --fork --kill-child --mount-proc "$@"
+}

@@ -2,8 +2,7 @@
 # shellcheck disable=SC2154  # runtimes, rest, logs and top are lib.sh's, allow is the lane's
 # native.sh: one way to run the conformance suite natively. Sourced by the native lanes after lib.sh.
 
-# native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts can reach the
-# machine: its own mount namespace without propagation, its own pid namespace whose end ends every process in it.
+# native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts reaches the machine.
 # The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
 native_lane() {
     local layout=$1 bin args=() item
@@ -14,8 +13,7 @@ native_lane() {
     "$top/ci/build"
     bin=$(bin_dir)
     for item in "${runtimes[@]}"; do args+=(--runtime "$item"); done
-    exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-        "$top/ci/in-lane" "$layout" "${KNARR_LANE_SECONDS:-1200}" \
+    privately "$top/ci/cgroup-view" "$layout" "$top/ci/in-lane" "$layout" "${KNARR_LANE_SECONDS:-1200}" \
         "$bin/conformance" run --lane "$layout" --format table --output "$logs/results-$layout.json" \
         --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}"
 }
