@@ -1,0 +1,33 @@
+//! The cases, one file a subject, and the reviewed lists of known differences.
+
+mod smoke;
+
+use anyhow::{Context, Result};
+
+use crate::case::Case;
+
+/// Every case, in the order of the report.
+pub fn all() -> Vec<Case> {
+    [smoke::cases()].into_iter().flatten().collect()
+}
+
+/// The known differences that ship with the suite.
+pub fn known(runtime: &str) -> Result<Vec<(String, String)>> {
+    match runtime {
+        "runc" => parse_known(include_str!("../../known/runc")),
+        "crun" => parse_known(include_str!("../../known/crun")),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Lines of `case  reason`; `#` starts a comment.
+pub fn parse_known(text: &str) -> Result<Vec<(String, String)>> {
+    text.lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|l| {
+            let (name, why) = l.split_once(char::is_whitespace).with_context(|| format!("no reason: {l}"))?;
+            Ok((name.to_string(), why.trim().to_string()))
+        })
+        .collect()
+}
