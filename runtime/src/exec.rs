@@ -61,7 +61,7 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     let shared = Shared {
         join: foreign_namespaces(init_pid)?,
         init,
-        tasks: target.v1_tasks,
+        tasks: target.tasks,
         proc: Proc::open()?,
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
     };
@@ -70,7 +70,7 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
         ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
     }
     let (parent, end) = link::pair()?;
-    let child = process::clone3(0, target.v2_dir.as_ref().map(std::os::fd::AsFd::as_fd), || run(job, shared, end))?;
+    let child = process::clone3(0, target.v2.as_ref().map(std::os::fd::AsFd::as_fd), || run(job, shared, end))?;
     if let Some(adj) = job.process.oom_score_adj {
         proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string()).field("/process/oomScoreAdj")?;
     }

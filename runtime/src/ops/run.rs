@@ -1,7 +1,7 @@
 //! `run`: create, start, and unless detached stay until the payload ends and remove the container.
 
 use super::create::{Paths, refuse_unbuilt_drivers};
-use crate::cli::{Global, RunArgs};
+use crate::cli::{DeleteArgs, Global, RunArgs};
 use crate::create::{self, Container};
 use crate::error::{Context, Result};
 use crate::foreground::{self, Signals};
@@ -36,7 +36,7 @@ fn attached(store: &Store, container: Container, args: &RunArgs) -> Result<i32> 
     let (id, mut child) = started.stay();
     let exit = foreground::wait(&mut child, &signals, console)?;
     if !args.keep {
-        super::delete::remove(store, &id).step("remove the container")?;
+        super::delete::delete(store, &DeleteArgs { id, force: true }).step("remove the container")?;
     }
     Ok(exit.code())
 }
