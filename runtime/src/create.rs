@@ -136,7 +136,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let start = if wish.started_by_us {
         Start::Link
     } else {
-        Start::Gate { listener: gate::listen(reservation.dir())?, creator: gate::creator() }
+        let accept = (!plan.launch.has(ns_flags::USER)).then(process::euid);
+        Start::Gate { listener: gate::listen(reservation.dir())?, accept }
     };
     let inherit = Inherit {
         link: init_end,

@@ -161,9 +161,8 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
         link.listener(fd)?;
     }
-    let link = link.ready()?;
-    let link = link.wait_go()?;
     process::set_pdeathsig(None)?;
+    let link = link.ready()?.wait_go()?;
     let report = link.dup()?;
     payload::keep_fds(job.preserve_fds)?;
     process::close_except(3 + job.preserve_fds, &report)?;
