@@ -5,7 +5,7 @@
 use crate::error::{Code, Error, Result, printable};
 use crate::sys::{OwnedFd, fs};
 use serde::Serialize;
-use std::fmt::{Arguments, Write as _};
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -91,12 +91,12 @@ pub fn error(e: &Error) {
 }
 
 /// Logs something that went wrong without stopping the command.
-pub fn warn(text: Arguments<'_>) {
+pub fn warn(text: impl Display) {
     log(Level::Warning, text);
 }
 
 /// Logs a step, when `--debug` asked for steps.
-pub fn debug(text: Arguments<'_>) {
+pub fn debug(text: impl Display) {
     log(Level::Debug, text);
 }
 
@@ -105,7 +105,7 @@ pub fn debugging() -> bool {
     sink().level >= Level::Debug
 }
 
-fn log(level: Level, text: Arguments<'_>) {
+fn log(level: Level, text: impl Display) {
     let sink = sink();
     if sink.level >= level {
         sink.put(level, &printable(&text.to_string()), None);

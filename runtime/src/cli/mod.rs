@@ -213,10 +213,15 @@ pub struct Fault {
     pub log: report::Options,
 }
 
+/// The commit this was built from, when the builder said so.
+pub const COMMIT: &str = match option_env!("KNARR_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// What `--version` prints: three lines that machines parse.
 pub fn version_text() -> String {
-    let commit = option_env!("KNARR_COMMIT").unwrap_or("unknown");
-    format!("knarr version {}\ncommit: {commit}\nspec: {}\n", crate::VERSION, crate::SPEC_VERSION)
+    format!("knarr version {}\ncommit: {COMMIT}\nspec: {}\n", crate::VERSION, crate::SPEC_VERSION)
 }
 
 /// Reads a command line, without the program's name.

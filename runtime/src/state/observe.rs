@@ -4,12 +4,10 @@
 use super::record::{Phase, Proc, Record};
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Error, Result};
+use crate::gate;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs, process};
 use serde::Serialize;
 use std::fmt;
-
-/// The socket on which init waits for `start`; it exists exactly as long as init waits.
-pub const GATE: &str = "gate";
 
 /// Status words of the OCI runtime specification, and `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -124,11 +122,7 @@ pub fn observe(dir: BorrowedFd<'_>, record: &Record) -> Result<Status> {
     if Cgroup::open(&record.cgroup)?.frozen()? {
         return Ok(Status::Paused);
     }
-    let waiting = match fs::statat(dir, GATE, fs::AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => true,
-        Err(e) if e.is(errno::ENOENT) => false,
-        Err(e) => return Err(e),
-    };
+    let waiting = gate::waiting(dir);
     Ok(if waiting { Status::Created } else { Status::Running })
 }
 

@@ -1,9 +1,10 @@
 //! One directory a container below the state root. Making the directory reserves the id, flock(2) on it
 //! serialises commands, the record is the last file to go. Everything is reached by directory handle.
 
-use super::observe::{self, GATE, Status};
+use super::observe::{self, Status};
 use super::record::{self, Record, check_id};
 use crate::error::{Code, Error, Result, quoted};
+use crate::gate;
 use crate::report;
 use crate::sys::fs::{self, AtFlags, Lock, OFlags};
 use crate::sys::{BorrowedFd, OwnedFd, errno, process};
@@ -21,7 +22,7 @@ const CONFIG: &str = "config.json";
 /// Largest stored config.json, in bytes.
 const CONFIG_LIMIT: usize = 64 << 20;
 /// What a directory may hold before its first record is there; anything else is not ours.
-const EARLY: [&str; 4] = [CONFIG, GATE, ".state.json.tmp", ".config.json.tmp"];
+const EARLY: [&str; 4] = [CONFIG, gate::NAME, ".state.json.tmp", ".config.json.tmp"];
 /// How long a command waits for another one on the same container.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// Deepest directory that is removed with a container; ours are at most two deep.
