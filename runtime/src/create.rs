@@ -17,7 +17,7 @@ use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec};
-use crate::state::{self, Phase, Record, Reservation, Store};
+use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::mount::{self, propagation};
 use crate::sys::process::{self, Child, ns_flags};
@@ -77,7 +77,7 @@ impl Drop for CgroupGuard {
         if let Some(cg) = &self.0 {
             let done = cg.kill_all(CGROUP_DEADLINE).and_then(|()| cg.destroy(CGROUP_DEADLINE));
             if let Err(e) = done {
-                report::warn(&e.step("remove the cgroup").to_string());
+                report::warn(format_args!("{}", e.step("remove the cgroup")));
             }
         }
     }
@@ -86,12 +86,12 @@ impl Drop for CgroupGuard {
 /// Reads and checks a bundle's config.json. Gives the bytes too: the record keeps its own copy.
 pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     let path = bundle.join("config.json");
-    let bytes = fs::read_regular(&path, spec::read::MAX_CONFIG).map_err(|e| {
+    let bytes = fs::read_regular(&path, spec::read::MAX_BYTES).map_err(|e| {
         if e.is(errno::ENOENT) { e.hint("no config.json in the bundle") } else { e }
     })?;
     let (spec, warnings) = spec::read::config(&bytes).step_with(|| path.to_string_lossy().into_owned())?;
     for w in &warnings {
-        report::warn(&format!("{}: {w}", path.display()));
+        report::warn(format_args!("{}: {w}", path.display()));
     }
     let mut problems = spec::check::config(&spec);
     if problems.is_empty() {
@@ -114,7 +114,9 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         preserve_fds: wish.preserve_fds,
     };
     let plan = plan::plan(&spec, &host, request)?;
-    plan.warnings.iter().for_each(|w| report::warn(w));
+    for w in &plan.warnings {
+        report::warn(format_args!("{w}"));
+    }
     let outside = Outside::connect(wish, &plan)?;
     let root = open_root(&plan)?;
     let proc = Proc::open()?;
@@ -126,7 +128,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let reservation = store.reserve(wish.id)?;
     let mut record = new_record(wish.id, &plan)?;
     reservation.save(&record)?;
-    reservation.put("config.json", &bytes)?;
+    reservation.put_config(&bytes)?;
     let cgroup = CgroupGuard(Some(Cgroup::create(&host.cgroups, &plan.cgroup)?));
     let group = cgroup.get().ok_or_else(|| Error::new(Code::Internal, "no cgroup"))?;
 
@@ -153,7 +155,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
-        link.enter(child.pid())?.ready(|fd| send_listener(&plan, child.pid(), fd))
+        link.enter(child.pid())?.ready(|fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd))
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     set_rlimits(&plan, &child)?;
@@ -176,6 +178,32 @@ impl Container {
     }
 }
 
+/// A container whose payload runs. Dropping it undoes everything.
+pub struct Started {
+    // Order of dropping as in `Container`.
+    pub child: Child,
+    pub cgroup: CgroupGuard,
+    pub reservation: Reservation,
+    pub plan: Plan,
+    pub console: Option<OwnedFd>,
+}
+
+impl Started {
+    /// The container outlives this process.
+    pub fn keep(mut self) {
+        self.child.release();
+        self.cgroup.keep();
+        self.reservation.keep();
+    }
+
+    /// Others may act on the container while we stay with its first process.
+    pub fn stay(mut self) -> (String, Child) {
+        self.cgroup.keep();
+        self.reservation.keep();
+        (self.plan.id, self.child)
+    }
+}
+
 /// Sockets of the caller, connected before anything is made, so that a wrong path costs nothing.
 struct Outside {
     console: Option<OwnedFd>,
@@ -188,11 +216,7 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        for fd in 3..3 + wish.preserve_fds as i32 {
-            if process::dup_number(fd).is_none() {
-                return Err(Error::new(Code::Usage, format!("--preserve-fds: descriptor {fd} is not open")));
-            }
-        }
+        check_preserved(wish.preserve_fds)?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
@@ -224,6 +248,14 @@ pub fn console_rules(terminal: bool, detach: bool, socket: Option<&Path>) -> Res
         _ => return Ok(()),
     };
     Err(Error::spec("/process/terminal", text).hint("see --console-socket and --detach"))
+}
+
+/// Every descriptor that is to be kept must be open.
+pub fn check_preserved(n: u32) -> Result<()> {
+    match (3..3 + n as i32).find(|fd| process::dup_number(*fd).is_none()) {
+        Some(fd) => Err(Error::new(Code::Usage, format!("--preserve-fds: descriptor {fd} is not open"))),
+        None => Ok(()),
+    }
 }
 
 /// A pid file that cannot be written is found out before anything exists.
@@ -259,7 +291,7 @@ fn open_root(plan: &Plan) -> Result<OwnedFd> {
 
 fn new_record(id: &str, plan: &Plan) -> Result<Record> {
     Ok(Record {
-        version: state::VERSION,
+        version: record::VERSION,
         id: id.to_string(),
         oci_version: plan.oci_version.clone(),
         bundle: plan.bundle.clone(),
@@ -267,7 +299,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         created: report::now(),
         owner: process::euid(),
         annotations: plan.annotations.clone(),
-        boot_id: state::boot_id()?,
+        boot_id: observe::boot_id()?,
         phase: Phase::Creating,
         creator: state::Proc::of(process::getpid())?,
         init: None,
@@ -478,18 +510,20 @@ fn set_rlimits(plan: &Plan, child: &Child) -> Result<()> {
 }
 
 /// config-linux.md, "The Container Process State": goes to the agent together with the listener.
-pub fn send_listener(plan: &Plan, pid: i32, fd: OwnedFd) -> Result<()> {
-    let Some(listener) = &plan.listener else {
+pub fn send_listener_to(spec: &Spec, id: &str, pid: i32, status: &str, fd: OwnedFd) -> Result<()> {
+    let linux = spec.linux();
+    let Some(profile) = linux.seccomp.as_ref().filter(|s| !s.listener_path.is_empty()) else {
         return Err(Error::spec("/linux/seccomp/listenerPath", "required for SCMP_ACT_NOTIFY"));
     };
+    let version = spec.oci_version.as_deref().unwrap_or_default();
     let state = serde_json::json!({
-        "ociVersion": plan.oci_version,
+        "ociVersion": version,
         "fds": ["seccompFd"],
         "pid": pid,
-        "metadata": listener.metadata,
-        "state": plan.hook_state("creating", pid),
+        "metadata": profile.listener_metadata,
+        "state": { "ociVersion": version, "id": id, "status": status, "pid": pid, "annotations": spec.annotations },
     });
-    let agent = sock::connect_stream(&listener.path)
+    let agent = sock::connect_stream(Path::new(&profile.listener_path))
         .step("failed to connect with seccomp agent specified in the seccomp profile")
         .field("/linux/seccomp/listenerPath")?;
     sock::send(&agent, state.to_string().as_bytes(), &[fd.as_fd()])

@@ -42,7 +42,14 @@ pub fn plan(_layout: &Layout, _cgroups_path: &str, _id: &str, _resources: &Resou
     Err(Error::new(Code::Internal, "not built"))
 }
 
+impl Layout {
+    /// True when any v1 hierarchy is mounted.
+    pub fn has_v1(&self) -> bool { true }
+}
+
 impl Plan {
+    /// What was asked for and has no meaning here.
+    pub fn warnings(&self) -> &[String] { &[] }
     /// Where the directories will be; recorded before they are made.
     pub fn saved(&self) -> Saved {
         Saved::default()
@@ -77,6 +84,10 @@ impl Cgroup {
     pub fn dirs(&self) -> Result<Vec<(String, OwnedFd)>> {
         Ok(Vec::new())
     }
+    /// What a mount of type cgroup shows.
+    pub fn views(&self, _whole: bool) -> Result<Vec<(String, OwnedFd)>> { Ok(Vec::new()) }
+    /// x
+    pub fn exec_target(&self, _pid: i32) -> Result<ExecTarget> { Ok(ExecTarget{v2_dir:None,v1_tasks:vec![]}) }
     /// True when any directory still exists.
     pub fn exists(&self) -> bool {
         false
@@ -111,3 +122,7 @@ impl Cgroup {
         None
     }
 }
+/// x
+pub struct ExecTarget { /// x
+ pub v2_dir: Option<OwnedFd>, /// x
+ pub v1_tasks: Vec<OwnedFd> }

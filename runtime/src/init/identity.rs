@@ -65,7 +65,7 @@ pub fn late_filter(p: &ProcessPlan, filter: Option<&Filter>) -> Result<Option<Ow
 }
 
 fn install(filter: &Filter) -> Result<Option<OwnedFd>> {
-    seccomp::install(&filter.program, filter.flags, filter.notify).step("unable to init seccomp").field("/linux/seccomp")
+    seccomp::install(&filter.program, filter.flags).step("unable to init seccomp").field("/linux/seccomp")
 }
 
 fn scheduling(p: &ProcessPlan, personality: Option<u64>) -> Result<()> {

@@ -103,7 +103,7 @@ impl<P> Parent<P> {
             }
             match serde_json::from_slice(&data) {
                 Ok(FromInit::Failed(e)) => return Err(e),
-                Ok(FromInit::Warn(text)) => report::warn(&text),
+                Ok(FromInit::Warn(text)) => report::warn(format_args!("{text}")),
                 Ok(msg) => return Ok((msg, fds)),
                 Err(e) => return Err(Error::new(Code::Init, format!("init sent nonsense: {e}"))),
             }

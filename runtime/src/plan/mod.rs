@@ -56,7 +56,6 @@ pub struct Plan {
     pub personality: Option<u64>,
     pub cgroup: cgroup::Plan,
     pub seccomp: Option<seccomp::Filter>,
-    pub listener: Option<Listener>,
     #[serde(skip)]
     pub hooks: spec::Hooks,
     pub no_pivot: bool,
@@ -75,13 +74,6 @@ pub struct RootPlan {
     pub propagation: Option<(u64, bool)>,
     /// Mounts made inside may travel to the host: bind sources stay in their peer groups.
     pub shared: bool,
-}
-
-/// Where the seccomp listener goes.
-#[derive(Debug, Clone, Serialize)]
-pub struct Listener {
-    pub path: PathBuf,
-    pub metadata: String,
 }
 
 impl Plan {
@@ -117,11 +109,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
     }
-    let filter = linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    let listener = linux.seccomp.as_ref().filter(|s| !s.listener_path.is_empty()).map(|s| Listener {
-        path: s.listener_path.clone().into(),
-        metadata: s.listener_metadata.clone(),
-    });
+    let filter = linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?;
     let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
     warnings.extend(cgroup.warnings().iter().cloned());
     let propagation = root_propagation(&linux.rootfs_propagation)?;
@@ -149,7 +137,6 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         launch,
         cgroup,
         seccomp: filter,
-        listener,
         hooks: spec.hooks.clone().unwrap_or_default(),
         no_pivot: req.no_pivot,
         no_new_keyring: req.no_new_keyring,
@@ -172,7 +159,7 @@ fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
 }
 
 /// Confinement that was asked for and cannot be given is an error, never a warning.
-fn lsm_present(p: &ProcessPlan, linux: &spec::Linux, host: &Host) -> Result<()> {
+pub fn lsm_present(p: &ProcessPlan, linux: &spec::Linux, host: &Host) -> Result<()> {
     if let Some(profile) = p.apparmor.as_ref().filter(|p| !host.apparmor && *p != "unconfined") {
         let text = format!("AppArmor is not enabled on this host, got {}", quoted(profile));
         return Err(Error::spec(format!("{}/apparmorProfile", p.base), text).code(Code::Unsupported));

@@ -267,6 +267,22 @@ pub fn write_all<F: AsFd>(fd: F, mut data: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes at most all of `data`; gives how much was taken.
+pub fn write_some<F: AsFd>(fd: F, data: &[u8]) -> Result<usize> {
+    loop {
+        match rustix::io::write(&fd, data) {
+            Err(rustix::io::Errno::INTR) => continue,
+            r => return sys!("write", r, "{}, {} bytes", show(&fd), data.len()),
+        }
+    }
+}
+
+/// fcntl(2), `O_NONBLOCK`: for this open file description, so only for ones that nobody else shares.
+pub fn set_nonblocking<F: AsFd>(fd: F) -> Result<()> {
+    let flags = sys!("fcntl", rfs::fcntl_getfl(&fd), "{}, F_GETFL", show(&fd))?;
+    sys!("fcntl", rfs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK), "{}, F_SETFL", show(&fd))
+}
+
 /// One write(2), for kernel files that take a value in one piece. A short write is an error (EIO).
 pub fn write_once<F: AsFd>(fd: F, data: &[u8]) -> Result<()> {
     loop {
