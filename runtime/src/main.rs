@@ -1,9 +1,9 @@
 //! The `knarr` command: parse, one call, one error, one exit code. May use: the library, nothing else.
 #![forbid(unsafe_code)]
 
-use knarr::cli::{self, Command, Fault, Request};
+use knarr::cli::{self, Fault, Request};
 use knarr::error::{Code, Error, Result};
-use knarr::{ops, report};
+use knarr::{ops, report, seal};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     let failure = request.command.failure();
     FAILURE.store(failure, Ordering::Relaxed);
-    match report::init(&request.global.log).and_then(|()| seal(&request)).and_then(|()| ops::dispatch(&request)) {
+    match run(&request) {
         // Exit codes of payloads are one byte already; anything else would be a lie as 0.
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(failure)),
         Err(e) => {
@@ -29,12 +29,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Commands whose process enters a container run from a copy that nobody can write to.
-fn seal(request: &Request) -> Result<()> {
-    match request.command {
-        Command::Create(_) | Command::Run(_) | Command::Exec(_) => knarr::seal::ensure(),
-        _ => Ok(()),
+fn run(request: &Request) -> Result<i32> {
+    report::init(&request.global.log)?;
+    if request.command.needs_seal() {
+        seal::ensure()?;
     }
+    ops::dispatch(request)
 }
 
 fn unusable(fault: &Fault) -> ExitCode {

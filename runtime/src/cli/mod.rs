@@ -85,6 +85,11 @@ impl Command {
             _ => FAILURE,
         }
     }
+
+    /// Whether processes of a container are made, which must not get hold of this program's file.
+    pub fn needs_seal(&self) -> bool {
+        matches!(self, Command::Create(_) | Command::Exec(_) | Command::Run(_))
+    }
 }
 
 const FAILURE: u8 = 1;

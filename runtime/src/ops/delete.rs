@@ -20,25 +20,36 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// Deletes the container.
 pub fn run(global: &Global, args: &DeleteArgs) -> Result<i32> {
-    match delete(&store(global)?, args) {
-        Err(e) if e.kind() == Code::NotFound && args.force => Ok(0),
-        done => done.map(|()| 0),
+    let store = store(global)?;
+    if args.force {
+        remove(&store, &args.id)?;
+    } else {
+        delete(&store, &args.id, false)?;
+    }
+    Ok(0)
+}
+
+/// Ends and forgets a container in whatever state it is; one that is gone is fine.
+pub fn remove(store: &Store, id: &str) -> Result<()> {
+    match delete(store, id, true) {
+        Err(e) if e.kind() == Code::NotFound => Ok(()),
+        done => done,
     }
 }
 
-pub(super) fn delete(store: &Store, args: &DeleteArgs) -> Result<()> {
-    let entry = match store.entry(&args.id, LOCK_WAIT) {
-        Err(e) if e.kind() == Code::Timeout && args.force => {
-            kill_creator(store, &args.id)?;
-            store.entry(&args.id, LOCK_WAIT)?
+fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
+    let entry = match store.entry(id, LOCK_WAIT) {
+        Err(e) if e.kind() == Code::Timeout && force => {
+            kill_creator(store, id)?;
+            store.entry(id, LOCK_WAIT)?
         }
         entry => entry?,
     };
     match &entry.record {
-        Ok(record) => delete_known(&entry, record, args.force),
+        Ok(record) => delete_known(&entry, record, force),
         // `create` was killed before it wrote its first record, so nothing else exists.
         Err(e) if e.kind() == Code::NotFound => entry.remove().and_then(|()| Err(e.clone())),
-        Err(_) if args.force => delete_damaged(&entry),
+        Err(_) if force => delete_damaged(&entry),
         Err(e) => Err(e.clone().hint("delete --force removes it")),
     }
 }

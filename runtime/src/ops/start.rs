@@ -2,7 +2,7 @@
 
 use super::{refuse, store};
 use crate::cli::{Global, IdArgs};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::gate::{self, Verdict};
 use crate::hooks;
 use crate::spec;
