@@ -665,10 +665,8 @@ fn mounts() {
         let base = mount(
             json!({ "destination": "/d", "type": "bind", "source": "/s", "options": ["bind", "idmap"] }),
         );
-        let mut patch = also(
-            base,
-            linux(json!({ "namespaces": without("user"), "uidMappings": [], "gidMappings": [] })),
-        );
+        let mut patch =
+            also(base, linux(json!({ "namespaces": without("user"), "uidMappings": [], "gidMappings": [] })));
         merge(&mut patch["mounts"][0], &m);
         patch
     };
