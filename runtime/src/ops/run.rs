@@ -1,7 +1,7 @@
 //! `run`: create, start, and unless detached stay until the payload ends and remove the container.
 
-use super::create::{Paths, refuse_unbuilt_drivers};
-use crate::cli::{DeleteArgs, Global, RunArgs};
+use super::create::Paths;
+use crate::cli::{Global, RunArgs};
 use crate::create::{self, Container};
 use crate::error::{Context, Result};
 use crate::foreground::{self, Signals};
@@ -11,7 +11,6 @@ use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
-    refuse_unbuilt_drivers(global)?;
     let store = Store::open(&global.root, global.root_explicit)?;
     let paths = Paths::of(&args.create)?;
     if !args.detach && !args.no_subreaper {
@@ -36,7 +35,7 @@ fn attached(store: &Store, container: Container, args: &RunArgs) -> Result<i32> 
     let (id, mut child) = started.stay();
     let exit = foreground::wait(&mut child, &signals, console)?;
     if !args.keep {
-        super::delete::delete(store, &DeleteArgs { id, force: true }).step("remove the container")?;
+        super::delete::delete(store, &id, true).step("remove the container")?;
     }
     Ok(exit.code())
 }
