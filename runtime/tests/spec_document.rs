@@ -151,6 +151,13 @@ fn b014_letter_case() {
 }
 
 #[test]
+fn remarks_about_the_document_of_update() {
+    let (_, warnings) = read::document::<knarr::spec::Resources>(br#"{"CPU":{"cpus":"0"}}"#).unwrap();
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["/CPU: unknown key, ignored (keys are case-sensitive: write \"cpu\")"]);
+}
+
+#[test]
 fn b018_size() {
     let pad = |n: usize| format!("{{\"hostname\":\"{}\"}}", "x".repeat(n - 15));
     assert!(read::config(pad(read::MAX_BYTES).as_bytes()).is_ok());
