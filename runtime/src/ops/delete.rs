@@ -37,7 +37,7 @@ pub fn remove(store: &Store, id: &str) -> Result<()> {
     }
 }
 
-pub(super) fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
+fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
     let entry = match store.entry(id, LOCK_WAIT) {
         Err(e) if e.kind() == Code::Timeout && force => {
             kill_creator(store, id)?;
