@@ -278,7 +278,7 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
 /// Loads and attaches the device program, alone: programs of an earlier use of the directory go, and a query
 /// proves that ours is in force.
 fn install_program(dir: BorrowedFd<'_>, fresh: bool, rules: &[Rule]) -> Result<()> {
-    let program = bpf::load_device_program(&ebpf::program(rules)).map_err(refused)?;
+    let program = bpf::load_device_program(&ebpf::program(rules)?).map_err(refused)?;
     let old = if fresh { Vec::new() } else { bpf::query_device_programs(dir)? };
     bpf::attach_device_program(dir, &program).map_err(refused)?;
     for id in old {

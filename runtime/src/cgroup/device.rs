@@ -66,10 +66,13 @@ impl Rule {
     }
 }
 
+/// Type, major, minor, access.
+type Speaks = (Option<Node>, Option<u32>, Option<u32>, u8);
+
 /// Devices that every container may use whatever config.json says: the ones the spec makes runtimes create,
 /// terminals, the network tunnel that existing images rely on, and mknod of anything (which grants no access
 /// to the device).
-const DEFAULTS: [(Option<Node>, Option<u32>, Option<u32>, u8); 11] = [
+const DEFAULTS: [Speaks; 11] = [
     (Some(Node::Char), None, None, MKNOD),
     (Some(Node::Block), None, None, MKNOD),
     (Some(Node::Char), Some(1), Some(3), ALL),    // null

@@ -43,14 +43,23 @@ impl Cgroup {
         self.v2().or_else(|| self.v1_freezer()).or_else(|| self.dirs.first())
     }
 
-    /// Whether the group is frozen now, by us or by somebody else through the v1 freezer.
+    /// Whether the group is frozen now, by us or by somebody else through the v1 freezer. A group that is gone
+    /// is not.
     pub fn frozen(&self) -> Result<bool> {
         if let Some(fd) = self.v2().map_or(Ok(None), Dir::open)?
-            && fs::read_file_at(fd, "cgroup.freeze")?.trim() == "1"
+            && unless_gone(fs::read_file_at(fd, "cgroup.freeze"))?.is_some_and(|t| t.trim() == "1")
         {
             return Ok(true);
         }
-        self.v1_freezer().map_or(Ok(None), Dir::open)?.map_or(Ok(false), v1::frozen)
+        Ok(self.v1_frozen()?.is_some())
+    }
+
+    /// The directory of the v1 freezer, if it holds the group.
+    fn v1_frozen(&self) -> Result<Option<BorrowedFd<'_>>> {
+        match self.v1_freezer().map_or(Ok(None), Dir::open)? {
+            Some(fd) => Ok(unless_gone(v1::frozen(fd))?.filter(|frozen| *frozen).map(|_| fd)),
+            None => Ok(None),
+        }
     }
 
     /// Freezes and waits until every process has stopped. When the time runs out the group is thawed again.
@@ -77,12 +86,10 @@ impl Cgroup {
         let until = Instant::now() + deadline;
         let mut done = true;
         if let Some(fd) = self.v2().map_or(Ok(None), Dir::open)? {
-            done &= set_frozen_v2(fd, false, until)?;
+            done &= unless_gone(set_frozen_v2(fd, false, until))?.unwrap_or(true);
         }
-        if let Some(fd) = self.v1_freezer().map_or(Ok(None), Dir::open)?
-            && v1::frozen(fd)?
-        {
-            done &= v1::set_frozen(fd, false, until)?;
+        if let Some(fd) = self.v1_frozen()? {
+            done &= unless_gone(v1::set_frozen(fd, false, until))?.unwrap_or(true);
         }
         match done {
             true => Ok(()),
@@ -102,7 +109,9 @@ impl Cgroup {
                 r => r?,
             }
             // The v1 freezer, unlike that of v2, keeps a killed process from dying.
-            self.thaw_v1()?;
+            if let Some(fd) = self.v1_frozen()? {
+                unless_gone(fs::write_file_at(fd, v1::FREEZER_FILE, b"THAWED"))?;
+            }
             if !wait_event(fd, "populated", 0, until)? {
                 return Err(late("killed processes to end", deadline, &describe(&pids_below(fd)?)));
             }
@@ -111,15 +120,6 @@ impl Cgroup {
             Some(dir) => self.signal_all(dir, until, deadline),
             None => Ok(()),
         }
-    }
-
-    fn thaw_v1(&self) -> Result<()> {
-        if let Some(fd) = self.v1_freezer().map_or(Ok(None), Dir::open)?
-            && v1::frozen(fd)?
-        {
-            fs::write_file_at(fd, v1::FREEZER_FILE, b"THAWED")?;
-        }
-        Ok(())
     }
 
     /// Kills by signals until nobody is left: frozen meanwhile, so that forks cannot outrun it.
@@ -264,10 +264,7 @@ fn set_frozen_v2(dir: BorrowedFd<'_>, on: bool, until: Instant) -> Result<bool> 
 fn wait_event(dir: BorrowedFd<'_>, key: &str, want: u64, until: Instant) -> Result<bool> {
     let mut slice = Duration::from_millis(1);
     loop {
-        let (file, text) = match open_and_read(dir, "cgroup.events") {
-            Err(e) if e.is(errno::ENOENT) || e.is(errno::ENODEV) => return Ok(true),
-            r => r?,
-        };
+        let Some((file, text)) = unless_gone(open_and_read(dir, "cgroup.events"))? else { return Ok(true) };
         if value_of(&text, key) == Some(want) {
             return Ok(true);
         }
@@ -277,6 +274,14 @@ fn wait_event(dir: BorrowedFd<'_>, key: &str, want: u64, until: Instant) -> Resu
         }
         poll::wait_priority(&file, Some(left.min(slice)))?;
         slice = (slice * 2).min(Duration::from_millis(250));
+    }
+}
+
+/// `None` for a file of a group that was removed while we had it open.
+fn unless_gone<T>(r: Result<T>) -> Result<Option<T>> {
+    match r {
+        Err(e) if e.is(errno::ENOENT) || e.is(errno::ENODEV) => Ok(None),
+        r => r.map(Some),
     }
 }
 
@@ -363,7 +368,7 @@ fn signal_inside(dir: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn remove(dir: &Dir, until: Instant, deadline: Duration) -> Result<()> {
-    let mut pause = Duration::from_millis(1);
+    let mut pause = Duration::from_micros(200);
     loop {
         if gone(&dir.path)? {
             return Ok(());
@@ -378,11 +383,8 @@ fn remove(dir: &Dir, until: Instant, deadline: Duration) -> Result<()> {
             Err(e) if !is_busy(&e) && !e.is(errno::ENOENT) => Err(e),
             _ => Ok(()),
         };
-        match walk(fd.as_fd(), &mut |_| Ok(()), &mut leave) {
-            // The tree changed under the walk: once more.
-            Err(e) if !e.is(errno::ENOENT) && !e.is(errno::ENODEV) => return Err(e),
-            _ => {}
-        }
+        // The tree may change under the walk: then once more.
+        unless_gone(walk(fd.as_fd(), &mut |_| Ok(()), &mut leave))?;
         if gone(&dir.path)? {
             return Ok(());
         }
@@ -391,9 +393,10 @@ fn remove(dir: &Dir, until: Instant, deadline: Duration) -> Result<()> {
             let what = format!("cgroup {} to become empty", dir.path.display());
             return Err(late(&what, deadline, &inside).path(dir.path.to_string_lossy()));
         }
-        match dir.is_v2() {
-            true => drop(wait_event(fd.as_fd(), "populated", 0, until.min(Instant::now() + pause))?),
-            false => std::thread::sleep(pause),
+        // v2 tells when the last process left; what else can keep it busy, such as a group just made below,
+        // tells nothing.
+        if !dir.is_v2() || wait_event(fd.as_fd(), "populated", 0, until.min(Instant::now() + pause))? {
+            std::thread::sleep(pause);
         }
         pause = (pause * 2).min(Duration::from_millis(50));
     }
