@@ -163,7 +163,8 @@ impl Host {
             Need::V1(c) => self.v1.contains_key(c),
             Need::NoV1(c) => !self.v1.contains_key(c),
             Need::Disk => {
-                crate::cases::disk().is_ok() && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
+                crate::cases::disk().is_ok()
+                    && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
             }
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
@@ -231,7 +232,9 @@ fn cgroup_mounts(info: &str) -> Mounts {
             Some("cgroup2") => v2 = Some(PathBuf::from(point)),
             Some("cgroup") => {
                 let options = right.nth(1).unwrap_or("");
-                for o in options.split(',').filter(|o| !matches!(*o, "rw" | "ro" | "xattr" | "clone_children")) {
+                for o in
+                    options.split(',').filter(|o| !matches!(*o, "rw" | "ro" | "xattr" | "clone_children"))
+                {
                     v1.insert(o.to_string(), PathBuf::from(point));
                 }
             }
@@ -257,9 +260,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// An ELF program that names no interpreter (no PT_INTERP path in its first page).
 fn is_static(path: &Path) -> bool {
     let Ok(bytes) = std::fs::read(path) else { return false };
-    bytes.starts_with(b"\x7fELF") && !bytes.iter().take(4096).collect::<Vec<_>>().windows(8).any(|w| {
-        w.iter().map(|b| **b).eq(*b"/ld-linu") || w.iter().map(|b| **b).eq(*b"/ld-musl")
-    })
+    bytes.starts_with(b"\x7fELF")
+        && !bytes
+            .iter()
+            .take(4096)
+            .collect::<Vec<_>>()
+            .windows(8)
+            .any(|w| w.iter().map(|b| **b).eq(*b"/ld-linu") || w.iter().map(|b| **b).eq(*b"/ld-musl"))
 }
 
 fn try_userns() -> bool {

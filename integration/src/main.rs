@@ -45,7 +45,9 @@ fn main() -> ExitCode {
 fn cli() -> Cli {
     let many = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
     let one = |name: &'static str| Arg::new(name).long(name);
-    let filter = || one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out");
+    let filter = || {
+        one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out")
+    };
     let format = || one("format").value_parser(["table", "tap", "junit", "json"]).default_value("table");
     Cli::new("conformance")
         .about("Runs a conformance suite against OCI runtimes")
@@ -53,18 +55,52 @@ fn cli() -> Cli {
         .subcommand(
             Cli::new("run")
                 .about("Run cases")
-                .arg(many("runtime").required(true).value_name("NAME=PATH").help("A runtime; may be given several times"))
-                .arg(many("strict").value_name("NAME").help("Hold this runtime to the texts of refusals too (knarr always is)"))
-                .arg(many("known").value_name("NAME=FILE").help("Reviewed differences of a runtime: `case  reason` lines"))
+                .arg(
+                    many("runtime")
+                        .required(true)
+                        .value_name("NAME=PATH")
+                        .help("A runtime; may be given several times"),
+                )
+                .arg(
+                    many("strict")
+                        .value_name("NAME")
+                        .help("Hold this runtime to the texts of refusals too (knarr always is)"),
+                )
+                .arg(
+                    many("known")
+                        .value_name("NAME=FILE")
+                        .help("Reviewed differences of a runtime: `case  reason` lines"),
+                )
                 .arg(one("lane").default_value("").help("A name for this environment, shown in the report"))
                 .arg(filter())
                 .arg(format())
                 .arg(one("output").value_name("FILE").help("Write the results there as JSON as well"))
-                .arg(one("allow-skip").value_name("REASONS").help("Skips for other reasons than these make the run fail; `none` allows none"))
-                .arg(one("probe").value_name("PATH").help("The static probe program; default: `probe` beside this program"))
-                .arg(one("dir").value_name("DIR").default_value("/tmp").help("Where the work directory is made"))
-                .arg(one("patience").value_name("N").value_parser(clap::value_parser!(u32)).default_value("1").help("Multiply every time limit"))
-                .arg(Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Show every command")),
+                .arg(
+                    one("allow-skip")
+                        .value_name("REASONS")
+                        .help("Skips for other reasons than these make the run fail; `none` allows none"),
+                )
+                .arg(
+                    one("probe")
+                        .value_name("PATH")
+                        .help("The static probe program; default: `probe` beside this program"),
+                )
+                .arg(
+                    one("dir")
+                        .value_name("DIR")
+                        .default_value("/tmp")
+                        .help("Where the work directory is made"),
+                )
+                .arg(
+                    one("patience")
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u32))
+                        .default_value("1")
+                        .help("Multiply every time limit"),
+                )
+                .arg(
+                    Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Show every command"),
+                ),
         )
         .subcommand(Cli::new("list").about("List cases").arg(filter()))
         .subcommand(
@@ -84,8 +120,7 @@ fn selected(m: &ArgMatches) -> Result<Vec<Case>> {
         ensure!(seen.insert(c.name.clone()), "two cases are called {}", c.name);
         ensure!(!c.checks.is_empty(), "{} does not say what it checks", c.name);
     }
-    let words: Vec<&str> =
-        m.get_one::<String>("filter").map(|f| f.split(',').collect()).unwrap_or_default();
+    let words: Vec<&str> = m.get_one::<String>("filter").map(|f| f.split(',').collect()).unwrap_or_default();
     let (without, with): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|w| w.starts_with('!'));
     let hit = |c: &Case, w: &str| c.name.contains(w) || c.checks.contains(w);
     Ok(all

@@ -96,9 +96,10 @@ pub fn listing(dir: &Path) -> BTreeMap<PathBuf, String> {
         if m.is_file() {
             text += &format!(" {} {}.{}", m.len(), m.mtime(), m.mtime_nsec());
             if m.len() < 65536 {
-                let sum = fs::read(&path).unwrap_or_default().iter().fold(0u64, |a, b| {
-                    a.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(*b) + 1)
-                });
+                let sum = fs::read(&path)
+                    .unwrap_or_default()
+                    .iter()
+                    .fold(0u64, |a, b| a.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(*b) + 1));
                 text += &format!(" {sum:x}");
             }
         } else if m.is_symlink() {

@@ -361,7 +361,10 @@ mod tests {
                 Row {
                     name: "x.two".into(),
                     checks: "s".into(),
-                    verdicts: vec![verdict(Outcome::Skipped("root".into())), verdict(Outcome::Differs("d".into()))],
+                    verdicts: vec![
+                        verdict(Outcome::Skipped("root".into())),
+                        verdict(Outcome::Differs("d".into())),
+                    ],
                 },
             ],
         }

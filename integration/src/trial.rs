@@ -199,7 +199,8 @@ impl Cmd<'_> {
         // Two fields are borrowed apart: the history belongs to the trial.
         let Cmd { command, line, files, seconds, history, stdin, own_stdio, verbose } = self;
         let running =
-            Cmd { command, line, files, seconds, history: &mut *history, stdin, own_stdio, verbose }.spawn()?;
+            Cmd { command, line, files, seconds, history: &mut *history, stdin, own_stdio, verbose }
+                .spawn()?;
         let out = running.wait()?;
         if let Some(last) = history.last_mut() {
             *last = out.clone();

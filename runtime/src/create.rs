@@ -5,6 +5,7 @@
 
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Code, Context, Error, Result, quoted};
+use crate::fds::Kept;
 use crate::gate;
 use crate::hooks;
 use crate::host::Host;
@@ -13,6 +14,7 @@ use crate::init::{self, Inherit, Start};
 use crate::link::{self, Parent, Sealed};
 use crate::plan::launch::{Join, Launch};
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
+use crate::plan::process::ProcessPlan;
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
@@ -39,7 +41,7 @@ pub struct Wish<'a> {
     pub pid_file: Option<&'a Path>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
-    pub preserve_fds: u32,
+    pub fds: Kept,
     /// The caller will not stay: a terminal needs somebody to hand it to.
     pub detach: bool,
     /// Started by us over the link, not by a later `start` through the gate.
@@ -86,9 +88,8 @@ impl Drop for CgroupGuard {
 /// Reads and checks a bundle's config.json. Gives the bytes too: the record keeps its own copy.
 pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     let path = bundle.join("config.json");
-    let bytes = fs::read_regular(&path, spec::read::MAX_BYTES).map_err(|e| {
-        if e.is(errno::ENOENT) { e.hint("no config.json in the bundle") } else { e }
-    })?;
+    let bytes = fs::read_regular(&path, spec::read::MAX_BYTES)
+        .map_err(|e| if e.is(errno::ENOENT) { e.hint("no config.json in the bundle") } else { e })?;
     let (spec, warnings) = spec::read::config(&bytes).step_with(|| path.to_string_lossy().into_owned())?;
     for w in &warnings {
         report::warn(format_args!("{}: {w}", path.display()));
@@ -111,7 +112,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         bundle: wish.bundle,
         no_pivot: wish.no_pivot,
         no_new_keyring: wish.no_new_keyring,
-        preserve_fds: wish.preserve_fds,
+        fds: wish.fds,
     };
     let plan = plan::plan(&spec, &host, request)?;
     for w in &plan.warnings {
@@ -120,8 +121,6 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let outside = Outside::connect(wish, &plan)?;
     let root = open_root(&plan)?;
     let proc = Proc::open()?;
-    // Nothing that the caller left open may reach the container or a hook.
-    process::cloexec_from(3)?;
     process::set_dumpable(false)?;
 
     // The record goes first: whoever finds us dead can clean up after us.
@@ -159,7 +158,6 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         link.enter(child.pid())?.ready(|fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd))
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
-    set_rlimits(&plan, &child)?;
     let console = outside.deliver(handed.console, &child)?;
     record.phase = Phase::Created;
     record.init = Some(state::Proc::of(child.pid())?);
@@ -217,7 +215,7 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        check_preserved(wish.preserve_fds)?;
+        wish.fds.check()?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
@@ -251,14 +249,6 @@ pub fn console_rules(terminal: bool, detach: bool, socket: Option<&Path>) -> Res
     Err(Error::spec("/process/terminal", text).hint("see --console-socket and --detach"))
 }
 
-/// Every descriptor that is to be kept must be open.
-pub fn check_preserved(n: u32) -> Result<()> {
-    match (3..3 + n as i32).find(|fd| process::dup_number(*fd).is_none()) {
-        Some(fd) => Err(Error::new(Code::Usage, format!("--preserve-fds: descriptor {fd} is not open"))),
-        None => Ok(()),
-    }
-}
-
 /// A pid file that cannot be written is found out before anything exists.
 pub fn check_pid_file(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -266,7 +256,9 @@ pub fn check_pid_file(path: &Path) -> Result<()> {
     let fd = fs::open_dir_path(dir).step_with(step)?;
     process::may_write(&fd).step_with(step)?;
     match fs::stat(path) {
-        Ok(st) if st.is_dir() => Err(Error::os("rename", quoted(&path.to_string_lossy()), errno::EISDIR).step(step())),
+        Ok(st) if st.is_dir() => {
+            Err(Error::os("rename", quoted(&path.to_string_lossy()), errno::EISDIR).step(step()))
+        }
         _ => Ok(()),
     }
 }
@@ -322,7 +314,11 @@ fn open_sources(plan: &Plan, group: &Cgroup, layout: &Layout) -> Result<Vec<Sour
             MountKind::Fs { .. } => Ok(Source::None),
             MountKind::Bind { source, recursive } => {
                 open_tree(fs::CWD, source, *recursive, op, plan.root.shared).map(Source::Tree).map_err(|e| {
-                    let text = format!("error mounting {} to rootfs at {}", quoted(&source.to_string_lossy()), quoted(&op.dest));
+                    let text = format!(
+                        "error mounting {} to rootfs at {}",
+                        quoted(&source.to_string_lossy()),
+                        quoted(&op.dest)
+                    );
                     e.field(format!("{}/source", op.field)).step(text)
                 })
             }
@@ -349,7 +345,13 @@ fn cgroup_source(op: &MountOp, group: &Cgroup, layout: &Layout, own_view: bool) 
     v1.map(|(name, dir)| Ok((name, bind(dir)?))).collect::<Result<_>>().map(Source::Hierarchies)
 }
 
-fn open_tree<D: AsFd>(dir: D, path: &Path, recursive: bool, op: &MountOp, shared_root: bool) -> Result<OwnedFd> {
+fn open_tree<D: AsFd>(
+    dir: D,
+    path: &Path,
+    recursive: bool,
+    op: &MountOp,
+    shared_root: bool,
+) -> Result<OwnedFd> {
     let tree = mount::open_tree_clone(dir, path, recursive)?;
     let (set, clear) = attr_pair(op.set, op.clear);
     if set | clear != 0 {
@@ -380,7 +382,11 @@ fn launch(plan: &Plan, group: &Cgroup, inherit: Inherit, proc: &Proc) -> Result<
         Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd),
     };
     let child = child.map_err(|e| {
-        if e.is(errno::ENOSPC) { e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces") } else { e }
+        if e.is(errno::ENOSPC) {
+            e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces")
+        } else {
+            e
+        }
     })?;
     back.leave()?;
     Ok(child)
@@ -477,11 +483,17 @@ fn prepare(plan: &Plan, child: &Child, proc: &Proc, host: &Host) -> Result<()> {
         write_maps(plan, pid, proc, host)?;
     }
     if let Some(adj) = plan.process.oom_score_adj {
-        proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string()).field("/process/oomScoreAdj").map_err(|e| {
-            if e.is(errno::EACCES) { e.hint("lowering it below our own needs CAP_SYS_RESOURCE") } else { e }
-        })?;
+        proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string()).field("/process/oomScoreAdj").map_err(
+            |e| {
+                if e.is(errno::EACCES) {
+                    e.hint("lowering it below our own needs CAP_SYS_RESOURCE")
+                } else {
+                    e
+                }
+            },
+        )?;
     }
-    Ok(())
+    raise_rlimits(&plan.process, pid)
 }
 
 fn write_maps(plan: &Plan, pid: i32, proc: &Proc, host: &Host) -> Result<()> {
@@ -500,12 +512,17 @@ fn setgroups_denied(launch: &Launch, host: &Host) -> bool {
     launch.new & ns_flags::USER != 0 && host.euid != 0
 }
 
-/// After everything that init does itself: a low limit must hit the payload, not our own last steps.
-fn set_rlimits(plan: &Plan, child: &Child) -> Result<()> {
-    for (resource, soft, hard, field) in &plan.process.rlimits {
-        sched::set_rlimit(child.pid(), *resource, *soft, *hard).field(field).map_err(|e| {
-            if e.is(errno::EPERM) { e.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { e }
-        })?;
+/// Hard limits above our own, while the process still has our ids: it may not be able to raise them itself. It
+/// lowers the rest as its last step, so that a low limit hits the payload and not us.
+pub fn raise_rlimits(p: &ProcessPlan, pid: i32) -> Result<()> {
+    for limit in &p.rlimits {
+        let (soft, hard) = sched::rlimit(limit.resource);
+        if limit.hard > hard {
+            sched::set_rlimit(pid, limit.resource, soft, limit.hard).field(&limit.field).map_err(|e| {
+                let e = e.step(format!("raise {} from {hard} to {}", limit.name, limit.hard));
+                if e.is(errno::EPERM) { e.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { e }
+            })?;
+        }
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::Cgroup;
-use crate::create::send_listener_to;
+use crate::create::{raise_rlimits, send_listener_to};
 use crate::error::{Code, Context, Error, Result};
+use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
 use crate::init::{console, payload};
-use crate::link::{self, Held, Init, Parent, Sealed};
+use crate::link::{self, Held, Init, LastWord, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
@@ -15,8 +16,9 @@ use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::process::{self, Child, ns_flags, sig};
-use crate::sys::{OwnedFd, cred, errno, ns, sched, tty};
+use crate::sys::{OwnedFd, cred, errno, ns, tty};
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 
 /// What runs, planned.
 pub struct Job {
@@ -25,7 +27,7 @@ pub struct Job {
     pub filter: Option<Filter>,
     pub personality: Option<u64>,
     pub no_new_keyring: bool,
-    pub preserve_fds: u32,
+    pub fds: Kept,
 }
 
 /// A confined process that waits for our word.
@@ -70,15 +72,14 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
         ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
     }
     let (parent, end) = link::pair()?;
-    let child = process::clone3(0, target.v2.as_ref().map(std::os::fd::AsFd::as_fd), || run(job, shared, end))?;
+    let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
     if let Some(adj) = job.process.oom_score_adj {
-        proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string()).field("/process/oomScoreAdj")?;
+        proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string())
+            .field("/process/oomScoreAdj")?;
     }
+    raise_rlimits(&job.process, child.pid())?;
     let link = parent.build()?.root_ready()?.enter(child.pid())?;
     let (link, handed) = link.ready(|fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
-    for (resource, soft, hard, field) in &job.process.rlimits {
-        sched::set_rlimit(child.pid(), *resource, *soft, *hard).field(field)?;
-    }
     Ok(Entered { child, link, console: handed.console })
 }
 
@@ -109,13 +110,21 @@ fn foreign_namespaces(pid: i32) -> Result<u64> {
 /// The child. Nothing here returns to the caller.
 fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
     let Ok(last_word) = link.last_word() else { return 1 };
-    match life(job, shared, link) {
+    let done = drop_strangers(job, &shared, &link, &last_word).and_then(|()| life(job, shared, link));
+    match done {
         Ok(never) => match never {},
         Err(e) => {
             last_word.failed(&e);
             1
         }
     }
+}
+
+/// See `init`.
+fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &Init<Held>, word: &LastWord) -> Result<()> {
+    let mut keep = vec![shared.init.as_fd(), shared.proc.fd(), link.fd(), word.fd()];
+    keep.extend(shared.tasks.iter().map(AsFd::as_fd));
+    process::close_all_but(job.fds.end(), &keep)
 }
 
 /// The same order as in `init`, without the parts that make the container.
@@ -156,16 +165,15 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         link.listener(fd)?;
     }
     drop(proc);
-    let program = payload::find(&job.process, job.preserve_fds)?;
+    let program = payload::find(&job.process, job.fds)?;
     let early = job.filter.as_ref().is_some_and(|f| f.notify) && job.process.no_new_privs;
     if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
         link.listener(fd)?;
     }
+    payload::set_rlimits(&job.process)?;
     process::set_pdeathsig(None)?;
-    let link = link.ready()?.wait_go()?;
-    let report = link.dup()?;
-    payload::keep_fds(job.preserve_fds)?;
-    process::close_except(3 + job.preserve_fds, &report)?;
+    let _link = link.ready()?.wait_go()?;
+    payload::keep_fds(job.fds)?;
     process::reset_signals();
     identity::late_filter(&job.process, if early { None } else { job.filter.as_ref() })?;
     Err(program.exec())
@@ -177,7 +185,9 @@ pub fn refuse_status(status: crate::state::Status, ignore_paused: bool) -> Resul
     let text = match status {
         Status::Stopped => "cannot exec in a stopped container",
         Status::Creating => "cannot exec in a container that is still being created",
-        Status::Paused if !ignore_paused => "cannot exec in a paused container (use --ignore-paused to override)",
+        Status::Paused if !ignore_paused => {
+            "cannot exec in a paused container (use --ignore-paused to override)"
+        }
         Status::Created | Status::Running | Status::Paused => return Ok(()),
     };
     Err(Error::new(Code::Status, text))

@@ -75,10 +75,6 @@ pub fn wait(listener: OwnedFd, accept: Option<u32>) -> Result<Conn> {
 pub struct Conn(OwnedFd);
 
 impl Conn {
-    /// The connection itself: the one descriptor that stays open until execve.
-    pub fn fd(&self) -> &OwnedFd {
-        &self.0
-    }
     /// Tells `start` why the payload does not run.
     pub fn failed(&self, e: &Error) {
         if let Ok(data) = serde_json::to_vec(e) {

@@ -38,7 +38,8 @@ pub struct State<'a> {
 pub fn run(kind: &str, hooks: &[Hook], state: &State<'_>) -> Result<()> {
     for (i, hook) in hooks.iter().enumerate() {
         run_one(hook, state).map_err(|e| {
-            Error::new(Code::Hook, format!("error running {kind} hook #{i}: {e}")).field(format!("/hooks/{kind}/{i}"))
+            Error::new(Code::Hook, format!("error running {kind} hook #{i}: {e}"))
+                .field(format!("/hooks/{kind}/{i}"))
         })?;
     }
     Ok(())
@@ -48,7 +49,10 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State<'_>) -> Result<()> {
 pub fn run_all(kind: &str, hooks: &[Hook], state: &State<'_>) -> Vec<Error> {
     let one = |(i, hook): (usize, &Hook)| {
         let e = run_one(hook, state).err()?;
-        Some(Error::new(Code::Hook, format!("error running {kind} hook #{i}: {e}")).field(format!("/hooks/{kind}/{i}")))
+        Some(
+            Error::new(Code::Hook, format!("error running {kind} hook #{i}: {e}"))
+                .field(format!("/hooks/{kind}/{i}")),
+        )
     };
     hooks.iter().enumerate().filter_map(one).collect()
 }
@@ -80,7 +84,10 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
     let status = child.wait().map_err(Error::from)?;
     if timed_out {
         let limit = hook.timeout.unwrap_or_default();
-        return Err(Error::new(Code::Hook, format!("{} ran longer than its timeout of {limit} s", quoted(&hook.path))));
+        return Err(Error::new(
+            Code::Hook,
+            format!("{} ran longer than its timeout of {limit} s", quoted(&hook.path)),
+        ));
     }
     verdict(&hook.path, status, &tail)
 }
@@ -153,13 +160,21 @@ mod tests {
 
     fn try_hook(script: &str, timeout: Option<i64>) -> Result<()> {
         let (annotations, bundle) = state();
-        let s = State { oci_version: "1.3.0", id: "x", status: "creating", pid: 1, bundle, annotations: &annotations };
+        let s = State {
+            oci_version: "1.3.0",
+            id: "x",
+            status: "creating",
+            pid: 1,
+            bundle,
+            annotations: &annotations,
+        };
         run("prestart", &[hook(script, timeout)], &s)
     }
 
     #[test]
     fn gets_state_and_exactly_its_environment() {
-        try_hook("grep -q '\"status\":\"creating\"' && test \"$ONLY\" = this && test -z \"$HOME\"", None).unwrap();
+        try_hook("grep -q '\"status\":\"creating\"' && test \"$ONLY\" = this && test -z \"$HOME\"", None)
+            .unwrap();
     }
 
     #[test]
@@ -179,7 +194,10 @@ mod tests {
 
     #[test]
     fn much_output_does_not_block() {
-        try_hook("i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890 >&2; i=$((i+1)); done", Some(60))
-            .unwrap();
+        try_hook(
+            "i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890 >&2; i=$((i+1)); done",
+            Some(60),
+        )
+        .unwrap();
     }
 }

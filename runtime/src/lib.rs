@@ -9,6 +9,7 @@ pub mod cli;
 pub mod create;
 pub mod error;
 pub mod exec;
+pub mod fds;
 pub mod foreground;
 pub mod gate;
 pub mod hooks;

@@ -3,6 +3,7 @@
 
 use knarr::cli::{self, Fault, Request};
 use knarr::error::{Code, Error, Result};
+use knarr::fds::Kept;
 use knarr::{ops, report, seal};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
@@ -30,8 +31,11 @@ fn main() -> ExitCode {
 }
 
 fn run(request: &Request) -> Result<i32> {
+    if let Some(preserve) = request.command.makes_processes() {
+        Kept::new(preserve).close_others()?;
+    }
     report::init(&request.global.log)?;
-    if request.command.needs_seal() {
+    if request.command.makes_processes().is_some() {
         seal::ensure()?;
     }
     ops::dispatch(request)

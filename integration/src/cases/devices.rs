@@ -18,36 +18,84 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn defaults() -> Vec<Case> {
-    let mut all: Vec<Case> = [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")]
+    let mut all: Vec<Case> = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ]
+    .into_iter()
+    .map(|(name, numbers)| {
+        case(format!("dev.{name}"))
+            .checks(DEFAULTS)
+            .probe(["stat", &format!("/dev/{name}")])
+            .stdout(format!("char 0666 0 0 {numbers} 0\n"))
+    })
+    .collect();
+    all.extend(
+        [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ]
         .into_iter()
-        .map(|(name, numbers)| {
-            case(format!("dev.{name}")).checks(DEFAULTS).probe(["stat", &format!("/dev/{name}")]).stdout(format!("char 0666 0 0 {numbers} 0\n"))
-        })
-        .collect();
-    all.extend([("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")].into_iter().map(
-        |(name, target)| {
-            case(format!("dev.link-{name}")).checks("runtime-linux.md#dev-symbolic-links").probe(["readlink", &format!("/dev/{name}")]).stdout(format!("{target}\n"))
-        },
-    ));
+        .map(|(name, target)| {
+            case(format!("dev.link-{name}"))
+                .checks("runtime-linux.md#dev-symbolic-links")
+                .probe(["readlink", &format!("/dev/{name}")])
+                .stdout(format!("{target}\n"))
+        }),
+    );
     all.extend([
-        case("dev.null-works").checks(DEFAULTS).probe(["all", "open-dev", "/dev/null", "rw", "--", "open-dev", "/dev/zero", "r", "--", "open-dev", "/dev/urandom", "r", "--", "open-dev", "/dev/full", "w"]).stdout("ok 0\nok 0\nok 0\nok 0\n"),
+        case("dev.null-works")
+            .checks(DEFAULTS)
+            .probe([
+                "all",
+                "open-dev",
+                "/dev/null",
+                "rw",
+                "--",
+                "open-dev",
+                "/dev/zero",
+                "r",
+                "--",
+                "open-dev",
+                "/dev/urandom",
+                "r",
+                "--",
+                "open-dev",
+                "/dev/full",
+                "w",
+            ])
+            .stdout("ok 0\nok 0\nok 0\nok 0\n"),
         case("dev.nothing-else").checks("catalogue S36").probe(["ls", "/dev"]).output(|o| {
-            let known = ["console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+            let known = [
+                "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
+                "stdin", "stdout", "tty", "urandom", "zero",
+            ];
             let extra: Vec<&str> = o.lines().filter(|l| !known.contains(l)).collect();
             ensure!(extra.is_empty(), "unexpected in /dev: {extra:?}");
             Ok(())
         }),
-        case("dev.bound-dev-is-left-alone").checks("cli: a bind on /dev").prepare(|t| {
-            let dir = t.host_dir("dev")?;
-            std::fs::write(dir.join("only"), "x")?;
-            let null = rustix::fs::makedev(1, 3);
-            let kind = rustix::fs::FileType::CharacterDevice;
-            rustix::fs::mknodat(rustix::fs::CWD, dir.join("null"), kind, 0o666.into(), null)?;
-            t.spec["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
-            base::add_mount(&mut t.spec, "/dev", "bind", &dir.display().to_string(), &["bind"]);
-            t.spec["linux"]["maskedPaths"] = json!([]);
-            Ok(())
-        }).probe(["ls", "/dev"]).stdout("null\nonly\n"),
+        case("dev.bound-dev-is-left-alone")
+            .checks("cli: a bind on /dev")
+            .prepare(|t| {
+                let dir = t.host_dir("dev")?;
+                std::fs::write(dir.join("only"), "x")?;
+                let null = rustix::fs::makedev(1, 3);
+                let kind = rustix::fs::FileType::CharacterDevice;
+                rustix::fs::mknodat(rustix::fs::CWD, dir.join("null"), kind, 0o666.into(), null)?;
+                t.spec["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+                base::add_mount(&mut t.spec, "/dev", "bind", &dir.display().to_string(), &["bind"]);
+                t.spec["linux"]["maskedPaths"] = json!([]);
+                Ok(())
+            })
+            .probe(["ls", "/dev"])
+            .stdout("null\nonly\n"),
     ]);
     all
 }

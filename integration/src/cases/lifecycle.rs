@@ -36,8 +36,10 @@ fn basic() -> Vec<Case> {
             t.verb("delete", &[])?.ok()?;
             Ok(())
         }),
-        case("life.state-fields").checks("runtime.md#state").spec(|s| s["annotations"] = json!({"a.b": "c d"})).steps(
-            |t| {
+        case("life.state-fields")
+            .checks("runtime.md#state")
+            .spec(|s| s["annotations"] = json!({"a.b": "c d"}))
+            .steps(|t| {
                 t.create()?;
                 let s = t.state()?;
                 let pid = s["pid"].as_i64().context("pid")?;
@@ -49,10 +51,12 @@ fn basic() -> Vec<Case> {
                 let version = s["ociVersion"].as_str().unwrap_or("");
                 ensure!(version.starts_with("1."), "ociVersion is {version:?}");
                 let created = s["created"].as_str().unwrap_or("");
-                ensure!(created.len() >= 20 && created.contains('T') && created.ends_with('Z'), "created: {created:?}");
+                ensure!(
+                    created.len() >= 20 && created.contains('T') && created.ends_with('Z'),
+                    "created: {created:?}"
+                );
                 Ok(())
-            },
-        ),
+            }),
         case("life.state-rootfs").checks("cli: state").steps(|t| {
             t.create()?;
             let root = t.rootfs().display().to_string();
@@ -108,16 +112,18 @@ fn basic() -> Vec<Case> {
             t.rt(&["run", &id]).dir(&bundle).run()?.ok()?.prints("here\n")?;
             Ok(())
         }),
-        case("life.config-frozen-at-create").checks("runtime.md#lifecycle step 2").probe(["hostname"]).steps(|t| {
-            t.create()?;
-            let pid = t.pid()?;
-            t.spec["hostname"] = "changed-later".into();
-            t.write_config()?;
-            t.start()?;
-            t.ended(pid)?;
-            ensure!(t.payload() == "conformance\n", "it printed {:?}", t.payload());
-            Ok(())
-        }),
+        case("life.config-frozen-at-create").checks("runtime.md#lifecycle step 2").probe(["hostname"]).steps(
+            |t| {
+                t.create()?;
+                let pid = t.pid()?;
+                t.spec["hostname"] = "changed-later".into();
+                t.write_config()?;
+                t.start()?;
+                t.ended(pid)?;
+                ensure!(t.payload() == "conformance\n", "it printed {:?}", t.payload());
+                Ok(())
+            },
+        ),
         case("life.two-at-once").checks(LIFE).steps(|t| {
             let one = t.resident()?;
             let twin = t.twin("b", |s| s["process"]["args"] = json!([PROBE, "trap", "TERM"]))?;
@@ -146,9 +152,18 @@ fn exit_codes() -> Vec<Case> {
         })
         .collect();
     all.extend([
-        case("exit.segv").checks("cli: exit 128+signal").probe(["crash", "segv", "0"]).exit(139).line("something is about to go wrong"),
+        case("exit.segv")
+            .checks("cli: exit 128+signal")
+            .probe(["crash", "segv", "0"])
+            .exit(139)
+            .line("something is about to go wrong"),
         // Process 1 of a pid namespace survives its own abort signal, so this one lives in the host's.
-        case("exit.abort").checks("cli: exit 128+signal").probe(["crash", "abort", "0"]).spec(|s| base::no_namespace(s, "pid")).exit(134).line("something is about to go wrong"),
+        case("exit.abort")
+            .checks("cli: exit 128+signal")
+            .probe(["crash", "abort", "0"])
+            .spec(|s| base::no_namespace(s, "pid"))
+            .exit(134)
+            .line("something is about to go wrong"),
         case("exit.run-killed").checks("cli: exit 128+signal").probe(["trap", "TERM"]).steps(|t| {
             let run = t.run_background()?;
             wait_for(t.seconds(), || Ok(run.so_far().0.contains("ready").then_some(())))?;
@@ -156,13 +171,16 @@ fn exit_codes() -> Vec<Case> {
             run.wait()?.exits(137)?;
             Ok(())
         }),
-        case("exit.run-forwards-signals").checks("cli: run forwards signals").probe(["trap", "TERM", "USR1"]).steps(|t| {
-            let run = t.run_background()?;
-            wait_for(t.seconds(), || Ok(run.so_far().0.contains("ready").then_some(())))?;
-            crate::os::kill(run.pid() as i32, libc::SIGUSR1);
-            run.wait()?.exits(0)?.prints("ready\nSIGUSR1\n")?;
-            Ok(())
-        }),
+        case("exit.run-forwards-signals")
+            .checks("cli: run forwards signals")
+            .probe(["trap", "TERM", "USR1"])
+            .steps(|t| {
+                let run = t.run_background()?;
+                wait_for(t.seconds(), || Ok(run.so_far().0.contains("ready").then_some(())))?;
+                crate::os::kill(run.pid() as i32, libc::SIGUSR1);
+                run.wait()?.exits(0)?.prints("ready\nSIGUSR1\n")?;
+                Ok(())
+            }),
         case("exit.detached-killed").checks("runtime.md#kill").steps(|t| {
             let pid = t.resident()?;
             t.verb("kill", &["KILL"])?.ok()?;
@@ -217,28 +235,33 @@ fn kill() -> Vec<Case> {
             ensure!(t.payload().is_empty(), "the program ran: {:?}", t.payload());
             Ok(())
         }),
-        case("kill.all-processes").checks("cli: kill --all").sh("sleep 1000 & sleep 1000 & echo ready; wait").steps(|t| {
-            t.spec_shares_pids();
-            t.run_detached()?;
-            t.payload_says("ready")?;
-            let id = t.id.clone();
-            let count = |t: &mut Trial<'_>| -> Result<usize> {
-                Ok(t.ps()?.as_array().map_or(0, Vec::len))
-            };
-            ensure!(count(t)? == 3, "want three processes");
-            t.rt(&["kill", "--all", &id, "KILL"]).run()?.ok()?;
-            wait_for(t.seconds(), || Ok((t.status()? == "stopped").then_some(())))?;
-            ensure!(crate::oracle::children().is_empty(), "left: {:?}", crate::oracle::children());
-            Ok(())
-        }),
-        case("kill.shared-pid-namespace").checks("cli: kill KILL without own pid namespace").sh("sleep 1000 & sleep 1000 & echo ready; wait").steps(|t| {
-            t.spec_shares_pids();
-            t.run_detached()?;
-            t.payload_says("ready")?;
-            t.remove()?;
-            ensure!(crate::oracle::children().is_empty(), "left: {:?}", crate::oracle::children());
-            Ok(())
-        }),
+        case("kill.all-processes")
+            .checks("cli: kill --all")
+            .sh("sleep 1000 & sleep 1000 & echo ready; wait")
+            .steps(|t| {
+                t.spec_shares_pids();
+                t.run_detached()?;
+                t.payload_says("ready")?;
+                let id = t.id.clone();
+                let count =
+                    |t: &mut Trial<'_>| -> Result<usize> { Ok(t.ps()?.as_array().map_or(0, Vec::len)) };
+                ensure!(count(t)? == 3, "want three processes");
+                t.rt(&["kill", "--all", &id, "KILL"]).run()?.ok()?;
+                wait_for(t.seconds(), || Ok((t.status()? == "stopped").then_some(())))?;
+                ensure!(crate::oracle::children().is_empty(), "left: {:?}", crate::oracle::children());
+                Ok(())
+            }),
+        case("kill.shared-pid-namespace")
+            .checks("cli: kill KILL without own pid namespace")
+            .sh("sleep 1000 & sleep 1000 & echo ready; wait")
+            .steps(|t| {
+                t.spec_shares_pids();
+                t.run_detached()?;
+                t.payload_says("ready")?;
+                t.remove()?;
+                ensure!(crate::oracle::children().is_empty(), "left: {:?}", crate::oracle::children());
+                Ok(())
+            }),
         case("kill.ignores-term").checks("runtime.md#kill").probe(["ignore-term"]).steps(|t| {
             t.run_detached()?;
             t.payload_says("ready")?;
@@ -411,24 +434,33 @@ fn texts() -> Vec<Case> {
             Ok(())
         }),
         case("wrong.missing-id").checks("cli: arguments").steps(|t| {
-            for verb in ["create", "start", "run", "state", "kill", "delete", "exec", "ps", "pause", "resume"] {
+            for verb in ["create", "start", "run", "state", "kill", "delete", "exec", "ps", "pause", "resume"]
+            {
                 t.rt(&[verb]).run()?.fails()?;
             }
             Ok(())
         }),
     ]);
     all.extend(
-        [("dotdot", ".."), ("slash", "a/b"), ("space", "a b"), ("empty", ""), ("escape", "a\u{1b}[2J"), ("umlaut", "\u{e4}"), ("dot", ".")]
-            .into_iter()
-            .map(|(name, id)| {
-                case(format!("id.{name}")).checks("catalogue B100").steps(move |t| {
-                    t.write_config()?;
-                    let bundle = t.bundle.display().to_string();
-                    let out = t.rt(&["run", "--bundle", &bundle, id]).run()?.fails()?;
-                    ensure!(!out.stderr.contains('\u{1b}'), "an escape sequence is printed: {:?}", out.stderr);
-                    Ok(())
-                })
-            }),
+        [
+            ("dotdot", ".."),
+            ("slash", "a/b"),
+            ("space", "a b"),
+            ("empty", ""),
+            ("escape", "a\u{1b}[2J"),
+            ("umlaut", "\u{e4}"),
+            ("dot", "."),
+        ]
+        .into_iter()
+        .map(|(name, id)| {
+            case(format!("id.{name}")).checks("catalogue B100").steps(move |t| {
+                t.write_config()?;
+                let bundle = t.bundle.display().to_string();
+                let out = t.rt(&["run", "--bundle", &bundle, id]).run()?.fails()?;
+                ensure!(!out.stderr.contains('\u{1b}'), "an escape sequence is printed: {:?}", out.stderr);
+                Ok(())
+            })
+        }),
     );
     all.push(case("id.allowed-characters").checks("catalogue B100").steps(|t| {
         t.write_config()?;
@@ -528,17 +560,20 @@ fn freezing() -> Vec<Case> {
             t.verb("resume", &[])?.ok()?;
             t.is("running")
         }),
-        case("pause.stops-the-program").checks("cli: pause").sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done").steps(|t| {
-            t.run_detached()?;
-            t.payload_says("3\n")?;
-            t.verb("pause", &[])?.ok()?;
-            let before = t.payload();
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            ensure!(t.payload() == before, "it goes on while paused");
-            t.verb("resume", &[])?.ok()?;
-            wait_for(t.seconds(), || Ok((t.payload() != before).then_some(())))?;
-            Ok(())
-        }),
+        case("pause.stops-the-program")
+            .checks("cli: pause")
+            .sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done")
+            .steps(|t| {
+                t.run_detached()?;
+                t.payload_says("3\n")?;
+                t.verb("pause", &[])?.ok()?;
+                let before = t.payload();
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                ensure!(t.payload() == before, "it goes on while paused");
+                t.verb("resume", &[])?.ok()?;
+                wait_for(t.seconds(), || Ok((t.payload() != before).then_some(())))?;
+                Ok(())
+            }),
         case("pause.frozen-on-host").checks("cli: pause").needs([crate::host::Need::Root]).steps(|t| {
             t.resident()?;
             t.verb("pause", &[])?.ok()?;

@@ -14,7 +14,10 @@ pub use cgroups::disk;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
-    [lifecycle::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases()].into_iter().flatten().collect()
+    [lifecycle::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The known differences that ship with the suite.

@@ -14,8 +14,14 @@ use crate::trial::Trial;
 const NS: &str = "config-linux.md#namespaces";
 
 /// Spec name and name below /proc/PID/ns.
-const KINDS: [(&str, &str); 6] =
-    [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt"), ("cgroup", "cgroup")];
+const KINDS: [(&str, &str); 6] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("mount", "mnt"),
+    ("cgroup", "cgroup"),
+];
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -47,12 +53,14 @@ fn of(output: &str, link: &str) -> Result<String> {
 }
 
 fn new(kind: &'static str, link: &'static str) -> Case {
-    case(format!("ns.new-{kind}")).checks(NS).probe(["ns"]).spec(move |s| base::namespace(s, kind, None)).output(
-        move |o| {
+    case(format!("ns.new-{kind}"))
+        .checks(NS)
+        .probe(["ns"])
+        .spec(move |s| base::namespace(s, kind, None))
+        .output(move |o| {
             ensure!(of(o, link)? != own(link)?, "the {kind} namespace is the caller's: {o}");
             Ok(())
-        },
-    )
+        })
 }
 
 fn inherited(kind: &'static str, link: &'static str) -> Case {
@@ -116,14 +124,28 @@ fn joined_mount() -> Case {
 
 fn uts_and_net() -> Vec<Case> {
     vec![
-        case("uts.hostname").checks("config.md#hostname").probe(["hostname"]).spec(|s| s["hostname"] = "box".into()).stdout("box\n"),
-        case("uts.hostname-64").checks("config.md#hostname").probe(["hostname"]).spec(|s| s["hostname"] = "h".repeat(64).into()).stdout(format!("{}\n", "h".repeat(64))),
-        case("uts.domainname").checks("config.md#domainname").probe(["domainname"]).spec(|s| s["domainname"] = "example.org".into()).stdout("example.org\n"),
-        case("uts.exec-sees-it").checks("config.md#hostname").spec(|s| s["hostname"] = "box".into()).steps(|t| {
-            t.resident()?;
-            t.exec_probe(&["hostname"])?.ok()?.prints("box\n")?;
-            Ok(())
-        }),
+        case("uts.hostname")
+            .checks("config.md#hostname")
+            .probe(["hostname"])
+            .spec(|s| s["hostname"] = "box".into())
+            .stdout("box\n"),
+        case("uts.hostname-64")
+            .checks("config.md#hostname")
+            .probe(["hostname"])
+            .spec(|s| s["hostname"] = "h".repeat(64).into())
+            .stdout(format!("{}\n", "h".repeat(64))),
+        case("uts.domainname")
+            .checks("config.md#domainname")
+            .probe(["domainname"])
+            .spec(|s| s["domainname"] = "example.org".into())
+            .stdout("example.org\n"),
+        case("uts.exec-sees-it").checks("config.md#hostname").spec(|s| s["hostname"] = "box".into()).steps(
+            |t| {
+                t.resident()?;
+                t.exec_probe(&["hostname"])?.ok()?.prints("box\n")?;
+                Ok(())
+            },
+        ),
         case("net.loopback-up").checks("cli: a new network namespace has lo up").probe(["net"]).output(|o| {
             let lo = o.lines().find(|l| l.starts_with("lo ")).context("no lo")?;
             ensure!(lo.contains(" UP") && lo.contains("LOOPBACK") && lo.contains("127.0.0.1"), "{o}");
@@ -139,15 +161,27 @@ fn uts_and_net() -> Vec<Case> {
             ensure!(count <= 4, "{count} processes are visible");
             Ok(())
         }),
-        case("ipc.sysctl").checks("config-linux.md#sysctl").probe(["sysctl", "kernel.msgmax"]).spec(|s| s["linux"]["sysctl"] = json!({"kernel.msgmax": "12345"})).stdout("12345\n"),
-        case("net.sysctl").checks("config-linux.md#sysctl").probe(["sysctl", "net.ipv4.ip_unprivileged_port_start"]).spec(|s| s["linux"]["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "80"})).stdout("80\n"),
-        case("cgroup.namespace-root").checks(NS).probe(["cgroup"]).spec(|s| base::namespace(s, "cgroup", None)).output(|o| {
-            for line in o.lines() {
-                let path = line.splitn(3, ':').nth(2).unwrap_or("");
-                ensure!(path == "/", "a path outside the namespace shows: {line}");
-            }
-            Ok(())
-        }),
+        case("ipc.sysctl")
+            .checks("config-linux.md#sysctl")
+            .probe(["sysctl", "kernel.msgmax"])
+            .spec(|s| s["linux"]["sysctl"] = json!({"kernel.msgmax": "12345"}))
+            .stdout("12345\n"),
+        case("net.sysctl")
+            .checks("config-linux.md#sysctl")
+            .probe(["sysctl", "net.ipv4.ip_unprivileged_port_start"])
+            .spec(|s| s["linux"]["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "80"}))
+            .stdout("80\n"),
+        case("cgroup.namespace-root")
+            .checks(NS)
+            .probe(["cgroup"])
+            .spec(|s| base::namespace(s, "cgroup", None))
+            .output(|o| {
+                for line in o.lines() {
+                    let path = line.splitn(3, ':').nth(2).unwrap_or("");
+                    ensure!(path == "/", "a path outside the namespace shows: {line}");
+                }
+                Ok(())
+            }),
     ]
 }
 
@@ -166,16 +200,32 @@ fn map_users(t: &mut Trial<'_>) -> Result<()> {
 fn user() -> Vec<Case> {
     let maps = "config-linux.md#user-namespace-mappings";
     vec![
-        case("userns.maps").checks(maps).needs([Need::Userns]).prepare(map_users).probe(["cat", "/proc/self/uid_map", "/proc/self/gid_map"]).output(|o| {
-            for line in o.lines() {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                ensure!(words == ["0", "100000", "65536"], "{o}");
-            }
-            ensure!(o.lines().count() == 2, "{o}");
-            Ok(())
-        }),
-        case("userns.root-inside").checks(maps).needs([Need::Userns]).prepare(map_users).probe(["id"]).stdout("uid=0 gid=0 groups=\n"),
-        case("userns.other-user-inside").checks(maps).needs([Need::Userns]).prepare(map_users).probe(["id"]).spec(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [7]})).stdout("uid=1000 gid=1001 groups=7\n"),
+        case("userns.maps")
+            .checks(maps)
+            .needs([Need::Userns])
+            .prepare(map_users)
+            .probe(["cat", "/proc/self/uid_map", "/proc/self/gid_map"])
+            .output(|o| {
+                for line in o.lines() {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    ensure!(words == ["0", "100000", "65536"], "{o}");
+                }
+                ensure!(o.lines().count() == 2, "{o}");
+                Ok(())
+            }),
+        case("userns.root-inside")
+            .checks(maps)
+            .needs([Need::Userns])
+            .prepare(map_users)
+            .probe(["id"])
+            .stdout("uid=0 gid=0 groups=\n"),
+        case("userns.other-user-inside")
+            .checks(maps)
+            .needs([Need::Userns])
+            .prepare(map_users)
+            .probe(["id"])
+            .spec(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [7]}))
+            .stdout("uid=1000 gid=1001 groups=7\n"),
         case("userns.outside-is-mapped").checks(maps).needs([Need::Userns]).steps(|t| {
             map_users(t)?;
             let pid = t.resident()?;
@@ -193,8 +243,30 @@ fn user() -> Vec<Case> {
             ensure!(of(&out, "user")? == want, "{out}");
             Ok(())
         }),
-        case("userns.devices-and-mounts").checks(maps).needs([Need::Userns]).prepare(map_users).probe(["all", "open-dev", "/dev/null", "rw", "--", "cat", "/proc/self/setgroups", "--", "stat", "/dev/null"]).stdout_has("ok 0\nallow\nchar 0666 "),
-        case("userns.owns-other-namespaces").checks(maps).needs([Need::Userns]).prepare(map_users).probe(["all", "sysctl", "kernel.msgmax", "--", "net", "--", "hostname"]).spec(|s| s["linux"]["sysctl"] = json!({"kernel.msgmax": "12345"})).stdout_has("12345\nlo UP"),
+        case("userns.devices-and-mounts")
+            .checks(maps)
+            .needs([Need::Userns])
+            .prepare(map_users)
+            .probe([
+                "all",
+                "open-dev",
+                "/dev/null",
+                "rw",
+                "--",
+                "cat",
+                "/proc/self/setgroups",
+                "--",
+                "stat",
+                "/dev/null",
+            ])
+            .stdout_has("ok 0\nallow\nchar 0666 "),
+        case("userns.owns-other-namespaces")
+            .checks(maps)
+            .needs([Need::Userns])
+            .prepare(map_users)
+            .probe(["all", "sysctl", "kernel.msgmax", "--", "net", "--", "hostname"])
+            .spec(|s| s["linux"]["sysctl"] = json!({"kernel.msgmax": "12345"}))
+            .stdout_has("12345\nlo UP"),
         case("userns.joined").checks(NS).needs([Need::Userns]).steps(|t| {
             map_users(t)?;
             let pid = t.resident()?;
@@ -207,7 +279,11 @@ fn user() -> Vec<Case> {
                 s["process"]["args"] = json!([PROBE, "all", "id", "--", "ns"]);
             })?;
             for dir in ["", "proc", "dev", "sys", "tmp", "etc", "data"] {
-                chown(std::path::Path::new(&twin.bundle).join("rootfs").join(dir), Some(100_000), Some(100_000))?;
+                chown(
+                    std::path::Path::new(&twin.bundle).join("rootfs").join(dir),
+                    Some(100_000),
+                    Some(100_000),
+                )?;
             }
             let out = t.rt(&["run", "--bundle", &twin.bundle, &twin.id]).run()?.ok()?.stdout;
             let want = std::fs::read_link(format!("/proc/{pid}/ns/user"))?.display().to_string();
@@ -227,27 +303,43 @@ fn time() -> Vec<Case> {
         Ok(std::fs::read_to_string("/proc/uptime")?.split(' ').next().context("uptime")?.parse()?)
     };
     vec![
-        case("timens.new").checks(NS).needs([Need::Timens]).probe(["ns"]).spec(|s| base::namespace(s, "time", None)).output(|o| {
-            ensure!(of(o, "time")? != own("time")?, "the caller's time namespace: {o}");
-            Ok(())
-        }),
-        case("timens.offsets").checks(offsets).needs([Need::Timens]).probe(["time-offset"]).spec(|s| {
-            base::namespace(s, "time", None);
-            s["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 2_000_000}});
-        }).output(move |o| {
-            let (boot, mono, here) = (seconds(o, "boottime")?, seconds(o, "monotonic")?, uptime()?);
-            ensure!((boot - here - 1_000_000.0).abs() < 60.0, "boottime {boot}, here {here}");
-            ensure!((mono - here - 2_000_000.0).abs() < 60.0, "monotonic {mono}, here {here}");
-            Ok(())
-        }),
-        case("timens.offset-negative").checks(offsets).needs([Need::Timens]).probe(["cat", "/proc/self/timens_offsets"]).spec(|s| {
-            base::namespace(s, "time", None);
-            s["linux"]["timeOffsets"] = json!({"boottime": {"secs": -10}});
-        }).output(|o| {
-            let line = o.lines().find(|l| l.starts_with("boottime")).context("no boottime")?;
-            ensure!(line.split_whitespace().nth(1) == Some("-10"), "{o}");
-            Ok(())
-        }),
+        case("timens.new")
+            .checks(NS)
+            .needs([Need::Timens])
+            .probe(["ns"])
+            .spec(|s| base::namespace(s, "time", None))
+            .output(|o| {
+                ensure!(of(o, "time")? != own("time")?, "the caller's time namespace: {o}");
+                Ok(())
+            }),
+        case("timens.offsets")
+            .checks(offsets)
+            .needs([Need::Timens])
+            .probe(["time-offset"])
+            .spec(|s| {
+                base::namespace(s, "time", None);
+                s["linux"]["timeOffsets"] =
+                    json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 2_000_000}});
+            })
+            .output(move |o| {
+                let (boot, mono, here) = (seconds(o, "boottime")?, seconds(o, "monotonic")?, uptime()?);
+                ensure!((boot - here - 1_000_000.0).abs() < 60.0, "boottime {boot}, here {here}");
+                ensure!((mono - here - 2_000_000.0).abs() < 60.0, "monotonic {mono}, here {here}");
+                Ok(())
+            }),
+        case("timens.offset-negative")
+            .checks(offsets)
+            .needs([Need::Timens])
+            .probe(["cat", "/proc/self/timens_offsets"])
+            .spec(|s| {
+                base::namespace(s, "time", None);
+                s["linux"]["timeOffsets"] = json!({"boottime": {"secs": -10}});
+            })
+            .output(|o| {
+                let line = o.lines().find(|l| l.starts_with("boottime")).context("no boottime")?;
+                ensure!(line.split_whitespace().nth(1) == Some("-10"), "{o}");
+                Ok(())
+            }),
         case("timens.exec").checks(NS).needs([Need::Timens]).steps(|t| {
             base::namespace(&mut t.spec, "time", None);
             t.spec["linux"]["timeOffsets"] = json!({"boottime": {"secs": 77_777}});

@@ -86,9 +86,15 @@ impl Command {
         }
     }
 
-    /// Whether processes of a container are made, which must not get hold of this program's file.
-    pub fn needs_seal(&self) -> bool {
-        matches!(self, Command::Create(_) | Command::Exec(_) | Command::Run(_))
+    /// For commands that make processes of a container, which must not get hold of this program's file or of its
+    /// descriptors: the value of `--preserve-fds`.
+    pub fn makes_processes(&self) -> Option<u32> {
+        match self {
+            Command::Create(args) => Some(args.preserve_fds),
+            Command::Run(args) => Some(args.create.preserve_fds),
+            Command::Exec(args) => Some(args.preserve_fds),
+            _ => None,
+        }
     }
 }
 

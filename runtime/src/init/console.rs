@@ -34,7 +34,8 @@ pub fn open(root: &RootDir) -> Result<Console> {
 impl Console {
     /// Binds the far end onto /dev/console.
     pub fn bind(&self, root: &RootDir) -> Result<()> {
-        super::mounts::bind_file(root, self.peer.as_fd(), "/dev/console").step("bind the terminal on /dev/console")
+        super::mounts::bind_file(root, self.peer.as_fd(), "/dev/console")
+            .step("bind the terminal on /dev/console")
     }
 
     /// Makes the far end stdin, stdout, stderr and the controlling terminal. Needs a new session.

@@ -158,7 +158,7 @@ fn ids(p: &ProcessPlan, setgroups_denied: bool) -> Result<()> {
     let field = format!("{}/user", p.base);
     if !(setgroups_denied && p.groups.is_empty()) {
         // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
-        cred::set_groups(&p.groups).field(&format!("{field}/additionalGids"))?;
+        cred::set_groups(&p.groups).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
     }
     cred::set_gid(p.gid).map_err(unmapped).field(&format!("{field}/gid"))?;
     cred::set_uid(p.uid).map_err(unmapped).field(&format!("{field}/uid"))?;
@@ -173,8 +173,12 @@ fn unmapped(e: Error) -> Error {
 /// descriptor shows up as unreachable (CVE-2024-21626).
 fn enter_cwd(p: &ProcessPlan) -> Result<()> {
     let field = format!("{}/cwd", p.base);
-    process::chdir(Path::new(&p.cwd)).field(&field).step_with(|| format!("chdir to cwd ({})", quoted(&p.cwd)))?;
-    let outside = || Error::spec(field.clone(), "current working directory is outside of container mount namespace root");
+    process::chdir(Path::new(&p.cwd))
+        .field(&field)
+        .step_with(|| format!("chdir to cwd ({})", quoted(&p.cwd)))?;
+    let outside = || {
+        Error::spec(field.clone(), "current working directory is outside of container mount namespace root")
+    };
     match process::getcwd() {
         Ok(path) if path.starts_with("/") => Ok(()),
         Ok(_) => Err(outside()),

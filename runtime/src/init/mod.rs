@@ -11,7 +11,7 @@ pub mod payload;
 use crate::error::{Code, Context, Error, Result};
 use crate::gate;
 use crate::hooks;
-use crate::link::{Held, Init};
+use crate::link::{Held, Init, LastWord};
 use crate::plan::Plan;
 use crate::rootfs::{Proc, RootDir};
 use crate::sys::fs::{self, Stat};
@@ -20,6 +20,7 @@ use crate::sys::{OwnedFd, cred, net, ns, tty};
 use identity::Confinement;
 use mounts::Source;
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 
 /// What init inherits from its parent besides the plan.
 pub struct Inherit {
@@ -53,13 +54,27 @@ pub fn run(plan: &Plan, inherit: Inherit) -> i32 {
         Err(_) => return 1,
     };
     report_panics(&inherit.link);
-    match life(plan, inherit) {
+    match drop_strangers(plan, &inherit, &last_word).and_then(|()| life(plan, inherit)) {
         Ok(never) => match never {},
         Err(e) => {
             last_word.failed(&e);
             1
         }
     }
+}
+
+/// Everything else that the clone copied from the parent goes at once: the state directory, cgroup directories,
+/// locks. What is not open cannot be reached through /proc/self/fd, neither by a path of the config nor by
+/// another process (CVE-2024-21626).
+fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()> {
+    let Inherit { link, start, proc, v1_tasks, sources, root, root_seen: _, setgroups_denied: _ } = inherit;
+    let mut keep = vec![link.fd(), word.fd(), proc.fd(), root.as_fd()];
+    keep.extend(v1_tasks.iter().map(AsFd::as_fd));
+    keep.extend(sources.iter().flat_map(Source::fds));
+    if let Start::Gate { listener, .. } = start {
+        keep.push(listener.as_fd());
+    }
+    process::close_all_but(plan.fds.end(), &keep)
 }
 
 /// A panic must reach the parent as an error, not as a closed socket.
@@ -112,12 +127,13 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     }
     // From here on nothing may reach the host's procfs.
     drop(proc);
-    let program = payload::find(&plan.process, plan.preserve_fds)?;
+    let program = payload::find(&plan.process, plan.fds)?;
     // A listener must be with its agent before the container counts as created.
     let early = plan.seccomp.as_ref().is_some_and(|f| f.notify) && plan.process.no_new_privs;
     if early && let Some(fd) = identity::late_filter(&plan.process, plan.seccomp.as_ref())? {
         link.listener(fd)?;
     }
+    payload::set_rlimits(&plan.process)?;
     // Before the word that lets the runtime end, or its end could still take us along. If it is gone already,
     // the word cannot be sent, and we end by that.
     process::set_pdeathsig(None)?;
@@ -125,14 +141,13 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     let late = if early { None } else { plan.seccomp.as_ref() };
     match start {
         Start::Link => {
-            let link = link.wait_go()?;
-            let report = link.dup()?;
-            last_steps(plan, late, &program, host_pid, &report)
+            let _link = link.wait_go()?;
+            last_steps(plan, late, &program, host_pid)
         }
         Start::Gate { listener, accept } => {
             drop(link);
             let conn = gate::wait(listener, accept)?;
-            let e = last_steps(plan, late, &program, host_pid, conn.fd());
+            let e = last_steps(plan, late, &program, host_pid);
             if let Err(e) = &e {
                 conn.failed(e);
             }
@@ -141,17 +156,15 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     }
 }
 
-/// After the start: hooks inside, filter, close everything but the way to report a failed execve.
+/// After the start: hooks inside, filter, execve. What is still open is close-on-exec.
 fn last_steps(
     plan: &Plan,
     late: Option<&crate::plan::seccomp::Filter>,
     program: &payload::Program,
     host_pid: i32,
-    report: &OwnedFd,
 ) -> Result<Infallible> {
     hooks::run("startContainer", &plan.hooks.start_container, &plan.hook_state("created", host_pid))?;
-    payload::keep_fds(plan.preserve_fds)?;
-    process::close_except(3 + plan.preserve_fds, report)?;
+    payload::keep_fds(plan.fds)?;
     process::reset_signals();
     identity::late_filter(&plan.process, late)?;
     Err(program.exec())
@@ -192,7 +205,12 @@ fn own_namespaces(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn build_root(plan: &Plan, root: OwnedFd, seen: Stat, sources: Vec<Source>) -> Result<(RootDir, mounts::Deferred)> {
+fn build_root(
+    plan: &Plan,
+    root: OwnedFd,
+    seen: Stat,
+    sources: Vec<Source>,
+) -> Result<(RootDir, mounts::Deferred)> {
     if !plan.launch.has(ns_flags::MOUNT) {
         // No mount namespace, no mount operation at all.
         return Ok((RootDir::new(root), mounts::Deferred::default()));

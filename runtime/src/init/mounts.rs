@@ -25,6 +25,17 @@ pub enum Source {
     Hierarchies(Vec<(String, OwnedFd)>),
 }
 
+impl Source {
+    /// Its descriptors.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Source::None => Vec::new(),
+            Source::Tree(fd) => vec![fd.as_fd()],
+            Source::Hierarchies(list) => list.iter().map(|(_, fd)| fd.as_fd()).collect(),
+        }
+    }
+}
+
 /// Mounts whose read-only flag waits until everything below them is in place.
 #[derive(Debug, Default)]
 pub struct Deferred(Vec<OwnedFd>);
@@ -60,7 +71,13 @@ pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Def
     Ok(deferred)
 }
 
-fn make(op: &MountOp, source: Source, root: &RootDir, launch: &Launch, deferred: &mut Deferred) -> Result<()> {
+fn make(
+    op: &MountOp,
+    source: Source,
+    root: &RootDir,
+    launch: &Launch,
+    deferred: &mut Deferred,
+) -> Result<()> {
     match (&op.kind, source) {
         (_, Source::Tree(tree)) => {
             let missing = if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File };
@@ -153,11 +170,20 @@ fn explain_types(e: Error, from: &OwnedFd, to: &OwnedFd) -> Error {
         Ok(s) if s.is_dir() => "a directory",
         _ => "not a directory",
     };
-    if e.is(errno::ENOTDIR) { e.hint(format!("the source is {}, the target is {}", name(from), name(to))) } else { e }
+    if e.is(errno::ENOTDIR) {
+        e.hint(format!("the source is {}, the target is {}", name(from), name(to)))
+    } else {
+        e
+    }
 }
 
 /// cgroup v1: a small tmpfs with one directory per hierarchy, each bound to the container's own directory.
-fn cgroup_v1(op: &MountOp, list: Vec<(String, OwnedFd)>, root: &RootDir, deferred: &mut Deferred) -> Result<()> {
+fn cgroup_v1(
+    op: &MountOp,
+    list: Vec<(String, OwnedFd)>,
+    root: &RootDir,
+    deferred: &mut Deferred,
+) -> Result<()> {
     let target = root.open_or_create(&op.dest, Missing::Dir)?;
     let ctx = FsContext::open("tmpfs")?;
     ctx.set("source", "tmpfs")?;
@@ -185,14 +211,14 @@ pub fn finish(plan: &Plan, root: &RootDir, deferred: Deferred) -> Result<()> {
         mount::set_attr(&fd, attr::RDONLY, 0, 0, false).step("make a tmpfs read-only")?;
     }
     for (i, path) in plan.readonly_paths.iter().enumerate() {
-        read_only(root, path).map_err(|e| e.field(format!("/linux/readonlyPaths/{i}")).step("read-only path"))?;
+        read_only(root, path)
+            .map_err(|e| e.field(format!("/linux/readonlyPaths/{i}")).step("read-only path"))?;
     }
     let mut masks = Masks::default();
     for (i, path) in plan.masked_paths.iter().enumerate() {
-        masks.cover(root, path).map_err(|e| e.field(format!("/linux/maskedPaths/{i}")).step("masked path"))?;
-    }
-    if let Some((kind, recursive)) = plan.root.propagation {
-        mount::set_attr(root.fd(), 0, 0, kind, recursive).field("/linux/rootfsPropagation")?;
+        masks
+            .cover(root, path)
+            .map_err(|e| e.field(format!("/linux/maskedPaths/{i}")).step("masked path"))?;
     }
     if plan.root.readonly {
         mount::set_attr(root.fd(), attr::RDONLY, 0, 0, false).field("/root/readonly")?;
@@ -275,9 +301,8 @@ fn host_null() -> Result<OwnedFd> {
 
 /// Device nodes and links below /dev, unless the config binds somebody else's /dev there.
 pub fn make_devices(plan: &Plan, root: &RootDir) -> Result<()> {
-    let bound = |op: &MountOp| {
-        matches!(op.kind, MountKind::Bind { .. }) && op.dest.trim_end_matches('/') == "/dev"
-    };
+    let bound =
+        |op: &MountOp| matches!(op.kind, MountKind::Bind { .. }) && op.dest.trim_end_matches('/') == "/dev";
     if plan.mounts.iter().any(bound) {
         return Ok(());
     }
@@ -376,7 +401,12 @@ pub fn enter(plan: &Plan, root: &RootDir, no_pivot: bool) -> Result<()> {
     mount::pivot_root_here()?;
     // The old root is now stacked on ".": one lazy unmount and nothing of the host is reachable.
     mount::umount_detach(".")?;
-    process::chdir(Path::new("/"))
+    process::chdir(Path::new("/"))?;
+    // Not earlier: pivot_root refuses a shared mount.
+    if let Some((kind, recursive)) = plan.root.propagation {
+        mount::set_attr(root.fd(), 0, 0, kind, recursive).field("/linux/rootfsPropagation")?;
+    }
+    Ok(())
 }
 
 /// `--no-pivot`, for a root on ramfs, where pivot_root is refused: the mount is moved onto "/" instead.

@@ -2,10 +2,11 @@
 //! May use: `sys`, plan types.
 
 use crate::error::{Code, Context, Error, Result, errno_text, quoted};
+use crate::fds::Kept;
 use crate::plan::process::ProcessPlan;
 use crate::sys::fs::{self, FileType};
 use crate::sys::process::{self, CStrings};
-use crate::sys::errno;
+use crate::sys::{errno, sched};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub struct Program {
 }
 
 /// Looks `args[0]` up as the payload's user would. The texts are what callers of runc match.
-pub fn find(p: &ProcessPlan, listen_fds: u32) -> Result<Program> {
+pub fn find(p: &ProcessPlan, fds: Kept) -> Result<Program> {
     let field = format!("{}/args/0", p.base);
     let name = p.args.first().map(String::as_str).unwrap_or_default();
     let path = if name.contains('/') {
@@ -41,13 +42,14 @@ pub fn find(p: &ProcessPlan, listen_fds: u32) -> Result<Program> {
             Error::new(Code::Os, text).field(field)
         })?
     };
-    let path = CString::new(path.to_string_lossy().as_bytes()).map_err(|_| Error::new(Code::Spec, "NUL in a path"))?;
-    Ok(Program { path, argv: CStrings::new(&p.args)?, envp: CStrings::new(environment(p, listen_fds))? })
+    let path = CString::new(path.to_string_lossy().as_bytes())
+        .map_err(|_| Error::new(Code::Spec, "NUL in a path"))?;
+    Ok(Program { path, argv: CStrings::new(&p.args)?, envp: CStrings::new(environment(p, fds))? })
 }
 
 /// The environment as configured; the last of several equal names wins. HOME is filled in when absent, and
 /// sd_listen_fds(3)'s variables when descriptors are passed on.
-fn environment(p: &ProcessPlan, listen_fds: u32) -> Vec<String> {
+fn environment(p: &ProcessPlan, fds: Kept) -> Vec<String> {
     let key = |e: &str| e.split('=').next().unwrap_or_default().to_string();
     let mut out: Vec<String> = Vec::with_capacity(p.env.len() + 3);
     for (i, e) in p.env.iter().enumerate() {
@@ -58,8 +60,9 @@ fn environment(p: &ProcessPlan, listen_fds: u32) -> Vec<String> {
     if !out.iter().any(|e| e.starts_with("HOME=")) {
         out.push(format!("HOME={}", home_of(p.uid)));
     }
-    if listen_fds > 0 && !out.iter().any(|e| e.starts_with("LISTEN_FDS=")) {
-        out.push(format!("LISTEN_FDS={listen_fds}"));
+    if fds.listen > 0 {
+        out.retain(|e| !e.starts_with("LISTEN_FDS=") && !e.starts_with("LISTEN_PID="));
+        out.push(format!("LISTEN_FDS={}", fds.listen));
         out.push("LISTEN_PID=1".to_string());
     }
     out
@@ -81,16 +84,17 @@ fn home_of(uid: u32) -> String {
 fn search(p: &ProcessPlan, name: &str) -> Option<PathBuf> {
     let path = p.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
     // Empty components would mean the working directory: never search that.
-    path.split(':').filter(|d| d.starts_with('/')).map(|d| Path::new(d).join(name)).find(|f| runnable(f).is_ok())
+    path.split(':')
+        .filter(|d| d.starts_with('/'))
+        .map(|d| Path::new(d).join(name))
+        .find(|f| runnable(f).is_ok())
 }
 
 fn runnable(path: &Path) -> Result<()> {
     let st = fs::stat(path)?;
     match st.kind() {
         FileType::Directory => Err(Error::os("stat", quoted(&path.to_string_lossy()), errno::EISDIR)),
-        FileType::RegularFile => {
-            process::may_execute(fs::CWD, path).and_then(|()| no_magic(path, st))
-        }
+        FileType::RegularFile => process::may_execute(fs::CWD, path).and_then(|()| no_magic(path, st)),
         _ => Err(Error::os("stat", quoted(&path.to_string_lossy()), errno::EACCES)),
     }
 }
@@ -114,17 +118,30 @@ impl Program {
         let errno = e.errno().unwrap_or(0);
         let out = Error::new(Code::Os, format!("exec {name}: {}", errno_text(errno)));
         match errno {
-            errno::ENOEXEC => out.hint("neither a binary of this architecture nor a script with an interpreter line"),
+            errno::ENOEXEC => {
+                out.hint("neither a binary of this architecture nor a script with an interpreter line")
+            }
             errno::ENOENT => out.hint("its interpreter or dynamic loader is missing in the image"),
             _ => out,
         }
     }
 }
 
-/// Marks the descriptors that `--preserve-fds` keeps: 3 up to 3+n. Everything else is close-on-exec already.
-pub fn keep_fds(n: u32) -> Result<()> {
-    for fd in 3..3 + n as i32 {
-        process::set_cloexec(fd, false).step_with(|| format!("--preserve-fds: descriptor {fd} is not open"))?;
+/// Sets `process.rlimits`; what had to be raised was raised from outside.
+pub fn set_rlimits(p: &ProcessPlan) -> Result<()> {
+    for limit in &p.rlimits {
+        sched::set_rlimit(0, limit.resource, limit.soft, limit.hard)
+            .field(&limit.field)
+            .step_with(|| format!("set {}", limit.name))?;
+    }
+    Ok(())
+}
+
+/// Unmarks the descriptors that the payload gets. Everything else is close-on-exec already.
+pub fn keep_fds(fds: Kept) -> Result<()> {
+    for fd in 3..fds.end() as i32 {
+        process::set_cloexec(fd, false)
+            .step_with(|| format!("--preserve-fds: descriptor {fd} is not open"))?;
     }
     Ok(())
 }
@@ -145,14 +162,14 @@ mod tests {
 
     #[test]
     fn the_last_of_equal_names_wins() {
-        let env = environment(&plan(&["A=1", "HOME=/h", "A=2"]), 2);
+        let env = environment(&plan(&["A=1", "HOME=/h", "A=2"]), Kept { listen: 2, total: 2 });
         assert_eq!(env, ["HOME=/h", "A=2", "LISTEN_FDS=2", "LISTEN_PID=1"]);
     }
 
     #[test]
     fn path_is_searched_and_misses_are_named() {
-        assert!(find(&plan(&["PATH=/nowhere:/bin"]), 0).is_ok());
-        let e = find(&plan(&["PATH=/nowhere"]), 0).err().unwrap().to_string();
+        assert!(find(&plan(&["PATH=/nowhere:/bin"]), Kept::default()).is_ok());
+        let e = find(&plan(&["PATH=/nowhere"]), Kept::default()).err().unwrap().to_string();
         assert!(e.contains("executable file not found in $PATH"), "{e}");
     }
 }

@@ -195,9 +195,9 @@ impl<P> Init<P> {
     pub fn warn(&self, text: &str) {
         let _ = send(&self.sock, &FromInit::Warn(text.to_string()), &[]);
     }
-    /// A copy of the socket, to be the one descriptor that stays open until execve.
-    pub fn dup(&self) -> Result<OwnedFd> {
-        crate::sys::fs::dup(&self.sock)
+    /// The socket, for the list of what to keep open.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.sock.as_fd()
     }
     /// A second handle on the socket that can only say *Failed*: for the last word, also from a panic.
     pub fn last_word(&self) -> Result<LastWord> {
@@ -210,6 +210,10 @@ impl<P> Init<P> {
 pub struct LastWord(OwnedFd);
 
 impl LastWord {
+    /// The socket, for the list of what to keep open.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
     /// Tells the parent why init ends now.
     pub fn failed(&self, e: &Error) {
         let _ = send(&self.0, &FromInit::Failed(e.clone()), &[]);

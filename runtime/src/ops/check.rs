@@ -3,6 +3,7 @@
 use crate::cli::{CheckArgs, Global};
 use crate::create;
 use crate::error::{Code, Error, Result};
+use crate::fds::Kept;
 use crate::host::Host;
 use crate::plan::{self, Request};
 use crate::report;
@@ -24,8 +25,13 @@ pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
         out.push_str(&format!("error: {p}\n"));
     }
     let mut failed = !problems.is_empty();
-    let request =
-        Request { id: "check", bundle: &bundle, no_pivot: false, no_new_keyring: false, preserve_fds: 0 };
+    let request = Request {
+        id: "check",
+        bundle: &bundle,
+        no_pivot: false,
+        no_new_keyring: false,
+        fds: Kept::default(),
+    };
     match plan::plan(&spec, &Host::detect()?, request) {
         // What the document's own rules found already is not said twice.
         Err(e) if problems.iter().any(|p| p.field_path() == e.field_path()) => {}
@@ -42,7 +48,8 @@ pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
                 failed = true;
             }
             if args.plan {
-                let json = serde_json::to_string_pretty(&plan).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+                let json = serde_json::to_string_pretty(&plan)
+                    .map_err(|e| Error::new(Code::Internal, e.to_string()))?;
                 out = format!("{json}\n");
             }
         }

@@ -3,6 +3,7 @@
 use crate::cli::{CreateArgs, Global};
 use crate::create::{self, Wish};
 use crate::error::Result;
+use crate::fds::Kept;
 use crate::state::Store;
 use std::path::PathBuf;
 
@@ -46,7 +47,7 @@ impl Paths {
             pid_file: self.pid_file.as_deref(),
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
-            preserve_fds: args.preserve_fds,
+            fds: Kept::new(args.preserve_fds),
             detach,
             started_by_us,
         }

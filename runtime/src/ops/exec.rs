@@ -5,6 +5,7 @@ use crate::cli::{ExecArgs, Global};
 use crate::create;
 use crate::error::{Code, Context, Error, Result};
 use crate::exec::{self, Entered, Job};
+use crate::fds::Kept;
 use crate::foreground::{self, Signals};
 use crate::host::Host;
 use crate::plan::{self, seccomp};
@@ -29,10 +30,9 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     if let Some(path) = &pid_file {
         create::check_pid_file(path)?;
     }
-    create::check_preserved(args.preserve_fds)?;
+    job.fds.check()?;
     let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
     let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
-    process::cloexec_from(3)?;
     process::set_dumpable(false)?;
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
@@ -88,7 +88,7 @@ fn plan_job(args: &ExecArgs, spec: &Spec) -> Result<Job> {
         filter: linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?,
         personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
         no_new_keyring: false,
-        preserve_fds: args.preserve_fds,
+        fds: Kept::new(args.preserve_fds),
     })
 }
 

@@ -51,6 +51,10 @@ impl Container {
 impl create::Started {
     /// runtime.md: after the payload runs; a failure stops the container.
     fn poststart(&self) -> Result<()> {
-        hooks::run("poststart", &self.plan.hooks.poststart, &self.plan.hook_state("running", self.child.pid()))
+        hooks::run(
+            "poststart",
+            &self.plan.hooks.poststart,
+            &self.plan.hook_state("running", self.child.pid()),
+        )
     }
 }

@@ -10,6 +10,7 @@ mod syscalls;
 
 use crate::cgroup;
 use crate::error::{Code, Error, Result, quoted};
+use crate::fds::Kept;
 use crate::hooks::State;
 use crate::host::Host;
 use crate::spec::{self, Spec};
@@ -30,7 +31,7 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
-    pub preserve_fds: u32,
+    pub fds: Kept,
 }
 
 /// Everything that will be done, as data. `create` and `init` walk it once.
@@ -60,7 +61,7 @@ pub struct Plan {
     pub hooks: spec::Hooks,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
-    pub preserve_fds: u32,
+    pub fds: Kept,
     pub warnings: Vec<String>,
 }
 
@@ -96,7 +97,8 @@ impl Plan {
 /// The first thing that this host cannot give, with the field that asked for it.
 pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let linux = spec.linux();
-    let process = spec.process.as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
+    let process =
+        spec.process.as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
     let root = spec.root.as_ref().ok_or_else(|| Error::spec("/root", "required"))?;
     refuse_unbuilt(&linux)?;
     let mut launch = launch::plan(&linux)?;
@@ -141,7 +143,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         hooks: spec.hooks.clone().unwrap_or_default(),
         no_pivot: req.no_pivot,
         no_new_keyring: req.no_new_keyring,
-        preserve_fds: req.preserve_fds,
+        fds: req.fds,
         warnings,
     })
 }

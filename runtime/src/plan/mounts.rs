@@ -159,6 +159,8 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
     let mut bind = (kind == "bind").then_some(true);
     let mut copy_up = false;
     let mut data: Vec<(String, Option<String>)> = Vec::new();
+    // The first option that only a file system would understand.
+    let mut foreign = None;
     for (i, option) in options.iter().enumerate() {
         // Callers also pass several in one string.
         for one in option.split(',').filter(|o| !o.is_empty()) {
@@ -174,16 +176,26 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
                     );
                 }
                 Some(e) => apply(&mut op, e),
-                None => data.push(match one.split_once('=') {
-                    Some((k, v)) => (k.to_string(), Some(v.to_string())),
-                    None => (one.to_string(), None),
-                }),
+                None => {
+                    foreign.get_or_insert((i, one));
+                    data.push(match one.split_once('=') {
+                        Some((k, v)) => (k.to_string(), Some(v.to_string())),
+                        None => (one.to_string(), None),
+                    });
+                }
             }
         }
     }
     op.kind = match bind {
         Some(recursive) => {
-            refuse_data(&data, &op.field)?;
+            // It has no file system to hand options to; accepting them would be a silent lie.
+            if let Some((i, one)) = foreign {
+                let text = format!(
+                    "bind mounts cannot have any filesystem-specific options applied, got {}",
+                    quoted(one)
+                );
+                return Err(Error::spec(format!("{}/options/{i}", op.field), text));
+            }
             MountKind::Bind { source: bundle.join(source), recursive }
         }
         None if kind == "cgroup" || kind == "cgroup2" => MountKind::Cgroup,
@@ -199,17 +211,6 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
         return Err(Error::spec(format!("{}/options", op.field), "tmpcopyup works on tmpfs only"));
     }
     Ok(op)
-}
-
-/// A bind mount has no file system to hand options to; accepting them would be a silent lie.
-fn refuse_data(data: &[(String, Option<String>)], field: &str) -> Result<()> {
-    match data.iter().find(|(k, v)| v.is_some() || !OPTIONS.iter().any(|(n, _)| n == k)) {
-        None => Ok(()),
-        Some((k, _)) => Err(Error::spec(
-            format!("{field}/options"),
-            format!("bind mounts cannot have any filesystem-specific options applied, got {}", quoted(k)),
-        )),
-    }
 }
 
 fn apply(op: &mut MountOp, effect: Effect) {

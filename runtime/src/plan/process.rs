@@ -21,8 +21,7 @@ pub struct ProcessPlan {
     pub umask: u32,
     /// `None` when the config has no `capabilities`: then all sets are emptied, as in runc.
     pub caps: Caps,
-    /// Resource number, soft, hard; and the JSON pointer.
-    pub rlimits: Vec<(u32, u64, u64, String)>,
+    pub rlimits: Vec<Limit>,
     pub no_new_privs: bool,
     pub oom_score_adj: Option<i64>,
     pub apparmor: Option<String>,
@@ -35,6 +34,17 @@ pub struct ProcessPlan {
     pub base: String,
     /// What was asked for and cannot take effect.
     pub warnings: Vec<String>,
+}
+
+/// One limit of setrlimit(2).
+#[derive(Debug, Clone, Serialize)]
+pub struct Limit {
+    pub name: &'static str,
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+    /// JSON pointer of the entry.
+    pub field: String,
 }
 
 /// Five capability sets as bit masks.
@@ -196,15 +206,20 @@ fn cut_ambient(caps: &mut Caps, base: &str) -> Vec<String> {
     let possible = caps.ambient & caps.permitted & caps.inheritable;
     let lost = caps.ambient & !possible;
     caps.ambient = possible;
-    let name = |n: usize| format!("{base}/capabilities/ambient: {} cannot be raised: it is not in permitted and inheritable", CAP_NAMES[n]);
+    let name = |n: usize| {
+        format!(
+            "{base}/capabilities/ambient: {} cannot be raised: it is not in permitted and inheritable",
+            CAP_NAMES[n]
+        )
+    };
     (0..CAP_NAMES.len()).filter(|n| lost & 1 << n != 0).map(name).collect()
 }
 
-fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<(u32, u64, u64, String)>> {
+fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<Limit>> {
     let one = |(i, r): (usize, &spec::Rlimit)| {
         let field = format!("{base}/rlimits/{i}");
         match RLIMITS.iter().find(|(n, _)| *n == r.kind) {
-            Some((_, number)) => Ok((*number, r.soft, r.hard, field)),
+            Some((name, number)) => Ok(Limit { name, resource: *number, soft: r.soft, hard: r.hard, field }),
             None => {
                 let text =
                     format!("unknown limit, got {}, want a name such as RLIMIT_NOFILE", quoted(&r.kind));

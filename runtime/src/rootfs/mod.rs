@@ -147,6 +147,11 @@ impl Proc {
         Ok(Proc { fd })
     }
 
+    /// The handle itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Opens a file of this procfs. `RESOLVE_NO_XDEV` refuses anything that is mounted over a part of it.
     pub fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;

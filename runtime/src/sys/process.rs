@@ -253,33 +253,33 @@ pub fn setsid() -> Result<()> {
 
 /// close_range(2) (Linux 5.9): closes every descriptor from `first` on, now.
 pub fn close_from(first: u32) -> Result<()> {
-    close_range(first, 0)
+    close_range(first, u32::MAX, 0)
 }
 
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): marks every descriptor from `first` on.
 pub fn cloexec_from(first: u32) -> Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-fn close_range(first: u32, flags: u32) -> Result<()> {
-    // SAFETY: closing descriptors that safe code still owns would be wrong; callers do this right before
-    // execve, or only mark close-on-exec.
-    let r = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
-    sys!("close_range", cvt(r), "{first}, {:#x}, {flags}", u32::MAX).map(|_| ())
+fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
+    // SAFETY: closing descriptors that safe code still owns would be wrong; callers do this before they own any,
+    // keep those that they own, or only mark close-on-exec.
+    let r = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    sys!("close_range", cvt(r), "{first}, {last:#x}, {flags}").map(|_| ())
 }
 
-/// Closes every descriptor from `first` on, except `keep`.
-pub fn close_except<F: AsFd>(first: u32, keep: &F) -> Result<()> {
-    let keep = keep.as_fd().as_raw_fd() as u32;
-    let range = |from: u32, to: u32| {
-        // SAFETY: as in `close_range` below: right before execve.
-        let r = if from > to { 0 } else { unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } };
-        sys!("close_range", cvt(r), "{from}, {to}, 0").map(|_| ())
-    };
-    if keep >= first {
-        range(first, keep.wrapping_sub(1))?;
+/// Closes every descriptor from `first` on, except those in `keep`.
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).filter(|n| *n >= first).collect();
+    numbers.sort_unstable();
+    let mut from = first;
+    for n in numbers {
+        if n > from {
+            close_range(from, n - 1, 0)?;
+        }
+        from = n + 1;
     }
-    range(first.max(keep + 1), u32::MAX)
+    close_range(from, u32::MAX, 0)
 }
 
 /// kill(2) of a whole process group.
@@ -443,24 +443,34 @@ pub fn sealed_copy<F: AsFd>(name: &CStr, src: F, size: u64) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Puts every signal back to its default action and unblocks all: what execve(2) of a payload expects.
-/// Rust's start-up ignores SIGPIPE, and ignored signals survive exec.
+/// Puts every ignored signal back to its default action and unblocks all: what execve(2) of a payload expects.
+/// Rust's start-up ignores SIGPIPE, and ignored signals survive exec. Raw calls, because libc refuses the two
+/// real-time signals that it uses itself, and a caller may have ignored those too.
 pub fn reset_signals() {
-    // SAFETY: sigset and sigaction structures are local and valid; SIG_DFL needs no handler.
-    unsafe {
-        let mut sa: libc::sigaction = std::mem::zeroed();
-        let mut old: libc::sigaction = std::mem::zeroed();
-        for sig in 1..=64 {
-            // Only ignored signals survive an exec: change those and no others, to save calls.
-            if libc::sigaction(sig, std::ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
-            {
-                sa.sa_sigaction = libc::SIG_DFL;
-                libc::sigaction(sig, &raw const sa, std::ptr::null_mut());
-            }
+    /// Largest kernel layout of sigaction; its first word is the handler, and all zero is `SIG_DFL`.
+    type KernelAction = [u64; 8];
+    const SET_SIZE: usize = 8;
+    for sig in 1..=64 {
+        let mut old: KernelAction = [0; 8];
+        let none = std::ptr::null_mut::<KernelAction>();
+        // SAFETY: `old` is larger than the kernel's structure on every architecture.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, sig, none, old.as_mut_ptr(), SET_SIZE) };
+        if old[0] == libc::SIG_IGN as u64 {
+            let default: KernelAction = [0; 8];
+            // SAFETY: as above; SIG_DFL needs no handler.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, sig, default.as_ptr(), none, SET_SIZE) };
         }
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+    let empty = 0u64;
+    // SAFETY: the set is eight bytes, as the size says.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty,
+            std::ptr::null_mut::<u64>(),
+            SET_SIZE,
+        );
     }
 }
 

@@ -121,8 +121,7 @@ fn permissiveness(action: u32) -> usize {
 fn multiplexed(name: &str, numbers: &BTreeMap<String, u32>) -> Option<(u32, SeccompArg)> {
     const SOCKETCALLS: &str = "- socket bind connect listen accept getsockname getpeername socketpair send recv \
         sendto recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg";
-    const IPCS: &str =
-        "- semop semget semctl semtimedop - - - - - - msgsnd msgrcv msgget msgctl - - - - - - shmat shmdt shmget shmctl";
+    const IPCS: &str = "- semop semget semctl semtimedop - - - - - - msgsnd msgrcv msgget msgctl - - - - - - shmat shmdt shmget shmctl";
     for (through, list, mask) in [("socketcall", SOCKETCALLS, 0xffff_ffff), ("ipc", IPCS, 0xffff)] {
         if let (Some(nr), Some(n)) = (numbers.get(through), list.split_whitespace().position(|w| w == name)) {
             let op = "SCMP_CMP_MASKED_EQ".into();
@@ -221,7 +220,8 @@ impl Reading {
                         "SCMP_CMP_MASKED_EQ" => c.value & c.value_two,
                         _ => c.value,
                     };
-                    let meant = match self.narrow() && value >> 32 == 0xffff_ffff && value & 0x8000_0000 != 0 {
+                    let meant = match self.narrow() && value >> 32 == 0xffff_ffff && value & 0x8000_0000 != 0
+                    {
                         true => value & 0xffff_ffff,
                         false => value,
                     };
@@ -281,9 +281,10 @@ impl Readings {
     fn answer(&self, call: &Call) -> u32 {
         let x32 = call.audit == 0xc000_003e && call.nr & X32_BIT != 0 && call.nr >> 31 == 0;
         let x32_or_more = call.audit == 0xc000_003e && call.nr >= X32_BIT;
-        let known = self.1.iter().find(|r| {
-            r.arch.audit() == call.audit && (r.arch == Arch::X32) == (x32 || x32_or_more)
-        });
+        let known = self
+            .1
+            .iter()
+            .find(|r| r.arch.audit() == call.audit && (r.arch == Arch::X32) == (x32 || x32_or_more));
         match known {
             Some(r) => r.answer(call.nr, &call.args),
             None if call.audit == self.0.audit() && call.nr == u32::MAX => self.1[0].default,
@@ -296,7 +297,8 @@ impl Readings {
 
 /// Values around everything that the profile compares with.
 fn interesting(profile: &Seccomp) -> Vec<u64> {
-    let mut out = BTreeSet::from([0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 32, (1 << 32) + 1, 1 << 63, !0]);
+    let mut out =
+        BTreeSet::from([0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 32, (1 << 32) + 1, 1 << 63, !0]);
     for arg in profile.syscalls.iter().flat_map(|r| &r.args) {
         for v in [arg.value, arg.value_two, arg.value & arg.value_two, !arg.value] {
             out.extend([v.wrapping_sub(1), v, v.wrapping_add(1), v | 1 << 32, v | 1 << 63]);
@@ -323,7 +325,8 @@ fn compare(profile: &Seccomp, native: Arch, dense: bool) -> usize {
         arch::NAMES.iter().filter_map(|(_, a)| a.map(Arch::audit)).chain([0, u32::MAX]).collect();
     for audit in audits {
         let listed: Vec<_> = readings.1.iter().filter(|r| r.arch.audit() == audit).collect();
-        let mut numbers = BTreeSet::from([0, 1, X32_BIT - 1, X32_BIT, X32_BIT | 600, 0x7fff_ffff, 1 << 31, !0]);
+        let mut numbers =
+            BTreeSet::from([0, 1, X32_BIT - 1, X32_BIT, X32_BIT | 600, 0x7fff_ffff, 1 << 31, !0]);
         for r in &listed {
             let tested: Vec<u32> = match dense {
                 true => syscalls::all(r.arch).map(|c| c.1).collect(),
@@ -436,7 +439,9 @@ fn engine_profile_does_what_it_says() {
     p.architectures.clear();
     print_size("engine, x86_64 only", &p);
     println!("{} calls compared", compare(&p, Arch::X86_64, true));
-    for native in [Arch::Aarch64, Arch::Arm, Arch::Riscv64, Arch::S390x, Arch::Ppc64le, Arch::Mips64, Arch::X86] {
+    for native in
+        [Arch::Aarch64, Arch::Arm, Arch::Riscv64, Arch::S390x, Arch::Ppc64le, Arch::Mips64, Arch::X86]
+    {
         compare(&p, native, true);
     }
 }
