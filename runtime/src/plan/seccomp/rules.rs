@@ -224,11 +224,12 @@ fn order(a: &Case, b: &Case) -> Ordering {
     differ.unwrap_or_else(|| a.conds.len().cmp(&b.conds.len()))
 }
 
-/// A rule as it reaches one number: itself, or through a multiplexing call.
+/// A rule as it reaches one number: itself, or through a multiplexing call. Small, because it is sorted.
 struct Entry<'a> {
     number: u32,
+    /// Index of the route in [`Multiplexers`].
+    route: Option<u32>,
     rule: &'a Rule,
-    through: Option<Cond>,
 }
 
 impl Profile {
@@ -238,7 +239,8 @@ impl Profile {
     /// Two rules that contradict each other, with the pointer of the second.
     pub(super) fn calls(&self, arch: Arch) -> Result<Calls> {
         let multiplexers = Multiplexers::of(arch);
-        let (mut entries, mut newest) = (Vec::new(), None);
+        let names = self.rules.iter().map(|rule| rule.calls.len()).sum();
+        let (mut entries, mut newest) = (Vec::with_capacity(names), None);
         for rule in &self.rules {
             for &call in &rule.calls {
                 let number = syscalls::number(call, arch);
@@ -247,19 +249,19 @@ impl Profile {
                     continue;
                 }
                 if let Some(number) = number {
-                    entries.push(Entry { number, rule, through: None });
+                    entries.push(Entry { number, route: None, rule });
                 }
-                if let Some((number, cond)) = multiplexers.route(call)
+                if let Some((route, number)) = multiplexers.route(call)
                     && (rule.any_of.is_empty() || !more_permissive(rule.action, self.default))
                 {
-                    entries.push(Entry { number, rule, through: Some(cond) });
+                    entries.push(Entry { number, route: Some(route), rule });
                 }
             }
         }
         entries.sort_by_key(|e| e.number);
         let mut decisions = Vec::with_capacity(entries.len());
         for group in entries.chunk_by(|a, b| a.number == b.number) {
-            if let Some(decision) = decide(group, arch)? {
+            if let Some(decision) = decide(group, &multiplexers, arch)? {
                 decisions.push((group[0].number, decision));
             }
         }
@@ -273,24 +275,24 @@ fn more_permissive(a: u32, b: u32) -> bool {
 }
 
 /// What the rules for one number come to; `None` when no condition of theirs can hold.
-fn decide(entries: &[Entry], arch: Arch) -> Result<Option<Decision>> {
+fn decide(entries: &[Entry], multiplexers: &Multiplexers, arch: Arch) -> Result<Option<Decision>> {
     let mut cases: Vec<Case> = Vec::new();
     for entry in entries {
-        let derived = entry.through.is_some();
-        let action = entry.rule.action;
-        if let Some(cond) = entry.through {
-            add(&mut cases, Case { conds: vec![cond], action, derived }, entry.rule.at)?;
+        let Rule { at, action, ref any_of, .. } = *entry.rule;
+        if let Some(route) = entry.route {
+            let conds = vec![multiplexers.cond(route)];
+            add(&mut cases, Case { conds, action, derived: true }, at)?;
             continue;
         }
-        if entry.rule.any_of.is_empty() {
+        if any_of.is_empty() {
             return Ok(Some(Decision::Always(action)));
         }
-        for all_of in &entry.rule.any_of {
+        for all_of in any_of {
             let Some(conds) = narrowed(all_of, arch) else { continue };
             if conds.is_empty() {
                 return Ok(Some(Decision::Always(action)));
             }
-            add(&mut cases, Case { conds, action, derived }, entry.rule.at)?;
+            add(&mut cases, Case { conds, action, derived: false }, at)?;
         }
     }
     cases.sort_by(order);
@@ -347,6 +349,8 @@ pub(super) fn too_long(at: &str, insns: usize) -> Error {
 /// arguments are behind a pointer or in other places, where a filter cannot look. So a rule without
 /// conditions goes through them too; a rule with conditions goes through, without its conditions, only when
 /// it forbids more than the default does.
+///
+/// Sorted by call.
 struct Multiplexers(Vec<(Call, u32, Cond)>);
 
 impl Multiplexers {
@@ -365,12 +369,19 @@ impl Multiplexers {
                 }
             }
         }
+        out.sort_by_key(|(call, ..)| *call);
         Multiplexers(out)
     }
 
-    /// The other way to reach `call`.
-    fn route(&self, call: Call) -> Option<(u32, Cond)> {
-        self.0.iter().find(|(c, ..)| *c == call).map(|(_, number, cond)| (*number, *cond))
+    /// The other way to reach `call`, and the number it goes through.
+    fn route(&self, call: Call) -> Option<(u32, u32)> {
+        let route = self.0.binary_search_by_key(&call, |(call, ..)| *call).ok()?;
+        Some((route as u32, self.0[route].1))
+    }
+
+    /// What the arguments must be for a route.
+    fn cond(&self, route: u32) -> Cond {
+        self.0[route as usize].2
     }
 }
 

@@ -30,7 +30,7 @@ static BYTES: [u8; NAME_BYTES] = TABLE.bytes;
 static ENDS: [u16; NAMES] = TABLE.ends;
 
 /// A known system call name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call(usize);
 
 /// Finds a name, whether or not any particular architecture has it.
