@@ -9,6 +9,7 @@ mod layout;
 mod limits;
 mod live;
 mod plan;
+mod tree;
 mod v1;
 mod v2;
 
@@ -44,7 +45,7 @@ pub struct Saved {
 /// A container's control group: directory handles. Of no use to several threads at once.
 #[derive(Debug)]
 pub struct Cgroup {
-    /// The v2 directory first, then v1 in the order of the keys.
+    /// The v2 directory first.
     dirs: Vec<Dir>,
     /// See [`Saved::seen`].
     seen: String,
