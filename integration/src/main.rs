@@ -1,2 +1,276 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! `conformance`: runs cases against any OCI runtime binary and prints what held.
+//! One thread, own `main`: cases fork, wait and reap, which a threaded test runner would disturb.
+
+mod base;
+mod case;
+mod cases;
+mod host;
+mod oracle;
+mod os;
+mod report;
+mod run;
+mod trial;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Arg, ArgAction, ArgMatches, Command as Cli};
+
+use crate::case::Case;
+use crate::host::Host;
+use crate::report::{Column, Results, Row};
+use crate::trial::{Runtime, Yard};
+
+fn main() -> ExitCode {
+    let matches = cli().get_matches();
+    let done = match matches.subcommand() {
+        Some(("run", m)) => run_cases(m),
+        Some(("list", m)) => list_cases(m),
+        Some(("report", m)) => report_files(m),
+        Some(("nothing", _)) => Ok(true),
+        _ => Ok(false),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("conformance: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn cli() -> Cli {
+    let many = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
+    let one = |name: &'static str| Arg::new(name).long(name);
+    let filter = || one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out");
+    let format = || one("format").value_parser(["table", "tap", "junit", "json"]).default_value("table");
+    Cli::new("conformance")
+        .about("Runs a conformance suite against OCI runtimes")
+        .subcommand_required(true)
+        .subcommand(
+            Cli::new("run")
+                .about("Run cases")
+                .arg(many("runtime").required(true).value_name("NAME=PATH").help("A runtime; may be given several times"))
+                .arg(many("strict").value_name("NAME").help("Hold this runtime to the texts of refusals too (knarr always is)"))
+                .arg(many("known").value_name("NAME=FILE").help("Reviewed differences of a runtime: `case  reason` lines"))
+                .arg(one("lane").default_value("").help("A name for this environment, shown in the report"))
+                .arg(filter())
+                .arg(format())
+                .arg(one("output").value_name("FILE").help("Write the results there as JSON as well"))
+                .arg(one("allow-skip").value_name("REASONS").help("Skips for other reasons than these make the run fail; `none` allows none"))
+                .arg(one("probe").value_name("PATH").help("The static probe program; default: `probe` beside this program"))
+                .arg(one("dir").value_name("DIR").default_value("/tmp").help("Where the work directory is made"))
+                .arg(one("patience").value_name("N").value_parser(clap::value_parser!(u32)).default_value("1").help("Multiply every time limit"))
+                .arg(Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Show every command")),
+        )
+        .subcommand(Cli::new("list").about("List cases").arg(filter()))
+        .subcommand(
+            Cli::new("report")
+                .about("Show results of several runs side by side")
+                .arg(format())
+                .arg(Arg::new("file").required(true).num_args(1..).help("Files written by --output")),
+        )
+        .subcommand(Cli::new("nothing").hide(true))
+}
+
+/// The cases that a filter selects.
+fn selected(m: &ArgMatches) -> Result<Vec<Case>> {
+    let all = cases::all();
+    let mut seen = std::collections::BTreeSet::new();
+    for c in &all {
+        ensure!(seen.insert(c.name.clone()), "two cases are called {}", c.name);
+        ensure!(!c.checks.is_empty(), "{} does not say what it checks", c.name);
+    }
+    let words: Vec<&str> =
+        m.get_one::<String>("filter").map(|f| f.split(',').collect()).unwrap_or_default();
+    let (without, with): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|w| w.starts_with('!'));
+    let hit = |c: &Case, w: &str| c.name.contains(w) || c.checks.contains(w);
+    Ok(all
+        .into_iter()
+        .filter(|c| with.is_empty() || with.iter().any(|w| hit(c, w)))
+        .filter(|c| !without.iter().any(|w| hit(c, &w[1..])))
+        .collect())
+}
+
+fn list_cases(m: &ArgMatches) -> Result<bool> {
+    let cases = selected(m)?;
+    for c in &cases {
+        let needs: Vec<String> = c.needs.iter().map(|n| n.slug()).collect();
+        println!("{:44} {:50} {}", c.name, c.checks, needs.join(" "));
+    }
+    println!("{} cases", cases.len());
+    Ok(true)
+}
+
+fn report_files(m: &ArgMatches) -> Result<bool> {
+    let mut all = Results::default();
+    for path in m.get_many::<String>("file").into_iter().flatten() {
+        let text = fs::read_to_string(path).with_context(|| path.clone())?;
+        let one = report::from_json(&serde_json::from_str(&text)?).with_context(|| path.clone())?;
+        all.join(one);
+    }
+    print_all(&all, m);
+    Ok(all.sum().failed == 0)
+}
+
+fn print_all(r: &Results, m: &ArgMatches) {
+    match m.get_one::<String>("format").map(String::as_str) {
+        Some("tap") => print!("{}", report::tap(r)),
+        Some("junit") => print!("{}", report::junit(r)),
+        Some("json") => println!("{:#}", report::to_json(r)),
+        _ => {
+            let width = r.width();
+            print!("{}", report::table_head(r, width));
+            r.rows.iter().for_each(|row| println!("{}", report::table_row(r, row, width)));
+            print!("{}", report::table_foot(r));
+            println!("{}", r.closing());
+        }
+    }
+}
+
+fn run_cases(m: &ArgMatches) -> Result<bool> {
+    let runtimes = runtimes(m)?;
+    let cases = selected(m)?;
+    if rustix::process::geteuid().is_root() {
+        os::private_mounts()?;
+    }
+    os::become_subreaper()?;
+    let yard = make_yard(m)?;
+    let results = run_all(m, &yard, &runtimes, &cases);
+    let cleaned = remove_yard(&yard);
+    let results = results?;
+    cleaned?;
+    if let Some(file) = m.get_one::<String>("output") {
+        fs::write(file, report::to_json(&results).to_string()).with_context(|| file.clone())?;
+    }
+    match m.get_one::<String>("format").map(String::as_str) {
+        // The rows of a table were printed as they came.
+        Some("table") => {
+            print!("{}", report::table_foot(&results));
+            println!("{}", results.closing());
+        }
+        _ => print_all(&results, m),
+    }
+    Ok(results.sum().failed == 0 && skips_allowed(m, &results))
+}
+
+fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {
+    let Some(list) = m.get_one::<String>("allow-skip") else { return true };
+    let allowed: Vec<&str> = list.split(',').collect();
+    let bad: Vec<String> =
+        results.skips().into_iter().map(|(why, _)| why).filter(|w| !allowed.contains(&w.as_str())).collect();
+    if !bad.is_empty() {
+        eprintln!("conformance: skips that are not allowed here: {}", bad.join(", "));
+    }
+    bad.is_empty()
+}
+
+fn run_all(m: &ArgMatches, yard: &Yard, runtimes: &[Runtime], cases: &[Case]) -> Result<Results> {
+    let table = m.get_one::<String>("format").is_some_and(|f| f == "table");
+    let lane = m.get_one::<String>("lane").cloned().unwrap_or_default();
+    let mut results = Results::default();
+    for r in runtimes {
+        let version = version(&r.path)?;
+        results.columns.push(Column { runtime: r.name.clone(), version, lane: lane.clone() });
+    }
+    let width = cases.iter().map(|c| c.name.len()).max().unwrap_or(4).max(4);
+    if table {
+        println!("kernel {}.{}, cgroups {}", yard.host.kernel.0, yard.host.kernel.1, yard.host.layout());
+        print!("{}", report::table_head(&results, width));
+    }
+    let mut number = 0;
+    for case in cases {
+        let mut row = Row { name: case.name.clone(), checks: case.checks.clone(), verdicts: Vec::new() };
+        for runtime in runtimes {
+            number += 1;
+            row.verdicts.push(Some(run::run(yard, runtime, case, number)));
+        }
+        if table {
+            println!("{}", report::table_row(&results, &row, width));
+        }
+        results.rows.push(row);
+    }
+    Ok(results)
+}
+
+/// `NAME=PATH`, or a path whose last part is the name.
+fn named(text: &str) -> (String, PathBuf) {
+    match text.split_once('=') {
+        Some((n, p)) => (n.to_string(), PathBuf::from(p)),
+        None => {
+            let name = Path::new(text).file_name().map(|n| n.to_string_lossy().into_owned());
+            (name.unwrap_or_default(), PathBuf::from(text))
+        }
+    }
+}
+
+fn runtimes(m: &ArgMatches) -> Result<Vec<Runtime>> {
+    let strict: Vec<&String> = m.get_many::<String>("strict").into_iter().flatten().collect();
+    let mut all = Vec::new();
+    for text in m.get_many::<String>("runtime").into_iter().flatten() {
+        let (name, path) = named(text);
+        let path = fs::canonicalize(&path).with_context(|| format!("runtime {}", path.display()))?;
+        let mut known = cases::known(&name)?;
+        for (n, file) in m.get_many::<String>("known").into_iter().flatten().map(|t| named(t)) {
+            if n == name {
+                let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+                known.extend(cases::parse_known(&text)?);
+            }
+        }
+        let strict = name == "knarr" || strict.contains(&&name);
+        all.push(Runtime { name, path, strict, known });
+    }
+    Ok(all)
+}
+
+/// First line of `--version`.
+fn version(path: &Path) -> Result<String> {
+    let out = Command::new(path).arg("--version").stdin(Stdio::null()).output().context("--version")?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    Ok(text.lines().next().unwrap_or("no version").to_string())
+}
+
+fn make_yard(m: &ArgMatches) -> Result<Yard> {
+    let name = format!("kn-{}", std::process::id());
+    let top = m.get_one::<String>("dir").context("dir")?;
+    let dir = fs::canonicalize(top).with_context(|| top.clone())?.join(&name);
+    let probe = match m.get_one::<String>("probe") {
+        Some(p) => PathBuf::from(p),
+        None => std::env::current_exe()?.with_file_name("probe"),
+    };
+    if !probe.is_file() {
+        bail!("no probe program at {} (build it, or give --probe)", probe.display());
+    }
+    fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+    let host = Host::look()?;
+    let mut yard = Yard {
+        host,
+        probe: dir.join("probe"),
+        busybox: None,
+        cgroup: name,
+        patience: *m.get_one::<u32>("patience").unwrap_or(&1),
+        verbose: m.get_flag("verbose"),
+        dir,
+    };
+    fs::copy(&probe, &yard.probe).context("copy the probe")?;
+    if let Some(busybox) = &yard.host.busybox {
+        let copy = yard.dir.join("busybox");
+        fs::copy(busybox, &copy).context("copy busybox")?;
+        yard.busybox = Some(copy);
+    }
+    Ok(yard)
+}
+
+/// Removes the work directory and our cgroup parents.
+fn remove_yard(yard: &Yard) -> Result<()> {
+    for top in yard.host.hierarchies() {
+        let dir = top.join(&yard.cgroup);
+        if dir.exists() {
+            fs::remove_dir(&dir).with_context(|| dir.display().to_string())?;
+        }
+    }
+    oracle::remove_tree(&yard.dir)
+}

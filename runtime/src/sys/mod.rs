@@ -10,7 +10,6 @@ macro_rules! sys {
         }
     };
 }
-pub(crate) use sys;
 
 pub mod bpf;
 pub mod cred;

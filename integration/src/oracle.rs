@@ -1,0 +1,203 @@
+//! The oracle: what the host looks like before and after a trial. Mounts, processes, cgroups, state,
+//! files outside the container and host-wide settings must be as before, whatever the runtime did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::mount::MntFlags;
+
+use crate::os;
+use crate::trial::{Trial, Yard, wait_for};
+
+/// Host-wide settings a container must not reach.
+const SETTINGS: [&str; 6] = [
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/sysrq",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/kernel/panic",
+    "/proc/sys/kernel/hostname",
+    "/proc/sys/kernel/domainname",
+];
+
+/// The host before a trial.
+pub struct Before {
+    mounts: String,
+    settings: Vec<String>,
+    tripwire: BTreeMap<PathBuf, String>,
+    fds: usize,
+}
+
+impl Before {
+    /// Lays the tripwire and notes everything.
+    pub fn note(trial: &Trial<'_>) -> Result<Before> {
+        let wire = trial.dir.join("tripwire");
+        if !wire.exists() {
+            fs::create_dir_all(wire.join("dir"))?;
+            fs::write(wire.join("file"), "untouched")?;
+            fs::write(wire.join("dir/inner"), "untouched")?;
+        }
+        Ok(Before { mounts: mounts()?, settings: settings(), tripwire: listing(&wire), fds: open_fds() })
+    }
+
+    /// Everything that differs now.
+    pub fn complaints(&self, trial: &Trial<'_>) -> Vec<String> {
+        let mut all = Vec::new();
+        // A process that was killed needs a moment to be gone; nothing else may.
+        let gone = wait_for(u64::from(trial.yard.patience), || Ok(children().is_empty().then_some(())));
+        if gone.is_err() {
+            for (pid, name) in children() {
+                all.push(format!("process {pid} ({name}) is left"));
+            }
+        }
+        let _ = wait_for(1, || Ok(cgroups(trial.yard).is_empty().then_some(())));
+        all.extend(cgroups(trial.yard).iter().map(|c| format!("cgroup {} is left", c.display())));
+        match mounts() {
+            Ok(now) if now == self.mounts => {}
+            Ok(now) => all.extend(
+                now.lines().filter(|l| !self.mounts.contains(*l)).map(|l| format!("mount is left: {l}")),
+            ),
+            Err(e) => all.push(format!("{e:#}")),
+        }
+        for name in names(&trial.state_root()) {
+            all.push(format!("state is left: {name}"));
+        }
+        if settings() != self.settings {
+            all.push(format!("host settings changed: {:?}, were {:?}", settings(), self.settings));
+        }
+        if listing(&trial.dir.join("tripwire")) != self.tripwire {
+            all.push("files of the host were touched (tripwire)".into());
+        }
+        if open_fds() > self.fds {
+            all.push(format!("the harness has {} descriptors, had {}", open_fds(), self.fds));
+        }
+        all
+    }
+}
+
+/// Names in a directory; none when it is not there.
+pub fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut all: Vec<String> =
+        entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    all.sort();
+    all
+}
+
+/// Every path below a directory with type, mode, owner, size and a sum of the content of small files.
+pub fn listing(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(path) = todo.pop() {
+        let Ok(m) = path.symlink_metadata() else { continue };
+        let mut text = format!("{:o} {} {} {}", m.mode(), m.uid(), m.gid(), m.rdev());
+        if m.is_file() {
+            text += &format!(" {} {}.{}", m.len(), m.mtime(), m.mtime_nsec());
+            if m.len() < 65536 {
+                let sum = fs::read(&path).unwrap_or_default().iter().fold(0u64, |a, b| {
+                    a.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(*b) + 1)
+                });
+                text += &format!(" {sum:x}");
+            }
+        } else if m.is_symlink() {
+            text += &format!(" -> {:?}", fs::read_link(&path).ok());
+        } else if m.is_dir() {
+            todo.extend(fs::read_dir(&path).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())));
+        }
+        all.insert(path, text);
+    }
+    all
+}
+
+/// Leftovers of a trial are removed, by exact name, whatever state it ended in.
+pub fn clean(trial: &Trial<'_>) -> Result<()> {
+    for _ in 0..100 {
+        let left = children();
+        if left.is_empty() {
+            break;
+        }
+        left.iter().for_each(|(pid, _)| os::kill(*pid, libc::SIGKILL));
+        for dir in cgroups(trial.yard) {
+            release(&dir);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        os::reap_orphans();
+    }
+    for dir in cgroups(trial.yard) {
+        release(&dir);
+        let _ = fs::remove_dir(&dir);
+    }
+    remove_tree(&trial.dir)
+}
+
+/// Kills and thaws what sits in one of our cgroups.
+fn release(dir: &Path) {
+    let _ = fs::write(dir.join("cgroup.kill"), "1");
+    let _ = fs::write(dir.join("cgroup.freeze"), "0");
+    let _ = fs::write(dir.join("freezer.state"), "THAWED");
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        if let Ok(p) = pid.parse() {
+            os::kill(p, libc::SIGKILL);
+        }
+    }
+}
+
+/// Removes a directory of ours after unmounting everything below it.
+pub fn remove_tree(dir: &Path) -> Result<()> {
+    let prefix = format!("{}/", dir.display());
+    let mut points: Vec<String> = mounts()?
+        .lines()
+        .filter_map(|l| l.split(' ').nth(4).map(String::from))
+        .filter(|p| p.starts_with(&prefix))
+        .collect();
+    points.sort_by_key(|p| std::cmp::Reverse(p.len()));
+    for p in &points {
+        nix::mount::umount2(p.as_str(), MntFlags::MNT_DETACH).with_context(|| format!("umount {p}"))?;
+    }
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// The mount table of this process, without the ids that change when something comes and goes.
+fn mounts() -> Result<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("mountinfo")?;
+    Ok(text)
+}
+
+fn settings() -> Vec<String> {
+    SETTINGS.iter().map(|p| fs::read_to_string(p).unwrap_or_default()).collect()
+}
+
+fn open_fds() -> usize {
+    fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0)
+}
+
+/// Our children that are not commands of ours: orphans of a runtime. Dead ones are reaped first.
+pub fn children() -> Vec<(i32, String)> {
+    os::reap_orphans();
+    let me = std::process::id() as i32;
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    all.filter_map(|p| p.ok()?.stat().ok())
+        .filter(|s| s.ppid == me && s.state != 'Z' && !os::is_tracked(s.pid))
+        .map(|s| (s.pid, s.comm))
+        .collect()
+}
+
+/// Cgroups below our parent, deepest first, in every hierarchy.
+pub fn cgroups(yard: &Yard) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo: Vec<PathBuf> = yard.host.hierarchies().iter().map(|h| h.join(&yard.cgroup)).collect();
+    while let Some(dir) = todo.pop() {
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        for e in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            found.push(e.path());
+            todo.push(e.path());
+        }
+    }
+    found.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+    found
+}

@@ -1,0 +1,297 @@
+//! Every call to the kernel that std does not offer: this is the one module with unsafe code.
+//! Nothing here knows about containers or cases.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+thread_local! {
+    /// Children that std's `Child` will wait for itself.
+    static OURS: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
+    /// Wait status of orphans that came to us as their subreaper, in the form a shell shows.
+    static ORPHANS: RefCell<BTreeMap<i32, i32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Leaves the machine's mount namespace, so that no mount of a case can reach it.
+pub fn private_mounts() -> Result<()> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
+    let none: Option<&str> = None;
+    nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("mount / as recursively private")
+}
+
+/// Makes orphaned descendants our children, so that none can hide from the oracle.
+pub fn become_subreaper() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("PR_SET_CHILD_SUBREAPER")
+}
+
+/// Waits until the process ends or the deadline passes; `true` when it ended. Orphans are reaped meanwhile.
+pub fn wait_end(pid: u32, deadline: Instant) -> Result<bool> {
+    let fd = rustix::process::pidfd_open(to_pid(pid as i32)?, PidfdFlags::empty()).context("pidfd_open")?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if readable(fd.as_fd(), left.min(Duration::from_millis(10)))? {
+            return Ok(true);
+        }
+        reap_orphans();
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Whether the descriptor became readable (or hung up) within the time.
+pub fn readable(fd: BorrowedFd<'_>, within: Duration) -> Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let time = Timespec { tv_sec: within.as_secs() as i64, tv_nsec: i64::from(within.subsec_nanos()) };
+    match rustix::event::poll(&mut fds, Some(&time)) {
+        Ok(n) => Ok(n > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(e) => Err(e).context("poll"),
+    }
+}
+
+/// Remembers that this child belongs to a `std::process::Child`.
+pub fn track(pid: u32) {
+    OURS.with_borrow_mut(|s| s.insert(pid as i32));
+}
+
+/// Forgets a child after it was waited for.
+pub fn untrack(pid: u32) {
+    OURS.with_borrow_mut(|s| s.remove(&(pid as i32)));
+}
+
+/// Whether a pid is one of our own commands.
+pub fn is_tracked(pid: i32) -> bool {
+    OURS.with_borrow(|s| s.contains(&pid))
+}
+
+/// Collects every ended orphan without blocking, as conmon or a containerd shim does at once.
+pub fn reap_orphans() {
+    loop {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let Ok(Some(pid)) = waitid(Id::All, look).map(|s| s.pid()) else { return };
+        if is_tracked(pid.as_raw()) {
+            return;
+        }
+        let code = match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(_, code)) => code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+            _ => return,
+        };
+        ORPHANS.with_borrow_mut(|m| m.insert(pid.as_raw(), code));
+    }
+}
+
+/// Exit status of an orphan (128 + signal for a signal), once it has ended.
+pub fn orphan_status(pid: i32) -> Option<i32> {
+    reap_orphans();
+    ORPHANS.with_borrow(|m| m.get(&pid).copied())
+}
+
+/// Sends a signal to one process; a process that is gone is no error.
+pub fn kill(pid: i32, signal: i32) {
+    if let Ok(p) = to_pid(pid)
+        && let Some(s) = Signal::from_named_raw(signal)
+    {
+        let _ = rustix::process::kill_process(p, s);
+    }
+}
+
+/// Kills the whole process group of a command of ours.
+pub fn kill_group(pid: u32) {
+    if let Ok(p) = to_pid(pid as i32) {
+        let _ = rustix::process::kill_process_group(p, Signal::KILL);
+    }
+}
+
+fn to_pid(pid: i32) -> Result<Pid> {
+    Pid::from_raw(pid).filter(|p| p.as_raw_nonzero().get() > 0).context("a pid must be positive")
+}
+
+/// Gives the child descriptors under chosen numbers, open across exec.
+pub fn give_fds(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) {
+    let hook = move || {
+        let mut parked = Vec::with_capacity(fds.len());
+        for (fd, target) in &fds {
+            // SAFETY: fcntl on a descriptor this closure owns; async-signal-safe.
+            let high = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD, 500) };
+            if high < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            parked.push((high, *target));
+        }
+        for (high, target) in parked {
+            // SAFETY: both numbers are plain integers; dup2 and close are async-signal-safe.
+            let done = unsafe { libc::dup2(high, target) };
+            // SAFETY: `high` was made above and is used by nobody else.
+            unsafe { libc::close(high) };
+            if done < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: this process has one thread, so allocation after fork cannot deadlock, and the hook
+    // only duplicates descriptors.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// Makes descriptor 0 of the child its controlling terminal.
+pub fn take_terminal(command: &mut Command) {
+    // SAFETY: setsid and one ioctl, both async-signal-safe; no memory is shared with the parent.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        })
+    };
+}
+
+/// Runs the child in new namespaces of its own (mounts made private when there is a new mount namespace).
+pub fn isolate(command: &mut Command, flags: CloneFlags) {
+    let hook = move || {
+        nix::sched::unshare(flags)?;
+        if flags.contains(CloneFlags::CLONE_NEWNS) {
+            let none: Option<&str> = None;
+            nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls without allocation between fork and exec of a one-threaded process.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// Starts the child with these supplementary groups.
+pub fn with_groups(command: &mut Command, groups: Vec<u32>) {
+    // SAFETY: one system call on memory the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setgroups(groups.len(), groups.as_ptr()) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        })
+    };
+}
+
+/// Takes one connection within the time.
+pub fn accept(listener: &UnixListener, within: Duration) -> Result<UnixStream> {
+    ensure!(readable(listener.as_fd(), within)?, "nobody connected within {within:?}");
+    Ok(listener.accept().context("accept")?.0)
+}
+
+/// One message with the descriptors that came along.
+pub fn receive_fds(stream: &UnixStream, within: Duration) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    ensure!(readable(stream.as_fd(), within)?, "no message within {within:?}");
+    let mut bytes = vec![0u8; 65536];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .context("recvmsg")?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    bytes.truncate(got.bytes);
+    Ok((bytes, fds))
+}
+
+/// A terminal pair of the given size: (master, slave).
+pub fn open_pty(rows: u16, columns: u16) -> Result<(OwnedFd, OwnedFd)> {
+    let size = nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let pair = nix::pty::openpty(Some(&size), None).context("openpty")?;
+    for fd in [&pair.master, &pair.slave] {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+    }
+    Ok((pair.master, pair.slave))
+}
+
+/// Sets the size of a terminal.
+pub fn set_winsize(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(fd, size).context("TIOCSWINSZ")
+}
+
+/// Reads what a terminal or pipe gives until it ends or the condition holds or time is up.
+pub fn read_until(fd: BorrowedFd<'_>, within: Duration, enough: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + within;
+    let mut text = Vec::new();
+    loop {
+        let so_far = String::from_utf8_lossy(&text).into_owned();
+        if enough(&so_far) {
+            return Ok(so_far);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bail!("waited {within:?} and read only {so_far:?}");
+        }
+        reap_orphans();
+        if !readable(fd, left.min(Duration::from_millis(20)))? {
+            continue;
+        }
+        let mut chunk = [0u8; 4096];
+        match rustix::io::read(fd, &mut chunk) {
+            // EIO: the last slave of a terminal was closed, which is its end of file.
+            Ok(0) | Err(rustix::io::Errno::IO) => return Ok(so_far),
+            Ok(n) => text.extend_from_slice(&chunk[..n]),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(e) => return Err(e).context("read"),
+        }
+    }
+}
+
+/// One system call that a container with a notifying filter made.
+pub struct Notification {
+    pub id: u64,
+    pub pid: u32,
+    pub nr: i32,
+}
+
+/// Takes the next notification of a seccomp listener.
+pub fn notification(listener: BorrowedFd<'_>, within: Duration) -> Result<Notification> {
+    ensure!(readable(listener, within)?, "no system call was reported within {within:?}");
+    // SAFETY: the struct is plain data and the kernel wants it zeroed.
+    let mut request: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SECCOMP_IOCTL_NOTIF_RECV = _IOWR('!', 0, struct seccomp_notif), seccomp(2), Linux 5.0.
+    let code = nix::request_code_readwrite!(b'!', 0, std::mem::size_of::<libc::seccomp_notif>());
+    // SAFETY: the request matches the type it points to, which lives through the call.
+    let rc = unsafe { libc::ioctl(listener.as_raw_fd(), code, &raw mut request) };
+    ensure!(rc == 0, "SECCOMP_IOCTL_NOTIF_RECV: {}", std::io::Error::last_os_error());
+    Ok(Notification { id: request.id, pid: request.pid, nr: request.data.nr })
+}
+
+/// Answers a notification: `errno` 0 returns `value`, another errno fails the call.
+pub fn answer(listener: BorrowedFd<'_>, id: u64, value: i64, errno: i32) -> Result<()> {
+    let mut reply = libc::seccomp_notif_resp { id, val: value, error: -errno, flags: 0 };
+    // SECCOMP_IOCTL_NOTIF_SEND = _IOWR('!', 1, struct seccomp_notif_resp).
+    let code = nix::request_code_readwrite!(b'!', 1, std::mem::size_of::<libc::seccomp_notif_resp>());
+    // SAFETY: the request matches the type it points to, which lives through the call.
+    let rc = unsafe { libc::ioctl(listener.as_raw_fd(), code, &raw mut reply) };
+    ensure!(rc == 0, "SECCOMP_IOCTL_NOTIF_SEND: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// A descriptor received as a number that this process now owns.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: callers pass a number they just made and never use again.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

@@ -1,0 +1,697 @@
+//! One case on one runtime: its directory, bundle, commands with deadlines, and what was seen.
+//! Cases talk to the runtime only through this type, so that every failure can show the whole story.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::base::{self, PROBE};
+use crate::host::Host;
+use crate::os;
+
+/// A runtime under test.
+#[derive(Clone)]
+pub struct Runtime {
+    pub name: String,
+    pub path: PathBuf,
+    /// Held to the texts of refusals too, not only to refusing.
+    pub strict: bool,
+    /// Cases it is known to answer differently, with the reason.
+    pub known: Vec<(String, String)>,
+}
+
+/// The places shared by all trials of a run.
+pub struct Yard {
+    pub host: Host,
+    /// Work directory of this run, removed at its end.
+    pub dir: PathBuf,
+    /// A copy of the probe on the file system of the work directory.
+    pub probe: PathBuf,
+    pub busybox: Option<PathBuf>,
+    /// Name of the cgroup above all our containers.
+    pub cgroup: String,
+    /// Factor for every time limit (software emulation is slow).
+    pub patience: u32,
+    /// Show commands as they run.
+    pub verbose: bool,
+}
+
+/// What one command did.
+#[derive(Clone, Debug, Default)]
+pub struct Out {
+    pub line: String,
+    /// Exit code, or 128 + signal; nothing when the deadline passed.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub log: String,
+}
+
+impl Out {
+    /// Requires this exit code.
+    pub fn exits(self, code: i32) -> Result<Out> {
+        ensure!(
+            self.code == Some(code),
+            "`{}` exited {}, want {code}: {}",
+            self.line,
+            self.code.map_or("not in time".into(), |c| c.to_string()),
+            self.stderr.trim()
+        );
+        Ok(self)
+    }
+
+    /// Requires success.
+    pub fn ok(self) -> Result<Out> {
+        self.exits(0)
+    }
+
+    /// Requires a failure that is neither a crash nor a hang.
+    pub fn fails(self) -> Result<Out> {
+        let code = self.code.with_context(|| format!("`{}` hung", self.line))?;
+        ensure!(code != 0, "`{}` succeeded, want a refusal", self.line);
+        for word in ["panic:", "panicked at", "goroutine ", "SIGSEGV", "stack backtrace"] {
+            ensure!(!self.stderr.contains(word), "`{}` crashed: {}", self.line, self.stderr.trim());
+        }
+        ensure!(code < 128 || code == 255, "`{}` died (exit {code})", self.line);
+        Ok(self)
+    }
+
+    /// Requires that the error stream contains a text that callers match.
+    pub fn says(self, text: &str) -> Result<Out> {
+        ensure!(
+            self.stderr.contains(text),
+            "`{}`: want {text:?} in the error stream, got {:?}",
+            self.line,
+            self.stderr
+        );
+        Ok(self)
+    }
+
+    /// Requires an output.
+    pub fn prints(self, text: &str) -> Result<Out> {
+        ensure!(self.stdout == text, "`{}`: got {:?}, want {text:?}", self.line, self.stdout);
+        Ok(self)
+    }
+
+    /// The output as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {:?}", self.stdout))
+    }
+
+    /// Messages of the error records of the JSON log.
+    pub fn log_errors(&self) -> Vec<String> {
+        self.log
+            .lines()
+            .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+            .filter(|r| r["level"] == "error")
+            .filter_map(|r| r["msg"].as_str().map(String::from))
+            .collect()
+    }
+}
+
+/// A command being put together.
+pub struct Cmd<'t> {
+    command: Command,
+    line: String,
+    files: PathBuf,
+    seconds: u64,
+    history: &'t mut Vec<Out>,
+    stdin: Option<Stdio>,
+    own_stdio: bool,
+    verbose: bool,
+}
+
+impl Cmd<'_> {
+    /// Sets a variable.
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.line = format!("{key}={value} {}", self.line);
+        self.command.env(key, value);
+        self
+    }
+
+    /// Runs in a directory.
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Feeds a file.
+    pub fn stdin(mut self, text: &str) -> Result<Self> {
+        let path = self.files.with_extension("in");
+        fs::write(&path, text)?;
+        self.stdin = Some(fs::File::open(path)?.into());
+        Ok(self)
+    }
+
+    /// Hands over descriptors under chosen numbers.
+    pub fn fds(mut self, fds: Vec<(OwnedFd, RawFd)>) -> Self {
+        os::give_fds(&mut self.command, fds);
+        self
+    }
+
+    /// Runs on a terminal instead of files.
+    pub fn on_terminal(mut self, slave: OwnedFd) -> Result<Self> {
+        self.command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+        os::take_terminal(&mut self.command);
+        self.own_stdio = true;
+        Ok(self)
+    }
+
+    /// Changes the command itself.
+    pub fn adjust(mut self, change: impl FnOnce(&mut Command)) -> Self {
+        change(&mut self.command);
+        self
+    }
+
+    /// Another time limit, in seconds.
+    pub fn seconds(mut self, seconds: u64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    /// Starts it and goes on.
+    pub fn spawn(mut self) -> Result<Running> {
+        let (out, err) = (self.files.with_extension("out"), self.files.with_extension("err"));
+        if !self.own_stdio {
+            self.command.stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?);
+            self.command.stdin(self.stdin.take().unwrap_or_else(Stdio::null));
+            self.command.process_group(0);
+        }
+        if self.verbose {
+            eprintln!("+ {}", self.line);
+        }
+        let child = self.command.spawn().with_context(|| format!("cannot start `{}`", self.line))?;
+        os::track(child.id());
+        self.history.push(Out { line: self.line.clone(), ..Out::default() });
+        Ok(Running { child, line: self.line, files: self.files, seconds: self.seconds, ended: false })
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Result<Out> {
+        // Two fields are borrowed apart: the history belongs to the trial.
+        let Cmd { command, line, files, seconds, history, stdin, own_stdio, verbose } = self;
+        let running =
+            Cmd { command, line, files, seconds, history: &mut *history, stdin, own_stdio, verbose }.spawn()?;
+        let out = running.wait()?;
+        if let Some(last) = history.last_mut() {
+            *last = out.clone();
+        }
+        Ok(out)
+    }
+}
+
+/// A command under way; killed with its process group when dropped.
+pub struct Running {
+    child: Child,
+    line: String,
+    files: PathBuf,
+    seconds: u64,
+    ended: bool,
+}
+
+impl Running {
+    /// Waits for the end, or kills at the deadline.
+    pub fn wait(mut self) -> Result<Out> {
+        let pid = self.child.id();
+        let in_time = os::wait_end(pid, Instant::now() + Duration::from_secs(self.seconds))?;
+        if !in_time {
+            os::kill_group(pid);
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait()?;
+        self.ended = true;
+        os::untrack(pid);
+        let code = status.code().or_else(|| status.signal().map(|s| 128 + s));
+        Ok(Out {
+            line: self.line.clone(),
+            code: code.filter(|_| in_time),
+            stdout: read_lossy(&self.files.with_extension("out")),
+            stderr: read_lossy(&self.files.with_extension("err")),
+            log: read_lossy(&self.files.with_extension("log")),
+        })
+    }
+
+    /// Process id of the command itself.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written so far.
+    pub fn so_far(&self) -> (String, String) {
+        (read_lossy(&self.files.with_extension("out")), read_lossy(&self.files.with_extension("err")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            os::kill_group(self.child.id());
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            os::untrack(self.child.id());
+        }
+    }
+}
+
+/// A file's text, empty when it is not there; cut at one megabyte.
+pub fn read_lossy(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(f) = fs::File::open(path) {
+        let _ = f.take(1 << 20).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A container's cgroup directory in one hierarchy.
+pub struct Cgroup {
+    pub dir: PathBuf,
+    pub v2: bool,
+}
+
+impl Cgroup {
+    /// The trimmed content of one of its files.
+    pub fn read(&self, file: &str) -> Result<String> {
+        let path = self.dir.join(file);
+        Ok(fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?.trim().to_string())
+    }
+
+    /// Requires that a file (v1 name, v2 name) has this value (v1, v2); an empty name is not looked at.
+    pub fn holds(&self, v1: (&str, &str), v2: (&str, &str)) -> Result<()> {
+        let (file, want) = if self.v2 { v2 } else { v1 };
+        if file.is_empty() {
+            return Ok(());
+        }
+        let got = self.read(file)?;
+        ensure!(got == want, "{}: got {got:?}, want {want:?}", self.dir.join(file).display());
+        Ok(())
+    }
+}
+
+/// One case on one runtime.
+pub struct Trial<'y> {
+    pub yard: &'y Yard,
+    pub runtime: &'y Runtime,
+    /// Everything of this trial is below it.
+    pub dir: PathBuf,
+    pub bundle: PathBuf,
+    pub id: String,
+    /// config.json as it will be written.
+    pub spec: Value,
+    /// What `spec` was before the case edited it.
+    pub base: Value,
+    /// Written instead of `spec` when set.
+    pub raw: Option<Vec<u8>>,
+    /// Global flags after the harness's own.
+    pub global: Vec<String>,
+    /// Flags of create and run.
+    pub flags: Vec<String>,
+    /// process.json of the next `exec --process`.
+    pub process: Value,
+    /// Flags of exec.
+    pub exec_flags: Vec<String>,
+    pub history: Vec<Out>,
+    /// Mounts that the case itself made on the host.
+    pub mounted: Vec<PathBuf>,
+    /// Output file of the last create or detached run: there the payload writes.
+    payload: Option<PathBuf>,
+    seconds: u64,
+    count: u32,
+}
+
+impl<'y> Trial<'y> {
+    /// Makes the directory, the bundle and the root of one trial.
+    pub fn new(yard: &'y Yard, runtime: &'y Runtime, number: u32, seconds: u64) -> Result<Trial<'y>> {
+        let dir = yard.dir.join(number.to_string());
+        let bundle = dir.join("b");
+        fs::create_dir(&dir)?;
+        fs::create_dir(&bundle)?;
+        fs::create_dir(dir.join("out"))?;
+        let base = base::config(&format!("/{}/{number}", yard.cgroup));
+        let trial = Trial {
+            yard,
+            runtime,
+            id: format!("{}-{number}", yard.cgroup),
+            spec: base.clone(),
+            base,
+            raw: None,
+            global: Vec::new(),
+            flags: Vec::new(),
+            process: Value::Null,
+            exec_flags: Vec::new(),
+            history: Vec::new(),
+            mounted: Vec::new(),
+            payload: None,
+            seconds: seconds * u64::from(yard.patience),
+            count: 0,
+            bundle,
+            dir,
+        };
+        make_root(yard, &trial.rootfs())?;
+        Ok(trial)
+    }
+
+    /// The container's root directory on the host.
+    pub fn rootfs(&self) -> PathBuf {
+        self.bundle.join("rootfs")
+    }
+
+    /// The runtime's `--root`.
+    pub fn state_root(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Writes a file below the container's root, with parents.
+    pub fn put(&self, path: &str, text: &str, mode: u32) -> Result<PathBuf> {
+        let full = self.rootfs().join(path.trim_start_matches('/'));
+        put(&full, text, mode)?;
+        Ok(full)
+    }
+
+    /// Makes a directory below the container's root.
+    pub fn put_dir(&self, path: &str) -> Result<PathBuf> {
+        let full = self.rootfs().join(path.trim_start_matches('/'));
+        fs::create_dir_all(&full)?;
+        Ok(full)
+    }
+
+    /// Replaces whatever is at a path of the container's root by a symbolic link.
+    pub fn put_link(&self, path: &str, target: &str) -> Result<()> {
+        let full = self.rootfs().join(path.trim_start_matches('/'));
+        if full.is_dir() && !full.is_symlink() {
+            fs::remove_dir(&full)?;
+        } else if full.symlink_metadata().is_ok() {
+            fs::remove_file(&full)?;
+        }
+        symlink(target, full)?;
+        Ok(())
+    }
+
+    /// A directory of the host that belongs to this trial, outside the bundle.
+    pub fn host_dir(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Any command, with files for its streams.
+    pub fn command(&mut self, program: &Path, args: &[String]) -> Cmd<'_> {
+        self.count += 1;
+        let files = self.dir.join("out").join(self.count.to_string());
+        let mut command = Command::new(program);
+        command.args(args).env_clear();
+        for key in ["PATH", "HOME"] {
+            if let Some(v) = std::env::var_os(key) {
+                command.env(key, v);
+            }
+        }
+        let line = std::iter::once(program.display().to_string())
+            .chain(args.iter().map(|a| if a.contains([' ', '"']) { format!("{a:?}") } else { a.clone() }))
+            .collect::<Vec<_>>()
+            .join(" ");
+        Cmd {
+            command,
+            line,
+            files,
+            seconds: self.seconds,
+            history: &mut self.history,
+            stdin: None,
+            own_stdio: false,
+            verbose: self.yard.verbose,
+        }
+    }
+
+    /// The runtime with the harness's global flags: own state root, JSON log.
+    pub fn rt<S: AsRef<str>>(&mut self, args: &[S]) -> Cmd<'_> {
+        let log = self.dir.join("out").join(format!("{}.log", self.count + 1));
+        let mut all = vec![
+            "--root".into(),
+            self.state_root().display().to_string(),
+            "--log".into(),
+            log.display().to_string(),
+            "--log-format".into(),
+            "json".into(),
+        ];
+        all.extend(self.global.iter().cloned());
+        all.extend(args.iter().map(|a| a.as_ref().to_string()));
+        let path = self.runtime.path.clone();
+        self.command(&path, &all)
+    }
+
+    /// The runtime without any flag of the harness.
+    pub fn bare<S: AsRef<str>>(&mut self, args: &[S]) -> Cmd<'_> {
+        let path = self.runtime.path.clone();
+        let all: Vec<String> = args.iter().map(|a| a.as_ref().to_string()).collect();
+        self.command(&path, &all)
+    }
+
+    /// Writes config.json.
+    pub fn write_config(&self) -> Result<()> {
+        let text = match &self.raw {
+            Some(raw) => raw.clone(),
+            None => serde_json::to_vec_pretty(&self.spec)?,
+        };
+        fs::write(self.bundle.join("config.json"), text).context("config.json")
+    }
+
+    fn with_flags(&self, verb: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> = verb.iter().map(|a| a.to_string()).collect();
+        args.extend(["--bundle".into(), self.bundle.display().to_string()]);
+        args.extend(self.flags.iter().cloned());
+        args.push(self.id.clone());
+        args
+    }
+
+    /// `run` in the foreground.
+    pub fn run(&mut self) -> Result<Out> {
+        self.write_config()?;
+        let args = self.with_flags(&["run"]);
+        self.rt(&args).run()
+    }
+
+    /// `run` in the foreground, not waited for.
+    pub fn run_background(&mut self) -> Result<Running> {
+        self.write_config()?;
+        let args = self.with_flags(&["run"]);
+        self.rt(&args).spawn()
+    }
+
+    /// `create`, whatever comes of it.
+    pub fn try_create(&mut self) -> Result<Out> {
+        self.write_config()?;
+        let args = self.with_flags(&["create"]);
+        let out = self.rt(&args).run()?;
+        self.payload = Some(self.dir.join("out").join(format!("{}.out", self.count)));
+        Ok(out)
+    }
+
+    /// `create`, which must succeed.
+    pub fn create(&mut self) -> Result<Out> {
+        self.try_create()?.ok()
+    }
+
+    /// `run --detach`, which must succeed.
+    pub fn run_detached(&mut self) -> Result<Out> {
+        self.write_config()?;
+        let args = self.with_flags(&["run", "--detach"]);
+        let out = self.rt(&args).run()?.ok()?;
+        self.payload = Some(self.dir.join("out").join(format!("{}.out", self.count)));
+        Ok(out)
+    }
+
+    /// Any command on this container: `verb ID more...`.
+    pub fn verb(&mut self, verb: &str, more: &[&str]) -> Result<Out> {
+        let id = self.id.clone();
+        let mut args = vec![verb, &id];
+        args.extend(more);
+        self.rt(&args).run()
+    }
+
+    /// `start`, which must succeed.
+    pub fn start(&mut self) -> Result<Out> {
+        self.verb("start", &[])?.ok()
+    }
+
+    /// `delete --force`, which must succeed.
+    pub fn remove(&mut self) -> Result<Out> {
+        let id = self.id.clone();
+        self.rt(&["delete", "--force", &id]).run()?.ok()
+    }
+
+    /// `exec ID ARGS...` in the foreground, with `exec_flags`.
+    pub fn exec(&mut self, args: &[&str]) -> Result<Out> {
+        let id = self.id.clone();
+        let flags = self.exec_flags.clone();
+        let mut all = vec!["exec"];
+        all.extend(flags.iter().map(String::as_str));
+        all.push(&id);
+        all.extend(args);
+        self.rt(&all).run()
+    }
+
+    /// `exec` of the probe.
+    pub fn exec_probe(&mut self, args: &[&str]) -> Result<Out> {
+        let mut all = vec![PROBE];
+        all.extend(args);
+        self.exec(&all)
+    }
+
+    /// `exec --process FILE` with `self.process`.
+    pub fn exec_process(&mut self) -> Result<Out> {
+        let file = self.dir.join("process.json");
+        fs::write(&file, self.process.to_string())?;
+        let file = file.display().to_string();
+        let id = self.id.clone();
+        let flags = self.exec_flags.clone();
+        let mut all = vec!["exec", "--process", &file];
+        all.extend(flags.iter().map(String::as_str));
+        all.push(&id);
+        self.rt(&all).run()
+    }
+
+    /// The answer of `state`.
+    pub fn state(&mut self) -> Result<Value> {
+        self.verb("state", &[])?.ok()?.json()
+    }
+
+    /// The status word of `state`.
+    pub fn status(&mut self) -> Result<String> {
+        Ok(self.state()?["status"].as_str().unwrap_or("").to_string())
+    }
+
+    /// Requires a status now.
+    pub fn is(&mut self, status: &str) -> Result<()> {
+        let got = self.status()?;
+        ensure!(got == status, "status is {got:?}, want {status:?}");
+        Ok(())
+    }
+
+    /// The answer of `ps --format json`.
+    pub fn ps(&mut self) -> Result<Value> {
+        let id = self.id.clone();
+        self.rt(&["ps", "--format", "json", &id]).run()?.ok()?.json()
+    }
+
+    /// Pid of init as `state` gives it.
+    pub fn pid(&mut self) -> Result<i32> {
+        let pid = self.state()?["pid"].as_i64().context("state has no pid")?;
+        Ok(pid as i32)
+    }
+
+    /// Waits until init has ended and gives its status (128 + signal), as a monitor sees it.
+    pub fn ended(&mut self, pid: i32) -> Result<i32> {
+        let deadline = Instant::now() + Duration::from_secs(self.seconds);
+        while Instant::now() < deadline {
+            if let Some(code) = os::orphan_status(pid) {
+                return Ok(code);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        bail!("process {pid} did not end within {} s", self.seconds)
+    }
+
+    /// What the payload of the last create or detached run has written.
+    pub fn payload(&self) -> String {
+        self.payload.as_deref().map(read_lossy).unwrap_or_default()
+    }
+
+    /// Waits until the payload has written this.
+    pub fn payload_says(&self, text: &str) -> Result<String> {
+        let seconds = self.seconds;
+        wait_for(seconds, || Ok(Some(self.payload()).filter(|p| p.contains(text))))
+            .with_context(|| format!("the program did not print {text:?}; it printed {:?}", self.payload()))
+    }
+
+    /// A running container whose program prints "ready" and waits for SIGTERM.
+    pub fn resident(&mut self) -> Result<i32> {
+        self.spec["process"]["args"] = json!([PROBE, "trap", "TERM"]);
+        self.run_detached()?;
+        self.payload_says("ready")?;
+        self.pid()
+    }
+
+    /// The container's cgroup as the host sees it, by the path in config.json.
+    pub fn cgroup(&self, controller: &str) -> Result<Cgroup> {
+        let (top, v2) = self.yard.host.controller(controller).context("no such controller")?;
+        let path = self.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").trim_start_matches('/');
+        Ok(Cgroup { dir: top.join(path), v2 })
+    }
+
+    /// Takes the case's own mounts away again.
+    pub fn unmount(&mut self) -> Result<()> {
+        while let Some(path) = self.mounted.pop() {
+            nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH)
+                .with_context(|| format!("umount {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Seconds a case of this trial may wait.
+    pub fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// A second bundle beside the first, with its own id and cgroup; `edit` changes its config.
+    pub fn twin(&mut self, suffix: &str, edit: impl FnOnce(&mut Value)) -> Result<Twin> {
+        let bundle = self.dir.join(format!("b{suffix}"));
+        make_root(self.yard, &bundle.join("rootfs"))?;
+        let mut spec = self.base.clone();
+        let path = format!("{}{suffix}", self.base["linux"]["cgroupsPath"].as_str().unwrap_or(""));
+        spec["linux"]["cgroupsPath"] = path.into();
+        edit(&mut spec);
+        fs::write(bundle.join("config.json"), serde_json::to_vec_pretty(&spec)?)?;
+        Ok(Twin { id: format!("{}{suffix}", self.id), bundle: bundle.display().to_string() })
+    }
+}
+
+/// A second container of a trial.
+pub struct Twin {
+    pub id: String,
+    pub bundle: String,
+}
+
+/// Tries until there is an answer; the error names the limit.
+pub fn wait_for<T>(seconds: u64, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        os::reap_orphans();
+        if let Some(answer) = look()? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            bail!("waited {seconds} s in vain");
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Writes a file with its parents and mode.
+pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, text).with_context(|| format!("{}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+fn make_root(yard: &Yard, root: &Path) -> Result<()> {
+    for dir in ["proc", "dev", "sys", "tmp", "etc", "bin", "data"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    fs::hard_link(&yard.probe, root.join(PROBE.trim_start_matches('/'))).context("link the probe")?;
+    if let Some(busybox) = &yard.busybox {
+        fs::hard_link(busybox, root.join("bin/busybox"))?;
+        symlink("busybox", root.join("bin/sh"))?;
+    }
+    fs::write(root.join("etc/marker"), "marker\n")?;
+    Ok(())
+}
