@@ -162,6 +162,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     set_rlimits(&plan, &child)?;
     let console = outside.deliver(handed.console, &child)?;
     record.phase = Phase::Created;
+    record.cgroup = group.saved();
     record.init = Some(state::Proc::of(child.pid())?);
     reservation.save(&record)?;
     if let Some(path) = wish.pid_file {

@@ -167,6 +167,7 @@ fn body() {
     freezes_and_kills();
     kills_a_fork_storm();
     refuses_groups_in_use();
+    early_record_removes_what_is_empty();
     failure_leaves_nothing();
     removal_waits_and_names_who_is_left();
     if kind != Kind::Legacy {
@@ -404,11 +405,34 @@ fn refuses_groups_in_use() {
     let e = make(&g.layout, "used", json!({})).unwrap_err();
     assert!(e.to_string().contains("container's cgroup unexpectedly frozen"), "{e}");
     g.get().thaw(SOON).unwrap();
+    // A record from before the directories were looked at: nothing of theirs goes as long as it is in use.
+    g.spawn("exec sleep 60");
+    let resources = serde_json::from_value(json!({})).unwrap();
+    let early = plan(&g.layout, &format!("/{}/used", parent()), "id", &resources).unwrap().saved();
+    Cgroup::open(&early).unwrap().destroy(SOON).unwrap();
+    assert!(g.get().exists() && g.get().pids().unwrap().len() == 1);
+    g.get().kill_all(SOON).unwrap();
     // Empty and running: used, and left when the second user goes.
     let second = make(&g.layout, "used", json!({})).unwrap();
     assert!(!second.saved().created);
     second.destroy(SOON).unwrap();
     assert!(g.get().exists());
+}
+
+/// Killed right after the directories were made: the record from before is enough to remove them.
+fn early_record_removes_what_is_empty() {
+    let layout = Layout::detect().unwrap();
+    let resources = serde_json::from_value(json!({})).unwrap();
+    let plan = plan(&layout, &format!("/{}/early", parent()), "id", &resources).unwrap();
+    let group = Cgroup::create(&layout, &plan).unwrap();
+    drop(group);
+    let record = Cgroup::open(&plan.saved()).unwrap();
+    assert!(record.exists());
+    record.destroy(SOON).unwrap();
+    assert!(!record.exists());
+    for dir in plan.saved().paths.values() {
+        fs::remove_dir(dir.parent().unwrap()).unwrap();
+    }
 }
 
 fn failure_leaves_nothing() {

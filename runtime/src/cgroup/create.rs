@@ -4,7 +4,7 @@
 
 use super::limits::{self, BASE, at};
 use super::tree::pids_below;
-use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Write, ebpf, v1};
+use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Whose, Write, ebpf, v1};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::sys::{BorrowedFd, OwnedFd, bpf, errno, fs};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,8 @@ impl Making {
             let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
             let switched = asks && self.enable(layout, plan, group)?;
             let fresh = self.directory(group).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            let dir = Dir::new(&group.key, &group.dir(), fresh);
+            let whose = if fresh { Whose::Ours } else { Whose::Theirs };
+            let dir = Dir::new(&group.key, &group.dir(), whose);
             if !fresh {
                 check_unused(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
             }
@@ -49,7 +50,8 @@ impl Making {
         }
         write_limits(&self.dirs, &plan.writes)?;
         if let (Some(rules), Some(dir)) = (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
-            install_program(dir.fd()?, dir.ours, rules).map_err(|e| e.field(at("devices")))?;
+            install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
+                .map_err(|e| e.field(at("devices")))?;
         }
         Ok(())
     }

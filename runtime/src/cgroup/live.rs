@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 use super::tree::{
-    describe, late, pids_below, remove, set_frozen_v2, signal_inside, unless_gone, value_of, wait_event,
+    describe, late, pids_below, remove, remove_if_empty, set_frozen_v2, signal_inside, unless_gone, value_of,
+    wait_event,
 };
-use super::{Cgroup, Dir, layout, v1};
+use super::{Cgroup, Dir, Whose, layout, v1};
 use crate::error::{Code, Error, Result};
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// How long a process that `create` had cloned may take to die after its creator was killed.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a process that joins the container is to be born.
 #[derive(Debug)]
@@ -142,12 +146,19 @@ impl Cgroup {
     }
 
     /// Removes the directories, children first; waits for dying processes up to the deadline. Directories
-    /// that were not made by us stay, as do their parents: others may be about to use those.
+    /// that were not made by us stay, as do their parents: others may be about to use those. Of a record that
+    /// does not know whose they are ([`super::Saved::created`]), the empty ones go.
     pub fn destroy(&self, deadline: Duration) -> Result<()> {
         let until = Instant::now() + deadline;
+        let farewell = until.min(Instant::now() + FAREWELL);
         let mut first_error = None;
-        for dir in self.dirs.iter().filter(|d| d.ours) {
-            if let Err(e) = remove(dir, until, deadline) {
+        for dir in &self.dirs {
+            let done = match dir.whose {
+                Whose::Ours => remove(dir, until, deadline),
+                Whose::Theirs => Ok(()),
+                Whose::Unknown => remove_if_empty(dir, farewell),
+            };
+            if let Err(e) = done {
                 first_error.get_or_insert(e);
             }
         }

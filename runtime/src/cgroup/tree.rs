@@ -161,6 +161,18 @@ pub(super) fn remove(dir: &Dir, until: Instant, deadline: Duration) -> Result<()
     }
 }
 
+/// Removes a directory that may be a stranger's: only if nobody is inside and nothing below, and without
+/// complaint if there is.
+pub(super) fn remove_if_empty(dir: &Dir, until: Instant) -> Result<()> {
+    while !gone(&dir.path)? {
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// Removes an empty directory; `false` when it is in use.
 fn gone(path: &Path) -> Result<bool> {
     match fs::rmdirat(fs::CWD, path) {

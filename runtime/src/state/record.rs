@@ -144,6 +144,7 @@ pub(crate) mod tests {
             cgroup: Saved {
                 paths: [(String::new(), PathBuf::from("/sys/fs/cgroup/x"))].into(),
                 created: true,
+                ..Saved::default()
             },
             shared_pidns: false,
         }
