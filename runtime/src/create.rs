@@ -160,6 +160,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     let console = outside.deliver(handed.console, &child)?;
     record.phase = Phase::Created;
+    record.cgroup = group.saved();
     record.init = Some(state::Proc::of(child.pid())?);
     reservation.save(&record)?;
     if let Some(path) = wish.pid_file {

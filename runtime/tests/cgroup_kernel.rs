@@ -43,6 +43,9 @@ fn as_the_machine_is() {
 
 #[test]
 fn v2_alone() {
+    if Layout::detect().is_ok_and(|l| l.kind == Kind::Unified) {
+        return println!("skipped: the machine is so already");
+    }
     lane("unified", "mount -t cgroup2 cgroup2 /sys/fs/cgroup");
 }
 
@@ -154,9 +157,17 @@ fn body() {
     }
     enters_everywhere_and_keeps_devices();
     limits_are_in_the_kernel(kind);
+    if Layout::detect().unwrap().v2_has("io") {
+        every_controller_of_v2();
+        controllers_that_get_lost_on_the_way();
+    }
+    if Layout::detect().is_ok_and(|l| l.v1_tree("cpuset").is_some() || l.v2_has("cpuset")) {
+        cpus_of_the_parent_only();
+    }
     freezes_and_kills();
     kills_a_fork_storm();
     refuses_groups_in_use();
+    early_record_removes_what_is_empty();
     failure_leaves_nothing();
     removal_waits_and_names_who_is_left();
     if kind != Kind::Legacy {
@@ -180,7 +191,10 @@ fn enters_everywhere_and_keeps_devices() {
     assert_eq!(g.get().v2_dir().is_some(), g.layout.v2.is_some());
     assert_eq!(g.get().dirs().unwrap().len(), g.get().saved().paths.len());
 
+    // A file system of our own, because the usual places for files may forbid devices.
     let dir = tempfile::tempdir().unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(dir.path()).status().unwrap();
+    assert!(mount.success());
     let at = |n: &str| dir.path().join(n).display().to_string();
     let (out, _) = g.run(&format!(
         "mknod {log} c 1 11; mknod {mem} c 1 1; mknod {null} c 1 3
@@ -193,6 +207,7 @@ fn enters_everywhere_and_keeps_devices() {
         mem = at("mem"),
         null = at("null")
     ));
+    assert!(Command::new("umount").arg(dir.path()).status().unwrap().success());
     assert!(out.contains("null\n") && out.contains("log-write\n"), "{out}");
     assert!(!out.contains("log-read\n") && !out.contains("mem-read\n"), "{out}");
     assert!(out.to_lowercase().contains("operation not permitted"), "{out}");
@@ -246,6 +261,93 @@ fn limits_are_in_the_kernel(kind: Kind) {
     assert!(!well);
     assert!(g.get().oom_kills().unwrap() >= 1);
     assert!(g.get().memory_peak().unwrap() >= 8 << 20);
+}
+
+fn every_controller_of_v2() {
+    let disk = fs::read_dir("/sys/block").unwrap().flatten().map(|d| read(d.path().join("dev"))).next();
+    let mut resources = json!({
+        "cpu": {"quota": 50000, "period": 100000, "burst": 20000, "shares": 1024},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+        "blockIO": {"weight": 500},
+        "unified": {"memory.high": "33554432", "cgroup.max.descendants": "7"}
+    });
+    let mut expect = vec![
+        ("cpu.max", "50000 100000".to_string()),
+        ("cpu.max.burst", "20000".into()),
+        ("cpu.weight", "100".into()),
+        ("hugetlb.2MB.max", "4194304".into()),
+        ("hugetlb.2MB.rsvd.max", "4194304".into()),
+        ("memory.high", "33554432".into()),
+        ("cgroup.max.descendants", "7".into()),
+    ];
+    if let Some(node) = disk {
+        let (major, minor) = node.split_once(':').unwrap();
+        let device = json!({"major": major.parse::<u32>().unwrap(), "minor": minor.parse::<u32>().unwrap(), "rate": 1048576});
+        resources["blockIO"]["throttleReadBpsDevice"] = json!([device]);
+        resources["blockIO"]["throttleWriteIOPSDevice"] = json!([device]);
+        expect.push(("io.max", format!("{node} rbps=1048576 wbps=max riops=max wiops=1048576")));
+    }
+    let g = Group::new("all", resources);
+    for (file, want) in expect {
+        assert_eq!(read(g.dir("").join(file)), want, "{file}");
+    }
+    // Whichever of the two files the kernel has.
+    let weights =
+        ["io.bfq.weight", "io.weight"].map(|f| fs::read_to_string(g.dir("").join(f)).unwrap_or_default());
+    assert!(weights.iter().any(|w| ["default 500\n", "default 4950\n"].contains(&w.as_str())), "{weights:?}");
+    drop(g);
+    let g = Group::new("idle", json!({"cpu": {"shares": 2, "idle": 1}}));
+    assert_eq!(read(g.dir("").join("cpu.idle")), "1");
+    drop(g);
+    let e = make(
+        &Layout::detect().unwrap(),
+        "none",
+        json!({"hugepageLimits": [{"pageSize": "16MB", "limit": 1}]}),
+    )
+    .unwrap_err();
+    assert!(e.to_string().contains("does not offer hugetlb.16MB.max"), "{e}");
+    let device = json!({"major": 250, "minor": 250, "rate": 1});
+    let e = make(&Layout::detect().unwrap(), "none", json!({"blockIO": {"throttleReadBpsDevice": [device]}}))
+        .unwrap_err();
+    assert!(e.to_string().contains("no such block device"), "{e}");
+}
+
+fn cpus_of_the_parent_only() {
+    let layout = Layout::detect().unwrap();
+    let outer = Group::new("cpus", json!({"cpu": {"cpus": "0"}}));
+    let e = make(&layout, "cpus/inner", json!({"cpu": {"cpus": "1"}})).unwrap_err();
+    assert_eq!(e.field_path(), Some("/linux/resources/cpu/cpus"));
+    assert!(e.to_string().contains("the parent cgroup has 0"), "{e}");
+    println!("{e}");
+    make(&layout, "cpus/inner", json!({"cpu": {"cpus": "0"}})).unwrap().destroy(SOON).unwrap();
+    drop(outer);
+}
+
+fn controllers_that_get_lost_on_the_way() {
+    let layout = Layout::detect().unwrap();
+    let mut g = Group::new("outer", json!({}));
+    // A parent with a process of its own hands some controllers on, but lets nobody into its children.
+    g.spawn("exec sleep 60");
+    let e = make(&layout, "outer/inner", json!({"memory": {"limit": 1 << 24}})).unwrap_err();
+    assert_eq!((e.kind(), e.field_path()), (Code::Unsupported, Some("/linux/resources/memory/limit")));
+    assert!(
+        e.to_string().contains("controller \"memory\"") && e.to_string().contains("processes of its own"),
+        "{e}"
+    );
+    println!("{e}");
+    let e = make(&layout, "outer/inner", json!({"pids": {"limit": 5}})).unwrap_err();
+    assert_eq!((e.kind(), e.field_path()), (Code::Unsupported, Some("/linux/cgroupsPath")));
+    println!("{e}");
+    fs::write(g.dir("").join("cgroup.subtree_control"), "-pids -cpu").unwrap();
+    // Without a limit it does not matter.
+    make(&layout, "outer/inner", json!({})).unwrap().destroy(SOON).unwrap();
+    g.get().kill_all(SOON).unwrap();
+    // A parent that does not hand a controller on, because it is threaded.
+    fs::create_dir(g.dir("").join("t")).unwrap();
+    fs::write(g.dir("").join("t/cgroup.type"), "threaded").unwrap();
+    let e = make(&layout, "outer/t/inner", json!({"memory": {"limit": 1 << 24}})).unwrap_err();
+    assert_eq!((e.kind(), e.field_path()), (Code::Unsupported, Some("/linux/resources/memory/limit")));
+    println!("{e}");
 }
 
 fn freezes_and_kills() {
@@ -303,11 +405,34 @@ fn refuses_groups_in_use() {
     let e = make(&g.layout, "used", json!({})).unwrap_err();
     assert!(e.to_string().contains("container's cgroup unexpectedly frozen"), "{e}");
     g.get().thaw(SOON).unwrap();
+    // A record from before the directories were looked at: nothing of theirs goes as long as it is in use.
+    g.spawn("exec sleep 60");
+    let resources = serde_json::from_value(json!({})).unwrap();
+    let early = plan(&g.layout, &format!("/{}/used", parent()), "id", &resources).unwrap().saved();
+    Cgroup::open(&early).unwrap().destroy(SOON).unwrap();
+    assert!(g.get().exists() && g.get().pids().unwrap().len() == 1);
+    g.get().kill_all(SOON).unwrap();
     // Empty and running: used, and left when the second user goes.
     let second = make(&g.layout, "used", json!({})).unwrap();
     assert!(!second.saved().created);
     second.destroy(SOON).unwrap();
     assert!(g.get().exists());
+}
+
+/// Killed right after the directories were made: the record from before is enough to remove them.
+fn early_record_removes_what_is_empty() {
+    let layout = Layout::detect().unwrap();
+    let resources = serde_json::from_value(json!({})).unwrap();
+    let plan = plan(&layout, &format!("/{}/early", parent()), "id", &resources).unwrap();
+    let group = Cgroup::create(&layout, &plan).unwrap();
+    drop(group);
+    let record = Cgroup::open(&plan.saved()).unwrap();
+    assert!(record.exists());
+    record.destroy(SOON).unwrap();
+    assert!(!record.exists());
+    for dir in plan.saved().paths.values() {
+        fs::remove_dir(dir.parent().unwrap()).unwrap();
+    }
 }
 
 fn failure_leaves_nothing() {

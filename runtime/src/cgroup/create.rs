@@ -2,10 +2,10 @@
 //! program. Takes back what it made when a step fails. May use: `sys::fs`, `sys::bpf`, the cgroup module's types.
 #![forbid(unsafe_code)]
 
-use super::limits::{BASE, at};
-use super::live::pids_below;
-use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Write, ebpf, v1};
-use crate::error::{Code, Context, Error, Result};
+use super::limits::{self, BASE, at};
+use super::tree::pids_below;
+use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Whose, Write, ebpf, v1};
+use crate::error::{Code, Context, Error, Result, quoted};
 use crate::sys::{BorrowedFd, OwnedFd, bpf, errno, fs};
 use std::path::{Path, PathBuf};
 
@@ -35,19 +35,23 @@ struct Making {
 impl Making {
     fn all(&mut self, layout: &Layout, plan: &Plan) -> Result<()> {
         for group in &plan.groups {
-            if group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty()) {
-                self.enable(layout, plan, group)?;
-            }
+            let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
+            let switched = asks && self.enable(layout, plan, group)?;
             let fresh = self.directory(group).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            let dir = Dir::new(&group.key, &group.dir(), fresh);
+            let whose = if fresh { Whose::Ours } else { Whose::Theirs };
+            let dir = Dir::new(&group.key, &group.dir(), whose);
             if !fresh {
                 check_unused(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
+            }
+            if switched {
+                check_enterable(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
             }
             self.dirs.push(dir);
         }
         write_limits(&self.dirs, &plan.writes)?;
         if let (Some(rules), Some(dir)) = (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
-            install_program(dir.fd()?, dir.ours, rules).map_err(|e| e.field(at("devices")))?;
+            install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
+                .map_err(|e| e.field(at("devices")))?;
         }
         Ok(())
     }
@@ -99,13 +103,13 @@ impl Making {
         }
     }
 
-    /// Switches controllers on in every parent of a v2 directory. The last parent tells whether there is
-    /// anything to do: what is on there is on above it.
-    fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<()> {
+    /// Switches controllers on in every parent of a v2 directory; true when there was something to do. The last
+    /// parent tells: what is on there is on above it.
+    fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
         let (above, _) = group.path.rsplit_once('/').unwrap_or_default();
         let mut wanted: Vec<&str> = plan.needed.iter().chain(&plan.wanted).map(String::as_str).collect();
         match missing(&group.mount.join(above), &wanted) {
-            Ok(m) if m.is_empty() => return Ok(()),
+            Ok(m) if m.is_empty() => return Ok(false),
             Err(e) if e.is(errno::ENOENT) => self.parents(group)?,
             r => r.map(|_| ())?,
         }
@@ -126,7 +130,7 @@ impl Making {
                 switch_on(&dir, &absent).map_err(|e| not_enabled(e, layout, plan, &dir, &absent))?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -169,6 +173,20 @@ fn not_enabled(e: Error, layout: &Layout, plan: &Plan, dir: &Path, absent: &[&st
 
 fn belongs(w: &Write, controller: &str) -> bool {
     w.key.is_empty() && w.files.iter().any(|(f, _)| f.split('.').next() == Some(controller))
+}
+
+/// A parent with processes of its own may have cpu and pids on, but then no process can enter its children.
+fn check_enterable(dir: &Dir) -> Result<()> {
+    match fs::read_file_at(dir.fd()?, "cgroup.type") {
+        Ok(kind) if kind.trim() == "domain invalid" => {
+            let text =
+                format!("no process can enter {}: a cgroup above it has processes", dir.path.display());
+            Err(Error::new(Code::Unsupported, text))
+        }
+        // No file in a v2 tree before Linux 4.14.
+        Err(e) if !e.is(errno::ENOENT) => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// A directory that was there before must be empty and not frozen: limits would hit strangers, or the
@@ -228,7 +246,8 @@ fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> 
         }
         if let Some((_, _, fd)) = open {
             check_above(dir, w, value)?;
-            return fs::write_once(fd, value.as_bytes()).map_err(|e| explain(e, dir, w, file));
+            fs::write_once(fd, value.as_bytes()).map_err(|e| explain(e, dir, w, file))?;
+            return check_effective(dir, w, file, value);
         }
     }
     match w.optional {
@@ -252,6 +271,22 @@ fn check_above(dir: &Dir, w: &Write, value: &str) -> Result<()> {
     }
 }
 
+/// A v2 cpuset takes any list, and uses all of the parent's CPUs when nothing of it can be had.
+fn check_effective(dir: &Dir, w: &Write, file: &str, value: &str) -> Result<()> {
+    if !dir.is_v2() || !matches!(file, "cpuset.cpus" | "cpuset.mems") {
+        return Ok(());
+    }
+    let got = fs::read_file_at(dir.fd()?, format!("{file}.effective"))?;
+    match limits::is_part_of(&got, value) || value.trim().is_empty() {
+        true => Ok(()),
+        false => Err(Error::spec(
+            &w.field,
+            format!("none of {} is available, the parent cgroup has {}", quoted(value), got.trim()),
+        )
+        .code(Code::Unsupported)),
+    }
+}
+
 /// Adds the field, and for errors that have one usual cause, that cause.
 fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
     let of =
@@ -263,8 +298,14 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
             format!("{} bytes are in use", of(&dir.path, name))
         }
         Some(errno::ENODEV) => "no such block device".to_string(),
-        Some(errno::EACCES | errno::EINVAL | errno::ERANGE) if file.starts_with("cpuset.") => {
-            format!("the parent cgroup has {}", of(parent, file))
+        // On v1; as words, because callers take "permission denied" for a program that cannot be run.
+        Some(errno::EACCES) if file.starts_with("cpuset.") => {
+            let text = format!("not all of it is available, the parent cgroup has {}", of(parent, file));
+            return Error::spec(&w.field, text).code(Code::Unsupported);
+        }
+        Some(errno::EINVAL | errno::ERANGE) if file.starts_with("cpuset.") => {
+            let file = if dir.is_v2() { format!("{file}.effective") } else { file.to_string() };
+            format!("the parent cgroup has {}", of(parent, &file))
         }
         Some(n) => match v1::cause(n, file, |name| of(parent, name)) {
             Some(text) => text,

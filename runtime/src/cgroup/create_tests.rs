@@ -6,7 +6,7 @@ use crate::cgroup::{Kind, Tree};
 use serde_json::json;
 use std::fs as std_fs;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "cgroup.procs",
     "cgroup.freeze",
     "memory.max",
@@ -18,6 +18,7 @@ const FILES: [&str; 16] = [
     "cpu.max",
     "cpu.idle",
     "cpuset.cpus",
+    "cpuset.cpus.effective",
     "pids.max",
     "io.weight",
     "io.max",
@@ -102,6 +103,16 @@ fn controllers_that_are_on_are_left_alone() {
 }
 
 #[test]
+fn cpus_that_cannot_be_had() {
+    let (top, layout) = fake();
+    std_fs::write(top.path().join("box/cpuset.cpus.effective"), "0-1\n").unwrap();
+    let e = make(&layout, "/box", json!({"cpu": {"cpus": "1-3"}})).unwrap_err();
+    assert_eq!((e.kind(), e.field_path()), (Code::Unsupported, Some("/linux/resources/cpu/cpus")));
+    assert!(e.to_string().contains("the parent cgroup has 0-1"), "{e}");
+    make(&layout, "/box", json!({"cpu": {"cpus": "0-5"}})).unwrap();
+}
+
+#[test]
 fn used_and_frozen_groups_are_refused() {
     let (top, layout) = fake();
     std_fs::write(top.path().join("box/cgroup.freeze"), "1\n").unwrap();
@@ -136,7 +147,7 @@ fn a_limit_below_the_usage_is_refused_when_asked() {
 #[test]
 fn a_failure_leaves_nothing() {
     let (top, layout) = fake();
-    // The new directory has no files, so the first limit fails after three directories were made.
+    // New directories have no files here, so a step fails after some were made.
     let e = make(&layout, "/one/two/three", json!({"unified": {"cgroup.max.depth": "2"}})).unwrap_err();
     assert!(e.to_string().contains("set up cgroup"), "{e}");
     assert!(!top.path().join("one").exists());

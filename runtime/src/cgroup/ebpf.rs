@@ -267,6 +267,30 @@ mod tests {
         }
     }
 
+    fn any_rule() -> impl proptest::strategy::Strategy<Value = Rule> {
+        use proptest::prelude::*;
+        let number = || proptest::option::of(0u32..3);
+        let node = prop_oneof![Just(None), Just(Some(Node::Block)), Just(Some(Node::Char))];
+        (any::<bool>(), node, number(), number(), 1..=ALL).prop_map(|(allow, node, major, minor, access)| {
+            Rule { allow, node, major, minor, access, index: None }
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_rules(rules in proptest::collection::vec(any_rule(), 0..12)) {
+            let code = compile(&rules).unwrap();
+            for (major, minor) in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
+                for node in [Node::Block, Node::Char] {
+                    for access in 1..=ALL {
+                        let want = naive(&rules, node, major, minor, access);
+                        proptest::prop_assert_eq!(run(&code, node, major, minor, access), want);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn too_many_rules_are_an_error() {
         let many = |n: usize| vec![Rule { minor: Some(1), ..rules(&[]).unwrap()[0] }; n];

@@ -146,3 +146,20 @@ fn this_machine() {
     }
     assert!(serde_json::to_string(&l).unwrap().contains("\"kind\""));
 }
+
+proptest::proptest! {
+    /// No bytes make the parsers panic, and what they find is below its mount.
+    #[test]
+    fn any_bytes(lines in proptest::collection::vec("[ -~]{0,40}( /[a-z.]{0,3}){0,4} - cgroup2? [a-z,= ]{0,9}", 0..6),
+                 own in "([0-9]:[a-z,=]{0,6}:[/a-z.]{0,9}\n){0,4}") {
+        let mut text = lines.join("\n").into_bytes();
+        for _ in 0..2 {
+            if let Ok(l) = parse(&text, own.as_bytes()) {
+                for t in l.v2.iter().chain(&l.v1) {
+                    proptest::prop_assert!(t.own.starts_with('/') && !t.own.split('/').any(|c| c == ".."));
+                }
+            }
+            text.extend_from_slice(SINGLE_HYBRID.as_bytes());
+        }
+    }
+}

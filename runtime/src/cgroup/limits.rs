@@ -147,20 +147,42 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
     }
 }
 
-/// A list such as `0-3,7` (cpuset(7), "List format"). Whether those CPUs exist is for the kernel to say.
-fn cpu_list(field: &str, list: &str) -> Result<()> {
-    let number = |s: &str| s.parse::<u32>().ok().filter(|_| s.bytes().all(|b| b.is_ascii_digit()));
-    let fine = |part: &str| match part.split_once('-') {
-        None => number(part).is_some(),
-        Some((a, b)) => matches!((number(a), number(b)), (Some(a), Some(b)) if a <= b),
+/// A list such as `0-3,7` (cpuset(7), "List format") as ranges; `None` when it is not one.
+fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
+    let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse::<u32>().ok()).flatten();
+    let range = |part: &str| match part.split_once('-') {
+        None => number(part).map(|n| (n, n)),
+        Some((a, b)) => Some((number(a)?, number(b)?)).filter(|(a, b)| a <= b),
     };
-    match list.is_empty() || list.trim_end().split(',').map(str::trim).all(fine) {
-        true => Ok(()),
-        false => Err(Error::spec(
+    match list.trim() {
+        "" => Some(Vec::new()),
+        text => text.split(',').map(|part| range(part.trim())).collect(),
+    }
+}
+
+/// Whether those CPUs exist is for the kernel to say.
+fn cpu_list(field: &str, list: &str) -> Result<()> {
+    match ranges(list) {
+        Some(_) => Ok(()),
+        None => Err(Error::spec(
             at(field),
             format!("not a list of numbers and ranges, got {}, want a form such as \"0-3,7\"", quoted(list)),
         )),
     }
+}
+
+/// True when every number of the list `inner` is in the list `outer`.
+pub(super) fn is_part_of(inner: &str, outer: &str) -> bool {
+    let (Some(inner), Some(outer)) = (ranges(inner), ranges(outer)) else { return false };
+    inner.into_iter().all(|(mut next, last)| {
+        while let Some((_, end)) = outer.iter().find(|(a, b)| (*a..=*b).contains(&next)) {
+            if *end >= last {
+                return true;
+            }
+            next = end + 1;
+        }
+        false
+    })
 }
 
 /// `pids.max`. 0 would forbid even the first process and becomes 1, as in runc.
@@ -325,6 +347,21 @@ mod tests {
         }
         for good in ["0", "0-3,7", "0-9999", "1, 2"] {
             assert!(c(&|c| c.mems = good.into()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn parts_of_lists() {
+        for (inner, outer, want) in [
+            ("0", "0-3", true),
+            ("0-3", "0,1,2-7", true),
+            ("3,5", "0-3,5", true),
+            ("0-4", "0-3,5", false),
+            ("1", "", false),
+            ("", "0", true),
+            ("0-4294967295", "0-4294967295", true),
+        ] {
+            assert_eq!(is_part_of(inner, outer), want, "{inner} in {outer}");
         }
     }
 

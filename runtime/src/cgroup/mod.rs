@@ -9,6 +9,7 @@ mod layout;
 mod limits;
 mod live;
 mod plan;
+mod tree;
 mod v1;
 mod v2;
 
@@ -31,9 +32,11 @@ pub struct Saved {
     /// Absolute directory per hierarchy; the key is the v1 controllers joined by commas (`cpu,cpuacct`,
     /// `name=systemd`), or "" for the v2 tree.
     pub paths: BTreeMap<String, PathBuf>,
-    /// True when `delete` may remove the directories, apart from those in `kept`.
+    /// True when the container is known to have made the directories, apart from those in `kept`. False in a
+    /// record that was written before they were looked at: then nobody inside may be killed, and a directory is
+    /// removed only if it is empty.
     pub created: bool,
-    /// Hierarchies whose directory was there before the container, known only after [`Cgroup::create`].
+    /// Hierarchies whose directory was there before the container and stays.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<String>,
     /// The v2 directory as /proc/PID/cgroup names it; "" without a v2 tree.
@@ -44,7 +47,7 @@ pub struct Saved {
 /// A container's control group: directory handles. Of no use to several threads at once.
 #[derive(Debug)]
 pub struct Cgroup {
-    /// The v2 directory first, then v1 in the order of the keys.
+    /// The v2 directory first.
     dirs: Vec<Dir>,
     /// See [`Saved::seen`].
     seen: String,
@@ -55,14 +58,24 @@ pub struct Cgroup {
 struct Dir {
     key: String,
     path: PathBuf,
-    /// May be removed by us.
-    ours: bool,
+    whose: Whose,
     handle: OnceCell<OwnedFd>,
 }
 
+/// Who made a directory, which decides what `destroy` does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The container did.
+    Ours,
+    /// It was there before.
+    Theirs,
+    /// `create` was killed before it could write that down.
+    Unknown,
+}
+
 impl Dir {
-    fn new(key: &str, path: &Path, ours: bool) -> Dir {
-        Dir { key: key.to_string(), path: path.to_path_buf(), ours, handle: OnceCell::new() }
+    fn new(key: &str, path: &Path, whose: Whose) -> Dir {
+        Dir { key: key.to_string(), path: path.to_path_buf(), whose, handle: OnceCell::new() }
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>> {
@@ -98,16 +111,21 @@ impl Cgroup {
     /// the operations below skip it.
     pub fn open(saved: &Saved) -> Result<Cgroup> {
         let Saved { paths, created, kept, seen } = saved;
-        let dirs = paths.iter().map(|(key, path)| Dir::new(key, path, *created && !kept.contains(key)));
+        let whose = |key: &String| match (kept.contains(key), created) {
+            (true, _) => Whose::Theirs,
+            (false, true) => Whose::Ours,
+            (false, false) => Whose::Unknown,
+        };
+        let dirs = paths.iter().map(|(key, path)| Dir::new(key, path, whose(key)));
         Ok(Cgroup { dirs: dirs.collect(), seen: seen.clone() })
     }
 
-    /// What to record once the directories are made: [`Plan::saved`] plus which of them were there before.
+    /// What to record once the directories are made: [`Plan::saved`] plus which of them are the container's own.
     pub fn saved(&self) -> Saved {
         Saved {
             paths: self.dirs.iter().map(|d| (d.key.clone(), d.path.clone())).collect(),
-            created: self.dirs.iter().any(|d| d.ours),
-            kept: self.dirs.iter().filter(|d| !d.ours).map(|d| d.key.clone()).collect(),
+            created: self.dirs.iter().any(|d| d.whose == Whose::Ours),
+            kept: self.dirs.iter().filter(|d| d.whose == Whose::Theirs).map(|d| d.key.clone()).collect(),
             seen: self.seen.clone(),
         }
     }

@@ -75,12 +75,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Where the directories will be; recorded before they are made.
+    /// Where the directories will be; recorded before they are made, and replaced by [`super::Cgroup::saved`]
+    /// when they are.
     pub fn saved(&self) -> Saved {
         let v2 = self.groups.iter().find(|g| g.key.is_empty());
         Saved {
             paths: self.groups.iter().map(|g| (g.key.clone(), g.dir())).collect(),
-            created: true,
+            created: false,
             kept: BTreeSet::new(),
             seen: v2.map(|g| g.seen.clone()).unwrap_or_default(),
         }

@@ -141,7 +141,7 @@ fn delete_damaged(entry: &Entry) -> Result<()> {
     let path = config.and_then(|c| c.linux).map(|l| l.cgroups_path).unwrap_or_default();
     let saved = Layout::detect()
         .and_then(|layout| cgroup::plan(&layout, &path, entry.id(), &Resources::default()))
-        .map(|plan| plan.saved());
+        .map(|plan| Saved { created: true, ..plan.saved() });
     match saved {
         Ok(saved) => {
             kill_group(&saved)?;
