@@ -168,7 +168,7 @@ mod tests {
         let capabilities = v["linux"]["capabilities"].as_array().unwrap().len() as u32;
         assert!(64 - bounding.leading_zeros() <= capabilities, "all that this process has are named");
         let parsed: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
-        assert_eq!(parsed.linux().as_ref().unwrap().selinux().as_ref().unwrap().enabled(), Some(true));
+        assert_eq!(parsed.linux().as_ref().unwrap().selinux().as_ref().unwrap().enabled(), &Some(true));
         for list in ["actions", "operators", "archs", "knownFlags"] {
             assert!(!v["linux"]["seccomp"][list].as_array().unwrap().is_empty(), "{list}");
         }
