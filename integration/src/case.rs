@@ -60,6 +60,8 @@ pub struct Case {
     pub steps: Option<Step>,
     /// Looks at the output.
     pub output: Option<Box<dyn Fn(&str) -> Result<()>>>,
+    /// Looks at the host after a run.
+    pub after: Option<Step>,
     /// Makes the case wrong; without it the case must pass.
     pub fault: Option<Step>,
     pub refusal: Option<Refusal>,
@@ -84,6 +86,7 @@ pub fn case(name: impl Into<String>) -> Case {
         running: None,
         steps: None,
         output: None,
+        after: None,
         fault: None,
         refusal: None,
         exec: false,
@@ -187,6 +190,12 @@ impl Case {
     /// Tells the whole story by hand.
     pub fn steps(mut self, story: impl Fn(&mut Trial<'_>) -> Result<()> + 'static) -> Case {
         self.steps = Some(Box::new(story));
+        self
+    }
+
+    /// Looks at the host after the run.
+    pub fn steps_after(mut self, step: impl Fn(&mut Trial<'_>) -> Result<()> + 'static) -> Case {
+        self.after = Some(Box::new(step));
         self
     }
 

@@ -42,6 +42,14 @@ pub enum Need {
     TwoCpus,
     /// No AppArmor and no SELinux here.
     NoLsm,
+    /// This v1 controller.
+    V1(&'static str),
+    /// This controller is not on v1.
+    NoV1(&'static str),
+    /// A disk whose traffic can be limited.
+    Disk,
+    /// An RDMA device.
+    Rdma,
     /// An x86-64 machine, for its foreign system call tables.
     X86_64,
 }
@@ -66,6 +74,10 @@ impl Need {
             Need::Overlay => "overlay".into(),
             Need::TwoCpus => "two-cpus".into(),
             Need::NoLsm => "no-lsm".into(),
+            Need::V1(c) => format!("cgroup1:{c}"),
+            Need::NoV1(c) => format!("no-cgroup1:{c}"),
+            Need::Disk => "disk".into(),
+            Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
         }
     }
@@ -148,6 +160,12 @@ impl Host {
                     std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
                 !lsm.contains("apparmor") && !lsm.contains("selinux") && !apparmor.starts_with('Y')
             }
+            Need::V1(c) => self.v1.contains_key(c),
+            Need::NoV1(c) => !self.v1.contains_key(c),
+            Need::Disk => {
+                crate::cases::disk().is_ok() && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
+            }
+            Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
         }
     }
@@ -181,7 +199,11 @@ impl Host {
     }
 
     fn cgroup_file(&self, controller: &str, v1: &str, v2: &str) -> bool {
-        let Some((top, unified)) = self.controller(controller) else { return false };
+        // Block I/O has another name under v2.
+        let found = self.controller(controller);
+        let found = if controller == "blkio" { found.or_else(|| self.controller("io")) } else { found };
+        let Some((top, unified)) = found else { return false };
+        let controller = if unified && controller == "blkio" { "io" } else { controller };
         let dir = top.join(format!("kn-try-{}", std::process::id()));
         if std::fs::create_dir(&dir).is_err() {
             return false;

@@ -34,9 +34,11 @@ impl Before {
     /// Lays the tripwire and notes everything.
     pub fn note(trial: &Trial<'_>) -> Result<Before> {
         let wire = trial.dir.join("tripwire");
-        fs::create_dir_all(wire.join("dir"))?;
-        fs::write(wire.join("file"), "untouched")?;
-        fs::write(wire.join("dir/inner"), "untouched")?;
+        if !wire.exists() {
+            fs::create_dir_all(wire.join("dir"))?;
+            fs::write(wire.join("file"), "untouched")?;
+            fs::write(wire.join("dir/inner"), "untouched")?;
+        }
         Ok(Before { mounts: mounts()?, settings: settings(), tripwire: listing(&wire), fds: open_fds() })
     }
 

@@ -81,14 +81,17 @@ fn guarded(case: &Case, trial: &mut Trial<'_>) -> Result<()> {
     }
     let before = Before::note(trial)?;
     for step in &case.prepare {
-        step(trial)?;
+        step(trial).context("preparing the case")?;
     }
-    let acted = act(case, trial, &before);
+    // Mounts that the case made itself are part of the picture while it runs.
+    let during = Before::note(trial)?;
+    let acted = act(case, trial, &during);
     if acted.is_ok() {
         // What a passing case left on purpose goes the way engines take: delete --force.
         for id in oracle::names(&trial.state_root()) {
             trial.rt(&["delete", "--force", &id]).run()?.ok().context("removing what the case made")?;
         }
+        trial.unmount()?;
         let complaints = before.complaints(trial);
         ensure!(complaints.is_empty(), "not as before: {}", complaints.join("; "));
     }
@@ -110,7 +113,11 @@ fn act(case: &Case, trial: &mut Trial<'_>, before: &Before) -> Result<()> {
         return watched(case, trial);
     }
     let out = trial.run()?.exits(case.exit)?;
-    judge(case, &out.stdout, &out.stderr)
+    judge(case, &out.stdout, &out.stderr)?;
+    match &case.after {
+        Some(look) => look(trial),
+        None => Ok(()),
+    }
 }
 
 /// create, look, start, look, wait, delete.
@@ -195,7 +202,7 @@ fn refuse_exec(case: &Case, refusal: &Refusal, trial: &mut Trial<'_>) -> Result<
     let out = trial.exec_process()?.fails().context("the fault must be refused")?;
     explain(trial, refusal, &out, 255)?;
     trial.is("running").context("the container after a refused exec")?;
-    let procs = trial.verb("ps", &["--format", "json"])?.ok()?.json()?;
+    let procs = trial.ps()?;
     ensure!(procs == json!([pid]), "processes after a refused exec: {procs}, want only {pid}");
     trial.remove()?;
     Ok(())

@@ -318,6 +318,8 @@ pub struct Trial<'y> {
     /// Flags of exec.
     pub exec_flags: Vec<String>,
     pub history: Vec<Out>,
+    /// Mounts that the case itself made on the host.
+    pub mounted: Vec<PathBuf>,
     /// Output file of the last create or detached run: there the payload writes.
     payload: Option<PathBuf>,
     seconds: u64,
@@ -345,6 +347,7 @@ impl<'y> Trial<'y> {
             process: Value::Null,
             exec_flags: Vec::new(),
             history: Vec::new(),
+            mounted: Vec::new(),
             payload: None,
             seconds: seconds * u64::from(yard.patience),
             count: 0,
@@ -570,6 +573,12 @@ impl<'y> Trial<'y> {
         Ok(())
     }
 
+    /// The answer of `ps --format json`.
+    pub fn ps(&mut self) -> Result<Value> {
+        let id = self.id.clone();
+        self.rt(&["ps", "--format", "json", &id]).run()?.ok()?.json()
+    }
+
     /// Pid of init as `state` gives it.
     pub fn pid(&mut self) -> Result<i32> {
         let pid = self.state()?["pid"].as_i64().context("state has no pid")?;
@@ -613,6 +622,15 @@ impl<'y> Trial<'y> {
         let (top, v2) = self.yard.host.controller(controller).context("no such controller")?;
         let path = self.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").trim_start_matches('/');
         Ok(Cgroup { dir: top.join(path), v2 })
+    }
+
+    /// Takes the case's own mounts away again.
+    pub fn unmount(&mut self) -> Result<()> {
+        while let Some(path) = self.mounted.pop() {
+            nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH)
+                .with_context(|| format!("umount {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Seconds a case of this trial may wait.

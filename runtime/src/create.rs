@@ -3,7 +3,7 @@
 //! May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::gate;
 use crate::hooks;
@@ -136,13 +136,14 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let start = if wish.started_by_us {
         Start::Link
     } else {
-        Start::Gate { listener: gate::listen(reservation.dir())?, creator: gate::creator() }
+        let accept = (!plan.launch.has(ns_flags::USER)).then(process::euid);
+        Start::Gate { listener: gate::listen(reservation.dir())?, accept }
     };
     let inherit = Inherit {
         link: init_end,
         start,
         v1_tasks: group.v1_tasks()?,
-        sources: open_sources(&plan, group)?,
+        sources: open_sources(&plan, group, &host.cgroups)?,
         root_seen: fs::fstat(&root)?,
         root,
         proc: Proc::open()?,
@@ -310,11 +311,11 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
 
 /// Opens every mount source now, with our rights and in our mount namespace, and gives the detached copy its
 /// final attributes, so that there is no moment in which it is mounted with others.
-fn open_sources(plan: &Plan, group: &Cgroup) -> Result<Vec<Source>> {
+fn open_sources(plan: &Plan, group: &Cgroup, layout: &Layout) -> Result<Vec<Source>> {
     if !plan.launch.has(ns_flags::MOUNT) {
         return Ok(Vec::new());
     }
-    let whole = !plan.launch.has(ns_flags::CGROUP) && !plan.late_cgroup_ns;
+    let own_view = plan.launch.has(ns_flags::CGROUP) || plan.late_cgroup_ns;
     plan.mounts
         .iter()
         .map(|op| match &op.kind {
@@ -325,27 +326,27 @@ fn open_sources(plan: &Plan, group: &Cgroup) -> Result<Vec<Source>> {
                     e.field(format!("{}/source", op.field)).step(text)
                 })
             }
-            MountKind::Cgroup => cgroup_source(op, group, whole).field(&op.field),
+            MountKind::Cgroup => cgroup_source(op, group, layout, own_view).field(&op.field),
         })
         .collect()
 }
 
 /// A view of the container's own group, by binding its directory: a fresh mount of cgroup2 would wait for a
-/// grace period, and could reset options of the whole host. Without a cgroup namespace the whole tree is
-/// shown, as runc does.
-fn cgroup_source(op: &MountOp, group: &Cgroup, whole: bool) -> Result<Source> {
-    let views = group.views(whole)?;
-    let mut trees = Vec::new();
-    for (name, dir) in views {
-        trees.push((name, open_tree(&dir, Path::new(""), false, op, false)?));
+/// grace period, and could reset options of the whole host. Without a cgroup namespace the whole v2 tree is
+/// shown, and of v1 the container's own directories, as in runc.
+fn cgroup_source(op: &MountOp, group: &Cgroup, layout: &Layout, own_view: bool) -> Result<Source> {
+    let bind = |dir: OwnedFd| open_tree(&dir, Path::new(""), false, op, false);
+    if layout.v1.is_empty() {
+        let dir = match &layout.v2 {
+            Some(tree) if !own_view => fs::open_dir_path(&tree.mount)?,
+            _ => group.dirs()?.pop().map(|(_, dir)| dir).ok_or_else(|| {
+                Error::new(Code::Unsupported, "no cgroup hierarchy is mounted on this host")
+            })?,
+        };
+        return bind(dir).map(Source::Tree);
     }
-    match trees.iter().position(|(name, _)| name.is_empty()) {
-        Some(i) if trees.len() == 1 => Ok(Source::Tree(trees.swap_remove(i).1)),
-        _ => {
-            trees.retain(|(name, _)| !name.is_empty());
-            Ok(Source::Hierarchies(trees))
-        }
-    }
+    let v1 = group.dirs()?.into_iter().filter(|(name, _)| name != "unified");
+    v1.map(|(name, dir)| Ok((name, bind(dir)?))).collect::<Result<_>>().map(Source::Hierarchies)
 }
 
 fn open_tree<D: AsFd>(dir: D, path: &Path, recursive: bool, op: &MountOp, shared_root: bool) -> Result<OwnedFd> {

@@ -61,7 +61,7 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     let shared = Shared {
         join: foreign_namespaces(init_pid)?,
         init,
-        tasks: target.v1_tasks,
+        tasks: target.tasks,
         proc: Proc::open()?,
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
     };
@@ -70,7 +70,7 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
         ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
     }
     let (parent, end) = link::pair()?;
-    let child = process::clone3(0, target.v2_dir.as_ref().map(std::os::fd::AsFd::as_fd), || run(job, shared, end))?;
+    let child = process::clone3(0, target.v2.as_ref().map(std::os::fd::AsFd::as_fd), || run(job, shared, end))?;
     if let Some(adj) = job.process.oom_score_adj {
         proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string()).field("/process/oomScoreAdj")?;
     }
@@ -161,9 +161,8 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
         link.listener(fd)?;
     }
-    let link = link.ready()?;
-    let link = link.wait_go()?;
     process::set_pdeathsig(None)?;
+    let link = link.ready()?.wait_go()?;
     let report = link.dup()?;
     payload::keep_fds(job.preserve_fds)?;
     process::close_except(3 + job.preserve_fds, &report)?;

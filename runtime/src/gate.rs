@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Code, Error, Result};
-use crate::sys::{errno, fs, poll, process, sock};
+use crate::sys::{errno, fs, poll, sock};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -58,13 +58,14 @@ pub fn open<D: AsFd>(dir: D, deadline: Duration) -> Result<Verdict> {
         .map_err(|e| Error::new(Code::Init, format!("init sent nonsense: {e}")))
 }
 
-/// Init's side: waits for one connection from root or from whoever created the container.
-pub fn wait(listener: OwnedFd, creator: u32) -> Result<Conn> {
+/// Init's side: waits for one connection. `accept` is the uid that may open the gate besides root; `None` inside
+/// a user namespace, where every uid of the host looks the same and the directory's mode alone protects.
+pub fn wait(listener: OwnedFd, accept: Option<u32>) -> Result<Conn> {
     loop {
         let conn = sock::accept(&listener)?;
-        let uid = sock::peer_uid(&conn)?;
-        if uid == 0 || uid == creator {
-            return Ok(Conn(conn));
+        match accept {
+            Some(uid) if ![0, uid].contains(&sock::peer_uid(&conn)?) => continue,
+            _ => return Ok(Conn(conn)),
         }
     }
 }
@@ -84,9 +85,4 @@ impl Conn {
             let _ = sock::send(&self.0, &data, &[]);
         }
     }
-}
-
-/// The uid that `wait` accepts besides root.
-pub fn creator() -> u32 {
-    process::euid()
 }

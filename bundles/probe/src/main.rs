@@ -1,7 +1,7 @@
 //! The program inside every sample bundle and every conformance case: one word says what to look at or
 //! what to try, the answer is plain text. Runs as the payload of a container, so it needs no file besides
 //! itself; only `sys` talks to the kernel without a safe wrapper.
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 mod act;
 mod call;
@@ -16,6 +16,7 @@ mod shell;
 mod sys;
 mod tour;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -123,8 +124,8 @@ fn help(_: &[String], out: &mut dyn Write) -> Run {
 }
 
 /// The command line proper: under the name of a command (a link called `true`) the program is that command.
-fn command_line() -> Vec<String> {
-    let mut words: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+fn command_line(argv: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut words: Vec<String> = argv.map(|a| a.to_string_lossy().into_owned()).collect();
     if let Some(first) = words.first_mut() {
         // A login shell is called "-sh".
         let name = first.rsplit('/').next().unwrap_or("").trim_start_matches('-').to_owned();
@@ -139,9 +140,72 @@ fn command_line() -> Vec<String> {
 
 /// The C entry instead of Rust's own: the usual start-up ignores SIGPIPE and opens missing standard
 /// descriptors, and a probe must show exactly what the runtime handed over.
+#[cfg(not(test))]
 // SAFETY: the name is the entry point that the C start-up code calls, and nothing else defines it.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
-    let status = dispatch(&command_line(), &mut io::stdout());
-    i32::from(status)
+    i32::from(dispatch(&command_line(std::env::args_os()), &mut io::stdout()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a command prints, and its status.
+    pub fn answer(line: &[&str]) -> (u8, String) {
+        let line: Vec<String> = line.iter().map(|w| (*w).to_owned()).collect();
+        let mut out = Vec::new();
+        let status = dispatch(&line, &mut out);
+        (status, String::from_utf8(out).unwrap())
+    }
+
+    fn words(argv: &[&str]) -> Vec<String> {
+        command_line(argv.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_own_name_is_a_command_when_there_is_one() {
+        assert_eq!(words(&["/probe", "exit", "3"]), ["exit", "3"]);
+        assert_eq!(words(&["/bin/exit", "3"]), ["exit", "3"]);
+        assert_eq!(words(&["-sh"]), ["sh"]);
+        assert_eq!(words(&["/anything", "true"]), ["true"]);
+        assert!(words(&[]).is_empty());
+    }
+
+    #[test]
+    fn no_two_commands_have_one_name() {
+        let mut names: Vec<&str> = commands().map(|c| c.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn all_runs_every_part_and_keeps_the_first_bad_status() {
+        let (status, text) =
+            answer(&["all", "echo", "a", "--", "exit", "4", "--", "exit", "5", "--", "echo", "b"]);
+        assert_eq!((status, text.as_str()), (4, "a\nb\n"));
+        assert_eq!(answer(&["nonsense"]).0, 2);
+        assert_eq!(answer(&["exit", "256"]).0, 2);
+    }
+
+    #[test]
+    fn a_refused_call_is_an_answer_and_not_a_failure() {
+        assert_eq!(answer(&["open-read", "/dev/null/x"]), (0, "errno 20 ENOTDIR\n".to_owned()));
+        assert_eq!(answer(&["syscall", "close", "-1"]), (0, "errno 9 EBADF\n".to_owned()));
+        assert_eq!(answer(&["syscall", "no_such_call"]).0, 2);
+        assert_eq!(answer(&["stat", "/dev/null"]).1.split(' ').nth(4), Some("1:3"));
+    }
+
+    #[test]
+    fn posture_is_json_with_a_key_a_line() {
+        let (status, text) = answer(&["posture"]);
+        assert_eq!(status, 0);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let keys = value.as_object().unwrap().len();
+        assert_eq!(text.lines().count(), keys + 2, "the braces have lines of their own");
+        assert_eq!(value["capabilities"]["CapEff"].as_str().map(str::len), Some(16));
+        assert_eq!(value["rlimits"].as_array().map(Vec::len), Some(16));
+    }
 }

@@ -94,13 +94,12 @@ table! {
 pub fn signal(text: &str) -> Option<i32> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        return (libc::SIGRTMIN() as i64)
-            .checked_add(number(offset.trim_start_matches('+')).unwrap_or(0))?
-            .try_into()
-            .ok();
-    }
-    signal_number(name)?.try_into().ok().filter(|n| (1..=64).contains(n))
+    let number = match name.strip_prefix("RTMIN") {
+        Some("") => i64::from(libc::SIGRTMIN()),
+        Some(offset) => number(offset.strip_prefix('+')?)?.checked_add(i64::from(libc::SIGRTMIN()))?,
+        None => signal_number(name)?,
+    };
+    number.try_into().ok().filter(|n| (1..=64).contains(n))
 }
 
 /// `SIGTERM` for 15; real-time signals count from `SIGRTMIN`.
@@ -158,4 +157,40 @@ pub fn ioprio_class(number: i32) -> String {
         .ok()
         .and_then(|i| NAMES.get(i))
         .map_or_else(|| number.to_string(), |n| (*n).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(number("-100"), Some(-100));
+        assert_eq!(number("0x10"), Some(16));
+        assert_eq!(number("0xffffffffffffffff"), Some(-1));
+        assert_eq!(number("-0x8000000000000000"), Some(i64::MIN));
+        for bad in ["", "-", "0x", "ten", "0x1ffffffffffffffff"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_of_calls_and_families() {
+        assert_eq!(syscall("getpid"), Some(libc::SYS_getpid));
+        assert_eq!(syscall("SYS_getpid"), None);
+        assert_eq!(syscall("1073741863"), Some(1_073_741_863));
+        assert_eq!(family("VSOCK"), Some(40));
+    }
+
+    #[test]
+    fn signals_read_back_what_they_print() {
+        for n in (1..=31).chain(libc::SIGRTMIN()..=64) {
+            assert_eq!(signal(&signal_name(n)), Some(n));
+        }
+        assert_eq!(signal("term"), Some(15));
+        assert_eq!(signal("RTMIN"), Some(libc::SIGRTMIN()));
+        for bad in ["0", "65", "RTMIN+100", "RTMIN+x", "TERMX", ""] {
+            assert_eq!(signal(bad), None, "{bad}");
+        }
+    }
 }

@@ -118,3 +118,36 @@ fn fetch(args: &[String], out: &mut dyn Write) -> Run {
     write!(out, "{status}\n{body}")?;
     Ok(u8::from(!status.starts_with('2')))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_stay_below_the_directory() {
+        let dir = std::env::temp_dir().join(format!("probe-serve-{}", std::process::id()));
+        fs::create_dir_all(dir.join("web")).unwrap();
+        fs::write(dir.join("secret"), "s").unwrap();
+        fs::write(dir.join("web/index.html"), "index").unwrap();
+        fs::write(dir.join("web/a.txt"), "a").unwrap();
+        let at = |path| page(path, Some(&dir.join("web"))).map(|(_, body)| String::from_utf8(body).unwrap());
+        let found =
+            [at("/"), at("/a.txt"), at("/../secret"), at("/./../secret"), at("//etc/passwd"), at("/none")];
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found, [Some("index".to_owned()), Some("a".to_owned()), None, None, None, None]);
+        assert!(page("/", None).is_some() && page("/x", None).is_none());
+    }
+
+    #[test]
+    fn a_client_is_answered() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = listener.local_addr().unwrap().port().to_string();
+        let server =
+            std::thread::spawn(move || [(); 2].map(|()| answer(listener.accept().unwrap().0, None).unwrap()));
+        let mut out = Vec::new();
+        assert_eq!(fetch(&[at.clone(), "/health".into()], &mut out).unwrap(), 0);
+        assert_eq!(fetch(&[at, "/nothing".into()], &mut out).unwrap(), 1);
+        assert_eq!(String::from_utf8(out).unwrap(), "200\nok\n404\nno such page\n");
+        assert_eq!(server.join().unwrap()[0], "200 OK \"GET /health HTTP/1.1\"");
+    }
+}

@@ -93,3 +93,16 @@ fn split(line: &str) -> Vec<String> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_quotes_and_paths() {
+        assert_eq!(split("  echo 'a  b' c\"d e\" \n"), ["echo", "a  b", "cd e"]);
+        assert_eq!(split("/bin/true"), ["true"]);
+        assert_eq!(split("echo ''"), ["echo", ""]);
+        assert!(split(" \n").is_empty());
+    }
+}

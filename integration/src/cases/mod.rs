@@ -1,14 +1,20 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
-mod smoke;
+mod devices;
+mod identity;
+mod lifecycle;
+mod mounts;
+mod namespaces;
 
 use anyhow::{Context, Result};
 
 use crate::case::Case;
 
+pub use cgroups::disk;
+
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
-    [smoke::cases()].into_iter().flatten().collect()
+    [lifecycle::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases()].into_iter().flatten().collect()
 }
 
 /// The known differences that ship with the suite.

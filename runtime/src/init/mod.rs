@@ -41,7 +41,7 @@ pub struct Inherit {
 /// How a finished init learns that it may run the payload.
 pub enum Start {
     /// `create`: somebody connects to the gate.
-    Gate { listener: OwnedFd, creator: u32 },
+    Gate { listener: OwnedFd, accept: Option<u32> },
     /// `run`: the parent says so.
     Link,
 }
@@ -118,9 +118,10 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&plan.process, plan.seccomp.as_ref())? {
         link.listener(fd)?;
     }
-    let link = link.ready()?;
-    // The runtime may end now without taking us along.
+    // Before the word that lets the runtime end, or its end could still take us along. If it is gone already,
+    // the word cannot be sent, and we end by that.
     process::set_pdeathsig(None)?;
+    let link = link.ready()?;
     let late = if early { None } else { plan.seccomp.as_ref() };
     match start {
         Start::Link => {
@@ -128,9 +129,9 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
             let report = link.dup()?;
             last_steps(plan, late, &program, host_pid, &report)
         }
-        Start::Gate { listener, creator } => {
+        Start::Gate { listener, accept } => {
             drop(link);
-            let conn = gate::wait(listener, creator)?;
+            let conn = gate::wait(listener, accept)?;
             let e = last_steps(plan, late, &program, host_pid, conn.fd());
             if let Err(e) = &e {
                 conn.failed(e);

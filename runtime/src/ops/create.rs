@@ -1,29 +1,17 @@
 //! `create`: makes a container that waits for `start`.
 
-use crate::cli::{CgroupManager, CreateArgs, Global};
+use crate::cli::{CreateArgs, Global};
 use crate::create::{self, Wish};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::state::Store;
 use std::path::PathBuf;
 
 /// See `knarr create --help`.
 pub fn run(global: &Global, args: &CreateArgs) -> Result<i32> {
-    refuse_unbuilt_drivers(global)?;
     let store = Store::open(&global.root, global.root_explicit)?;
     let paths = Paths::of(args)?;
     create::create(&store, &paths.wish(args, true, false))?.keep();
     Ok(0)
-}
-
-/// Flags of the cgroup driver that are understood but not built: refused, never ignored.
-pub fn refuse_unbuilt_drivers(global: &Global) -> Result<()> {
-    match global.cgroup_manager {
-        CgroupManager::Cgroupfs => Ok(()),
-        CgroupManager::Systemd => {
-            Err(Error::new(Code::Unsupported, "the systemd cgroup driver is not built yet").hint("leave out --systemd-cgroup"))
-        }
-        CgroupManager::Disabled => Err(Error::new(Code::Unsupported, "--cgroup-manager=disabled is not built yet")),
-    }
 }
 
 /// The caller's paths, made absolute before anything changes the working directory.

@@ -1,24 +1,22 @@
 //! `run`: create, start, and unless detached stay until the payload ends and remove the container.
 
-use super::create::{Paths, refuse_unbuilt_drivers};
+use super::create::Paths;
 use crate::cli::{Global, RunArgs};
 use crate::create::{self, Container};
 use crate::error::{Context, Result};
 use crate::foreground::{self, Signals};
 use crate::hooks;
-use crate::state::Store;
 use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
-    refuse_unbuilt_drivers(global)?;
-    let store = Store::open(&global.root, global.root_explicit)?;
+    let store = super::store(global)?;
     let paths = Paths::of(&args.create)?;
     if !args.detach && !args.no_subreaper {
         process::set_subreaper(true)?;
     }
     let container = create::create(&store, &paths.wish(&args.create, args.detach, true))?;
-    if args.detach { detached(container) } else { attached(&store, container, args) }
+    if args.detach { detached(container) } else { attached(global, container, args) }
 }
 
 fn detached(container: Container) -> Result<i32> {
@@ -28,7 +26,7 @@ fn detached(container: Container) -> Result<i32> {
     Ok(0)
 }
 
-fn attached(store: &Store, container: Container, args: &RunArgs) -> Result<i32> {
+fn attached(global: &Global, container: Container, args: &RunArgs) -> Result<i32> {
     let signals = Signals::block()?;
     let mut started = container.start()?;
     started.poststart()?;
@@ -36,7 +34,7 @@ fn attached(store: &Store, container: Container, args: &RunArgs) -> Result<i32> 
     let (id, mut child) = started.stay();
     let exit = foreground::wait(&mut child, &signals, console)?;
     if !args.keep {
-        super::delete::remove(store, &id).step("remove the container")?;
+        super::delete::remove(&super::store(global)?, &id).step("remove the container")?;
     }
     Ok(exit.code())
 }

@@ -105,13 +105,14 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let empty = spec::Resources::default();
     let resources = linux.resources.as_ref().unwrap_or(&empty);
     let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, resources)?;
-    let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && host.cgroups.has_v1();
+    let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
     }
     let filter = linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?;
     let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
-    warnings.extend(cgroup.warnings().iter().cloned());
+    warnings.extend(cgroup.warnings.iter().cloned());
+    warnings.extend(process.warnings.iter().cloned());
     let propagation = root_propagation(&linux.rootfs_propagation)?;
     Ok(Plan {
         id: req.id.to_string(),

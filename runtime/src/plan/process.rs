@@ -33,6 +33,8 @@ pub struct ProcessPlan {
     pub io_priority: Option<(u32, u32)>,
     /// Prefix for JSON pointers, `/process` for config.json.
     pub base: String,
+    /// What was asked for and cannot take effect.
+    pub warnings: Vec<String>,
 }
 
 /// Five capability sets as bit masks.
@@ -131,10 +133,11 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
         exec_cpu_affinity: _, // read by `exec` only
     } = p;
     let spec::User { uid, gid, umask, additional_gids, username: _ } = user; // username: Windows only
-    let caps = match capabilities {
+    let mut caps = match capabilities {
         Some(c) => plan_caps(c, base)?,
         None => Caps::default(),
     };
+    let warnings = cut_ambient(&mut caps, base);
     Ok(ProcessPlan {
         args: args.clone(),
         env: env.clone(),
@@ -156,6 +159,7 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
         scheduler: scheduler.as_ref().map(|s| plan_scheduler(s, base)).transpose()?,
         io_priority: io_priority.as_ref().map(|i| plan_io_priority(i, base)).transpose()?,
         base: base.to_string(),
+        warnings,
     })
 }
 
@@ -184,6 +188,16 @@ fn plan_caps(c: &spec::Capabilities, base: &str) -> Result<Caps> {
         permitted: mask(permitted, "permitted")?,
         ambient: mask(ambient, "ambient")?,
     })
+}
+
+/// The kernel raises an ambient capability only when it is permitted and inheritable (capabilities(7)). Configs
+/// that name it without the inheritable set are common, and run elsewhere without it: said, not refused.
+fn cut_ambient(caps: &mut Caps, base: &str) -> Vec<String> {
+    let possible = caps.ambient & caps.permitted & caps.inheritable;
+    let lost = caps.ambient & !possible;
+    caps.ambient = possible;
+    let name = |n: usize| format!("{base}/capabilities/ambient: {} cannot be raised: it is not in permitted and inheritable", CAP_NAMES[n]);
+    (0..CAP_NAMES.len()).filter(|n| lost & 1 << n != 0).map(name).collect()
 }
 
 fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<(u32, u64, u64, String)>> {

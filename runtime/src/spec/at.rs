@@ -4,6 +4,9 @@
 use crate::error::{Code, Error, printable};
 use std::fmt;
 
+/// Characters of one key in a pointer; the rest of a longer one is cut, because messages are one line.
+const MAX_NAME: usize = 200;
+
 /// A place in a JSON document: a chain of borrowed steps back to the document that was given.
 #[derive(Debug, Clone, Copy)]
 pub enum At<'a> {
@@ -39,7 +42,16 @@ impl At<'_> {
             At::Key(parent, name) => {
                 parent.write(out);
                 out.push('/');
-                out.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                for c in name.chars().take(MAX_NAME) {
+                    match c {
+                        '~' => out.push_str("~0"),
+                        '/' => out.push_str("~1"),
+                        other => out.push(other),
+                    }
+                }
+                if name.chars().nth(MAX_NAME).is_some() {
+                    out.push_str("...");
+                }
             }
             At::Item(parent, index) => {
                 parent.write(out);
@@ -89,6 +101,12 @@ mod tests {
         let sysctl = root.key("sysctl");
         assert_eq!(sysctl.key("net/ipv4~x").pointer(), "/linux/sysctl/net~1ipv4~0x");
         assert_eq!(At::Base("").key("mounts").item(3).pointer(), "/mounts/3");
+    }
+
+    #[test]
+    fn a_key_cannot_flood_the_message() {
+        let long = "k".repeat(1 << 20);
+        assert_eq!(At::Base("").key(&long).pointer().len(), 1 + MAX_NAME + 3);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl<'a> Scan<'a> {
             (b'[', Shape::Any) => self.list(at, &Shape::Any, true, depth + 1),
             (b'"', Shape::Text | Shape::Any) => self.string(at).map(drop),
             (b'-' | b'0'..=b'9', Shape::Int(min, max)) => self.integer(at, *min, *max),
-            (b'-' | b'0'..=b'9', Shape::Any) => self.number(at).map(drop),
+            (b'-' | b'0'..=b'9', Shape::Any) => self.float(at),
             (b't', Shape::Bool | Shape::Any) => self.word(at, "true"),
             (b'f', Shape::Bool | Shape::Any) => self.word(at, "false"),
             (b'n', _) if nullable => self.word(at, "null"),
@@ -368,6 +368,15 @@ impl<'a> Scan<'a> {
         match token.parse::<i128>() {
             Ok(n) if (min..=max).contains(&n) => Ok(()),
             _ => Err(at.error(format!("out of range: got {}, want {}", short(token), want()))),
+        }
+    }
+
+    /// A number nobody uses must still be one that a float can hold, or other readers would refuse it.
+    fn float(&mut self, at: &At<'_>) -> Result<()> {
+        let (token, _) = self.number(at)?;
+        match token.parse::<f64>() {
+            Ok(n) if n.is_finite() => Ok(()),
+            _ => Err(at.error(format!("out of range: got {}, want a number below 1e308", short(token)))),
         }
     }
 

@@ -36,8 +36,8 @@ pub fn document<T: Shaped + DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<Wa
         return Err(Error::new(Code::Spec, format!("larger than {MAX_BYTES} bytes")));
     }
     let (text, warnings) = json::scan(bytes, T::SHAPE)?;
-    // The scan has checked kinds, ranges and keys against the same types, so this should only fail on numbers in
-    // foreign sections that no float can hold.
-    let value = serde_json::from_str(text).map_err(|e| Error::new(Code::Spec, e.to_string()))?;
+    // The scan has checked kinds, ranges and keys against the same types, so that nothing is left to refuse here.
+    let value = serde_json::from_str(text)
+        .map_err(|e| Error::new(Code::Internal, format!("the strict scan let pass: {e}")))?;
     Ok((value, warnings))
 }

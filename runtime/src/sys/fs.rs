@@ -345,6 +345,20 @@ pub fn list<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
     Ok(out)
 }
 
+/// Names of the directories in a directory, without `.` and `..`. Only for file systems that tell the type of
+/// an entry, as cgroupfs, procfs and tmpfs do.
+pub fn list_dirs<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
+    let mut out = Vec::new();
+    for entry in sys!("getdents64", rfs::Dir::read_from(&dir), "{}", show(&dir))? {
+        let entry = sys!("getdents64", entry, "{}", show(&dir))?;
+        let name = entry.file_name().to_bytes();
+        if entry.file_type() == FileType::Directory && name != b"." && name != b".." {
+            out.push(OsStr::from_bytes(name).to_os_string());
+        }
+    }
+    Ok(out)
+}
+
 /// fchownat(2) with `AT_EMPTY_PATH`; `None` leaves an id alone.
 pub fn chown<F: AsFd>(fd: F, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     sys!(

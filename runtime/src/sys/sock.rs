@@ -101,10 +101,22 @@ pub fn accept<S: AsFd>(sock: S) -> Result<OwnedFd> {
     }
 }
 
-/// The uid on the other side of a connection (SO_PEERCRED, unix(7)).
+/// The uid on the other side of a connection (SO_PEERCRED, unix(7)), as our user namespace sees it.
 pub fn peer_uid<S: AsFd>(sock: S) -> Result<u32> {
-    sys!("getsockopt", rustix::net::sockopt::socket_peercred(&sock), "{}, SO_PEERCRED", show(&sock))
-        .map(|c| c.uid.as_raw())
+    let mut cred = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for the length given. (The peer's pid is 0 when it is in a pid namespace
+    // that we cannot see, which is why no typed wrapper is used.)
+    let r = unsafe {
+        libc::getsockopt(
+            sock.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    };
+    sys!("getsockopt", super::cvt(r.into()), "{}, SO_PEERCRED", show(&sock)).map(|_| cred.uid)
 }
 
 fn socket(kind: SocketType) -> Result<OwnedFd> {

@@ -37,8 +37,8 @@ type Label = usize;
 enum Target<'a> {
     Return(u32),
     At(Label),
-    /// Tests of arguments, written on first use.
-    Cases(&'a [Case]),
+    /// Tests of arguments as this architecture sees them, written on first use.
+    Cases(Arch, &'a [Case]),
 }
 
 /// From this value on (until the next entry): there.
@@ -66,7 +66,6 @@ pub(super) fn program(sections: &[Section], default: u32, stub: bool) -> Vec<Ins
     let mut w = Writer { code: Vec::with_capacity(1024), returns: Vec::new(), arch: Arch::NATIVE, default };
     let mut entries = Vec::new();
     for section in sections.iter().rev().filter(|s| s.arch != Arch::X32) {
-        w.arch = section.arch;
         let mut steps = number_steps(section, default, stub);
         if section.arch == Arch::X86_64 {
             match sections.iter().find(|s| s.arch == Arch::X32) {
@@ -113,7 +112,7 @@ fn number_steps(section: &Section, default: u32, stub: bool) -> Vec<Step<'_, u32
         }
         let target = match decision {
             Decision::Always(action) => Target::Return(*action),
-            Decision::Cases(cases) => Target::Cases(cases),
+            Decision::Cases(cases) => Target::Cases(*arch, cases),
         };
         steps.push((*number, target));
         steps.push((*number + 1, fallback(*number + 1)));
@@ -208,7 +207,10 @@ impl Writer {
         match target {
             Target::Return(result) => self.ret(result),
             Target::At(label) => label,
-            Target::Cases(cases) => self.cases(cases),
+            Target::Cases(arch, cases) => {
+                self.arch = arch;
+                self.cases(cases)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Findings, climbs, tidy};
 use crate::error::quoted;
 use crate::spec::at::At;
 use crate::spec::types::*;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Device numbers have twelve and twenty bits inside the kernel (linux/kdev_t.h).
@@ -11,7 +12,7 @@ pub(super) const MAX_MAJOR: i128 = (1 << 12) - 1;
 pub(super) const MAX_MINOR: i128 = (1 << 20) - 1;
 
 pub(super) fn check(f: &mut Findings, at: &At<'_>, devices: &[Device]) {
-    let mut first: BTreeMap<String, (usize, &Device)> = BTreeMap::new();
+    let mut first: BTreeMap<Cow<'_, str>, (usize, &Device)> = BTreeMap::new();
     for (i, device) in devices.iter().enumerate() {
         one(f, &at.item(i), device);
         // The same line twice is harmless; engines add what a plugin asks for and the user too.

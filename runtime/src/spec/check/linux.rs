@@ -167,8 +167,8 @@ fn cache(f: &mut Findings, at: &At<'_>, rdt: &IntelRdt) {
     if l3_cache_schema.chars().any(|c| c.is_control() && c != '\n') {
         f.fail(&at.key("l3CacheSchema"), format!("control character: got {}", quoted(l3_cache_schema)));
     }
-    let one_line = !mem_bw_schema.chars().any(char::is_control);
-    if !mem_bw_schema.is_empty() && !(mem_bw_schema.starts_with("MB:") && one_line) {
+    let one_line = mem_bw_schema.starts_with("MB:") && !mem_bw_schema.chars().any(char::is_control);
+    if !one_line && !mem_bw_schema.is_empty() {
         let rule = "want one line that starts with MB:";
         f.fail(&at.key("memBwSchema"), format!("not a schema: got {}, {rule}", quoted(mem_bw_schema)));
     }
@@ -178,7 +178,8 @@ fn cache(f: &mut Findings, at: &At<'_>, rdt: &IntelRdt) {
 /// changes nothing.
 fn memory(f: &mut Findings, at: &At<'_>, policy: &MemoryPolicy) {
     let MemoryPolicy { mode, nodes, flags } = policy;
-    if !(mode.is_empty() && nodes.is_empty() && flags.is_empty()) && !MODES.contains(&mode.as_str()) {
+    let nothing = mode.is_empty() && nodes.is_empty() && flags.is_empty();
+    if !nothing && !MODES.contains(&mode.as_str()) {
         let rule = format!("got {}, want {}", quoted(mode), MODES.join(", "));
         f.fail(&at.key("mode"), format!("invalid memory policy mode: {rule}"));
     }

@@ -20,6 +20,7 @@ use super::at::{At, Warning};
 use super::types::{Process, Resources, Root, Spec};
 use crate::error::{Error, quoted};
 use namespaces::Spaces;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Bytes of a path with its NUL, as the kernel counts them (PATH_MAX in linux/limits.h).
@@ -283,7 +284,11 @@ fn climbs(path: &str) -> bool {
 }
 
 /// The absolute path without `.`, `..`, double and trailing slashes, as text: no link is followed.
-fn tidy(path: &str) -> String {
+fn tidy(path: &str) -> Cow<'_, str> {
+    let clean = |rest: &str| rest.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if path.strip_prefix('/').is_some_and(clean) {
+        return Cow::Borrowed(path);
+    }
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -294,7 +299,7 @@ fn tidy(path: &str) -> String {
             name => parts.push(name),
         }
     }
-    format!("/{}", parts.join("/"))
+    Cow::Owned(format!("/{}", parts.join("/")))
 }
 
 /// Checks a list such as `0-3,7`, as the kernel reads it (bitmap_parselist): blanks and empty items are nothing.
@@ -344,6 +349,9 @@ mod tests {
     fn tidy_paths() {
         assert_eq!(tidy("/proc/../proc//self/."), "/proc/self");
         assert_eq!(tidy("/../.."), "/");
+        assert_eq!(tidy("/"), "/");
+        assert_eq!(tidy("/a/b"), "/a/b");
+        assert_eq!(tidy("/a/b/"), "/a/b");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Findings, number_list};
 use crate::error::quoted;
 use crate::spec::at::At;
 use crate::spec::types::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Largest CPU number a kernel can be built for (NR_CPUS of x86, 8192).
 pub(super) const MAX_CPU: u32 = 8191;
@@ -196,7 +196,7 @@ fn identity(f: &mut Findings, at: &At<'_>, user: &User) {
 
 /// Entries of an environment, of the process or of a hook.
 pub(super) fn environment(f: &mut Findings, at: &At<'_>, env: &[String]) {
-    let mut first: HashMap<&str, usize> = HashMap::with_capacity(env.len());
+    let mut first: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, entry) in env.iter().enumerate() {
         match entry.split_once('=') {
             None => {
