@@ -3,20 +3,23 @@
 //! Needs neither the bundle nor a readable record when forced.
 
 use super::store;
-use crate::cgroup::{self, Cgroup, Layout, Saved};
-use crate::cli::{DeleteArgs, Global, SIGKILL};
+use crate::cgroup::{self, Cgroup, Layout};
+use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
 use crate::hooks;
 use crate::report;
 use crate::spec::{self, Resources, Spec};
-use crate::state::{Entry, Phase, Record, Status, Store, observe};
-use crate::sys::{errno, poll, process};
-use std::time::Duration;
+use crate::state::observe::{boot_id, observe, start_time};
+use crate::state::{Entry, Phase, Record, Status, Store};
+use crate::sys::{OwnedFd, errno, poll, process};
+use std::time::{Duration, Instant};
 
 /// How long processes may take to die and cgroups to empty.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long another command on the same container is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a `create` under way may go on before a forced delete ends it.
+const CREATE_WAIT: Duration = Duration::from_secs(2);
 
 /// Deletes the container.
 pub fn run(global: &Global, args: &DeleteArgs) -> Result<i32> {
@@ -38,19 +41,30 @@ pub fn remove(store: &Store, id: &str) -> Result<()> {
 }
 
 fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
-    let entry = match store.entry(id, LOCK_WAIT) {
-        Err(e) if e.kind() == Code::Timeout && force => {
-            kill_creator(store, id)?;
-            store.entry(id, LOCK_WAIT)?
-        }
-        entry => entry?,
-    };
+    let entry = if force { force_entry(store, id)? } else { store.entry(id, LOCK_WAIT)? };
     match &entry.record {
         Ok(record) => delete_known(&entry, record, force),
         // `create` was killed before it wrote its first record, so nothing else exists.
         Err(e) if e.kind() == Code::NotFound => entry.remove().and_then(|()| Err(e.clone())),
         Err(_) if force => delete_damaged(&entry),
         Err(e) => Err(e.clone().hint("delete --force removes it")),
+    }
+}
+
+/// Gives a `create` under way a moment to finish, and ends it if it does not.
+fn force_entry(store: &Store, id: &str) -> Result<Entry> {
+    let end = Instant::now() + CREATE_WAIT;
+    loop {
+        match store.entry(id, LOCK_WAIT) {
+            Err(e) if e.kind() == Code::Status && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(e) if e.kind() == Code::Status => {
+                kill_creator(store, id)?;
+                return store.entry(id, LOCK_WAIT);
+            }
+            entry => return entry,
+        }
     }
 }
 
@@ -62,52 +76,69 @@ fn kill_creator(store: &Store, id: &str) -> Result<()> {
     }
     let Some(handle) = record.creator.open(&record.boot_id)? else { return Ok(()) };
     report::warn(format_args!("killing process {}, which is creating container {id}", record.creator.pid));
+    // Politely first: it may undo what it has made.
+    if process::pidfd_signal(&handle, SIGTERM).is_ok() && poll::wait_readable(&handle, Some(CREATE_WAIT))? {
+        return Ok(());
+    }
     kill_and_wait(&handle, record.creator.pid)
 }
 
 fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     match observe(entry.dir(), record)? {
         status @ (Status::Running | Status::Paused) if !force => {
-            let id = entry.id();
-            let text = format!("cannot delete container {id} that is not stopped: {status}");
+            let text = format!("cannot delete container {} that is not stopped: {status}", entry.id());
             return Err(Error::new(Code::Status, text));
         }
         // We hold the lock, so the creator has let go of it: nobody is creating any more.
         Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped => {}
     }
-    end_processes(record)?;
-    Cgroup::open(&record.cgroup)?
-        .destroy(DEADLINE)
-        .map_err(|e| e.step(format!("remove the cgroup of container {}", entry.id())))?;
+    let cgroup = Cgroup::open(&record.cgroup)?;
+    let ours = is_ours(record, &cgroup)?;
+    end_processes(record, ours.then_some(&cgroup))?;
+    if ours {
+        let step = |e: Error| e.step(format!("remove the cgroup of container {}", entry.id()));
+        cgroup.destroy(DEADLINE).map_err(step)?;
+    }
     let config = entry.config();
     entry.remove()?;
     poststop(record, config);
     Ok(())
 }
 
+/// An interrupted `create` may have named a group that it had not looked at yet and would have refused. All of
+/// a container's processes are younger than its creator, so a group with an older one is somebody else's.
+fn is_ours(record: &Record, cgroup: &Cgroup) -> Result<bool> {
+    if record.phase == Phase::Created || record.boot_id != boot_id()? || !cgroup.exists() {
+        return Ok(true);
+    }
+    for pid in cgroup.pids()? {
+        if start_time(pid)?.is_some_and(|t| t < record.creator.start_time) {
+            report::warn(format_args!(
+                "the cgroup holds process {pid}, which is not the container's; it stays"
+            ));
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Kills init and everybody else in the group.
-fn end_processes(record: &Record) -> Result<()> {
-    let handle = match record.init {
-        Some(init) => init.open(&record.boot_id)?,
+fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
+    let init = match record.init {
+        Some(init) => init.open(&record.boot_id)?.map(|handle| (handle, init.pid)),
         None => None,
     };
-    if let Some(handle) = &handle {
+    if let Some((handle, _)) = &init {
         signal_gone_is_fine(handle)?;
     }
-    // An interrupted `create` may have named a directory that it had not yet looked at, or refused: who is in
-    // there is not ours to kill.
-    if record.cgroup.created || record.phase == Phase::Created {
-        kill_group(&record.cgroup)?;
+    if let Some(cgroup) = cgroup {
+        kill_group(cgroup)?;
     }
-    match (handle, record.init) {
-        (Some(handle), Some(init)) => kill_and_wait(&handle, init.pid),
-        _ => Ok(()),
-    }
+    init.map_or(Ok(()), |(handle, pid)| kill_and_wait(&handle, pid))
 }
 
 /// SIGKILL to a whole group, frozen or not, unless we are inside.
-fn kill_group(saved: &Saved) -> Result<()> {
-    let cgroup = Cgroup::open(saved)?;
+fn kill_group(cgroup: &Cgroup) -> Result<()> {
     if !cgroup.exists() {
         return Ok(());
     }
@@ -118,14 +149,14 @@ fn kill_group(saved: &Saved) -> Result<()> {
     cgroup.kill_all(DEADLINE)
 }
 
-fn signal_gone_is_fine(handle: &crate::sys::OwnedFd) -> Result<()> {
+fn signal_gone_is_fine(handle: &OwnedFd) -> Result<()> {
     match process::pidfd_signal(handle, SIGKILL) {
         Err(e) if e.is(errno::ESRCH) => Ok(()),
         r => r,
     }
 }
 
-fn kill_and_wait(handle: &crate::sys::OwnedFd, pid: i32) -> Result<()> {
+fn kill_and_wait(handle: &OwnedFd, pid: i32) -> Result<()> {
     signal_gone_is_fine(handle)?;
     if poll::wait_readable(handle, Some(DEADLINE))? {
         return Ok(());
@@ -144,8 +175,9 @@ fn delete_damaged(entry: &Entry) -> Result<()> {
         .map(|plan| Saved { created: true, ..plan.saved() });
     match saved {
         Ok(saved) => {
-            kill_group(&saved)?;
-            Cgroup::open(&saved)?.destroy(DEADLINE)?;
+            let cgroup = Cgroup::open(&saved)?;
+            kill_group(&cgroup)?;
+            cgroup.destroy(DEADLINE)?;
         }
         Err(e) => report::warn(e.step("find the cgroup of a container with a damaged record")),
     }

@@ -143,7 +143,10 @@ impl Store {
     }
 
     /// Locks a container and reads it: shared for those who only need it to stay, exclusive for those who
-    /// change it. Waits up to 30 s for other commands.
+    /// change it. Waits up to 30 s for other commands, but not for `create`.
+    ///
+    /// # Errors
+    /// [`Code::Status`] while it is being created, [`Code::NotFound`], [`Code::Damaged`], [`Code::Timeout`].
     pub fn lock(&self, id: &str, exclusive: bool) -> Result<Container> {
         let home = self.home(id)?;
         home.acquire(exclusive, LOCK_WAIT)?;
@@ -154,7 +157,8 @@ impl Store {
     /// Locks a container exclusively, whatever its record is like: for `delete`.
     ///
     /// # Errors
-    /// [`Code::NotFound`]; [`Code::Timeout`] when somebody holds the lock for longer than `wait`.
+    /// [`Code::Status`] while it is being created; [`Code::NotFound`]; [`Code::Timeout`] when somebody else
+    /// holds the lock for longer than `wait`.
     pub fn entry(&self, id: &str, wait: Duration) -> Result<Entry> {
         let home = self.home(id)?;
         home.acquire(true, wait)?;
@@ -296,6 +300,7 @@ impl Home {
         let end = Instant::now() + wait;
         let mut pause = Duration::from_millis(1);
         while !self.lock.attempt(exclusive)? {
+            self.not_creating()?;
             if Instant::now() >= end {
                 let text = format!(
                     "container {} is busy: another command has held its lock for {} s",
@@ -309,6 +314,20 @@ impl Home {
         }
         // The one we waited for may have been `delete`.
         if self.linked()? { Ok(()) } else { Err(unknown(&self.id)) }
+    }
+
+    /// A `create` keeps its lock for as long as its hooks like to run: nobody waits for that.
+    fn not_creating(&self) -> Result<()> {
+        let Ok(record) = self.read() else { return Ok(()) };
+        if observe::observe(self.dir.as_fd(), &record)? != Status::Creating {
+            return Ok(());
+        }
+        let text = format!(
+            "container {} is still being created by process {}",
+            quoted(&self.id),
+            record.creator.pid
+        );
+        Err(Error::new(Code::Status, text))
     }
 
     fn read(&self) -> Result<Record> {
