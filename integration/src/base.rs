@@ -105,3 +105,21 @@ pub fn capabilities(spec: &mut Value, list: &[&str]) {
         spec["process"]["capabilities"][set] = json!(list);
     }
 }
+
+/// Applies a JSON merge patch (RFC 7396): objects are merged, null removes, everything else replaces.
+pub fn merge(to: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *to = patch.clone();
+        return;
+    };
+    if !to.is_object() {
+        *to = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            to.as_object_mut().map(|o| o.remove(key));
+        } else {
+            merge(&mut to[key.as_str()], value);
+        }
+    }
+}

@@ -46,6 +46,8 @@ pub enum Need {
     V1(&'static str),
     /// This controller is not on v1.
     NoV1(&'static str),
+    /// AppArmor is on.
+    Apparmor,
     /// A disk whose traffic can be limited.
     Disk,
     /// An RDMA device.
@@ -76,6 +78,7 @@ impl Need {
             Need::NoLsm => "no-lsm".into(),
             Need::V1(c) => format!("cgroup1:{c}"),
             Need::NoV1(c) => format!("no-cgroup1:{c}"),
+            Need::Apparmor => "apparmor".into(),
             Need::Disk => "disk".into(),
             Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
@@ -154,12 +157,8 @@ impl Host {
             Need::NoCapSysResource => self.capabilities & CAP_SYS_RESOURCE == 0,
             Need::Overlay => self.overlay,
             Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
-            Need::NoLsm => {
-                let lsm = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-                let apparmor =
-                    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
-                !lsm.contains("apparmor") && !lsm.contains("selinux") && !apparmor.starts_with('Y')
-            }
+            Need::NoLsm => !apparmor() && !Path::new("/sys/fs/selinux/enforce").exists(),
+            Need::Apparmor => apparmor(),
             Need::V1(c) => self.v1.contains_key(c),
             Need::NoV1(c) => !self.v1.contains_key(c),
             Need::Disk => {
@@ -267,6 +266,10 @@ fn is_static(path: &Path) -> bool {
             .collect::<Vec<_>>()
             .windows(8)
             .any(|w| w.iter().map(|b| **b).eq(*b"/ld-linu") || w.iter().map(|b| **b).eq(*b"/ld-musl"))
+}
+
+fn apparmor() -> bool {
+    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|s| s.starts_with('Y'))
 }
 
 fn try_userns() -> bool {

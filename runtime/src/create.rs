@@ -122,6 +122,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let root = open_root(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
+    wish.fds.hide()?;
 
     // The record goes first: whoever finds us dead can clean up after us.
     let reservation = store.reserve(wish.id)?;

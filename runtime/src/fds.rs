@@ -39,10 +39,14 @@ impl Kept {
         }
     }
 
-    /// Closes what the caller left open and did not ask to keep, and hides the rest from hooks. Comes before
-    /// this process opens anything of its own.
+    /// Closes what the caller left open and did not ask to keep. Comes before this process opens anything of its
+    /// own.
     pub fn close_others(self) -> Result<()> {
-        process::close_from(self.end())?;
-        process::cloexec_from(3)
+        process::close_from(self.end())
+    }
+
+    /// Hides the kept ones from hooks; the payload's last step before execve makes them inheritable again.
+    pub fn hide(self) -> Result<()> {
+        if self.total == 0 { Ok(()) } else { process::cloexec_from(3) }
     }
 }

@@ -119,7 +119,8 @@ fn help_goes_to_stdout() {
     let r = root.run(&["--help"]);
     assert_eq!((r.code, r.err.as_str()), (0, ""));
     assert!(r.out.starts_with("NAME:\n   knarr - Open Container Initiative runtime\n"));
-    for verb in ["create", "run", "exec", "kill", "delete", "list", "state", "ps", "pause", "resume", "spec"] {
+    for verb in ["create", "run", "exec", "kill", "delete", "list", "state", "ps", "pause", "resume", "spec"]
+    {
         assert!(r.out.contains(&format!("\n   {verb} ")), "{verb}");
         let r = root.run(&[verb, "--help"]);
         assert_eq!(r.code, 0);
@@ -229,7 +230,9 @@ fn stopped_containers() {
     let v: serde_json::Value = serde_json::from_str(&root.run(&["list", "-f", "json"]).out).unwrap();
     assert_eq!((v[0]["id"].as_str(), v[0]["owner"].as_str()), (Some("c1"), Some("root")));
     let table = root.run(&["list"]).out;
-    assert!(table.lines().nth(1).unwrap().starts_with("c1          0           stopped     /b          2026"));
+    assert!(
+        table.lines().nth(1).unwrap().starts_with("c1          0           stopped     /b          2026")
+    );
     let r = root.run(&["create", "--bundle", "/", "c1"]);
     assert_eq!(r.code, 1);
     assert!(dir.exists());

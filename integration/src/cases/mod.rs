@@ -1,10 +1,14 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
+mod cgroups;
 mod devices;
+mod exec;
+mod hooks;
 mod identity;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod seccomp;
 
 use anyhow::{Context, Result};
 
@@ -14,10 +18,20 @@ pub use cgroups::disk;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
-    [lifecycle::cases(), identity::cases(), namespaces::cases(), mounts::cases(), devices::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        lifecycle::cases(),
+        identity::cases(),
+        namespaces::cases(),
+        mounts::cases(),
+        devices::cases(),
+        cgroups::cases(),
+        seccomp::cases(),
+        hooks::cases(),
+        exec::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The known differences that ship with the suite.

@@ -6,7 +6,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
 use crate::rootfs::Proc;
 use crate::sys::cred::{self, CapSets};
-use crate::sys::fs::{self, FileType};
+use crate::sys::fs;
 use crate::sys::{OwnedFd, errno, process, sched, seccomp};
 use std::ffi::CString;
 use std::path::Path;
@@ -124,8 +124,7 @@ fn stdio_owner(p: &ProcessPlan) -> Result<()> {
     for fd in 0..3 {
         let Some(copy) = process::dup_number(fd) else { continue };
         let st = fs::fstat(&copy)?;
-        let ours = matches!(st.kind(), FileType::CharacterDevice | FileType::Fifo | FileType::Socket);
-        if st.uid == p.uid || !ours || st.is_char(1, 3) {
+        if st.uid == p.uid || st.is_char(1, 3) {
             continue;
         }
         match fs::chown(&copy, Some(p.uid), None) {

@@ -18,6 +18,7 @@ pub struct Program {
     path: CString,
     argv: CStrings,
     envp: CStrings,
+    field: String,
 }
 
 /// Looks `args[0]` up as the payload's user would. The texts are what callers of runc match.
@@ -33,18 +34,18 @@ pub fn find(p: &ProcessPlan, fds: Kept) -> Result<Program> {
                     errno::EACCES | errno::EISDIR => format!("exec: {}: {}", quoted(name), errno_text(errno)),
                     _ => format!("exec: {}: stat {name}: {}", quoted(name), errno_text(errno)),
                 };
-                return Err(Error::new(Code::Os, text).field(field));
+                return Err(Error::new(Code::Os, text).field(field.clone()));
             }
         }
     } else {
         search(p, name).ok_or_else(|| {
             let text = format!("exec: {}: executable file not found in $PATH", quoted(name));
-            Error::new(Code::Os, text).field(field)
+            Error::new(Code::Os, text).field(field.clone())
         })?
     };
     let path = CString::new(path.to_string_lossy().as_bytes())
         .map_err(|_| Error::new(Code::Spec, "NUL in a path"))?;
-    Ok(Program { path, argv: CStrings::new(&p.args)?, envp: CStrings::new(environment(p, fds))? })
+    Ok(Program { path, argv: CStrings::new(&p.args)?, envp: CStrings::new(environment(p, fds))?, field })
 }
 
 /// The environment as configured; the last of several equal names wins. HOME is filled in when absent, and
@@ -116,7 +117,8 @@ impl Program {
         let name = self.path.to_string_lossy();
         let e = process::execve(&self.path, &self.argv, &self.envp);
         let errno = e.errno().unwrap_or(0);
-        let out = Error::new(Code::Os, format!("exec {name}: {}", errno_text(errno)));
+        let out =
+            Error::new(Code::Os, format!("exec {name}: {}", errno_text(errno))).field(self.field.clone());
         match errno {
             errno::ENOEXEC => {
                 out.hint("neither a binary of this architecture nor a script with an interpreter line")

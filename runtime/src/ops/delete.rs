@@ -3,7 +3,7 @@
 //! Needs neither the bundle nor a readable record when forced.
 
 use super::store;
-use crate::cgroup::{self, Cgroup, Layout};
+use crate::cgroup::{self, Cgroup, Layout, Saved};
 use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
 use crate::hooks;

@@ -34,6 +34,7 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
     let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
     process::set_dumpable(false)?;
+    job.fds.hide()?;
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };

@@ -104,6 +104,9 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let mut launch = launch::plan(&linux)?;
     let process = process::plan(process, "/process")?;
     lsm_present(&process, &linux, host)?;
+    if launch.new & ns_flags::USER != 0 {
+        process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
+    }
     let empty = spec::Resources::default();
     let resources = linux.resources.as_ref().unwrap_or(&empty);
     let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, resources)?;

@@ -292,6 +292,28 @@ fn plan_io_priority(p: &spec::IoPriority, base: &str) -> Result<(u32, u32)> {
     Ok((class, level))
 }
 
+/// Every id of the process must exist in a user namespace that the container makes.
+pub fn ids_mapped(p: &ProcessPlan, uids: &[spec::IdMapping], gids: &[spec::IdMapping]) -> Result<()> {
+    let check = |id: u32, maps: &[spec::IdMapping], field: String| {
+        if maps
+            .iter()
+            .any(|m| id >= m.container_id && u64::from(id) < u64::from(m.container_id) + u64::from(m.size))
+        {
+            return Ok(());
+        }
+        let ranges: Vec<String> =
+            maps.iter().map(|m| format!("{}+{} at {}", m.container_id, m.size, m.host_id)).collect();
+        Err(Error::spec(
+            field,
+            format!("{id} is not mapped in the user namespace, mapped are {}", ranges.join(", ")),
+        ))
+    };
+    check(p.uid, uids, format!("{}/user/uid", p.base))?;
+    check(p.gid, gids, format!("{}/user/gid", p.base))?;
+    let extra = p.groups.iter().enumerate();
+    extra.map(|(i, g)| check(*g, gids, format!("{}/user/additionalGids/{i}", p.base))).collect()
+}
+
 /// The domain of personality(2): `LINUX` or `LINUX32`.
 pub fn personality(p: &spec::Personality) -> Result<u64> {
     if !p.flags.is_empty() {

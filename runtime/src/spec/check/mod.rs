@@ -86,6 +86,19 @@ pub fn findings(spec: &Spec) -> Findings {
     let top = At::Base("");
     let spaces = Spaces::of(linux.as_ref());
 
+    for (name, section) in
+        [("solaris", solaris), ("windows", windows), ("vm", vm), ("zos", zos), ("freebsd", freebsd)]
+    {
+        match (section, linux) {
+            (Some(_), None) => {
+                f.fail(&top.key(name), "wrong platform: this runtime starts Linux containers only")
+            }
+            (Some(_), Some(_)) => {
+                f.warn(&top.key(name), "ignored: this runtime starts Linux containers only")
+            }
+            (None, _) => {}
+        }
+    }
     version(&mut f, &top.key("ociVersion"), oci_version.as_deref());
     match process {
         Some(p) => process::check(&mut f, &top.key("process"), p),
@@ -101,19 +114,6 @@ pub fn findings(spec: &Spec) -> Findings {
     annotation_keys(&mut f, &top.key("annotations"), annotations);
     if let Some(linux) = linux {
         linux::check(&mut f, &top.key("linux"), linux, spec, &spaces);
-    }
-    for (name, section) in
-        [("solaris", solaris), ("windows", windows), ("vm", vm), ("zos", zos), ("freebsd", freebsd)]
-    {
-        match (section, linux) {
-            (Some(_), None) => {
-                f.fail(&top.key(name), "wrong platform: this runtime starts Linux containers only")
-            }
-            (Some(_), Some(_)) => {
-                f.warn(&top.key(name), "ignored: this runtime starts Linux containers only")
-            }
-            (None, _) => {}
-        }
     }
     f
 }
