@@ -146,10 +146,11 @@ impl Runtime {
             .args(["create", "--bundle", utf8(bundle)?, &id])
             .stderr(fs::File::create(&words)?)
             .output()?;
+        let said_wrong = fs::read_to_string(&words)?;
         let removed = self.call(&["delete", "--force", &id]);
         call::reap();
         let text = String::from_utf8_lossy(&said.stdout);
-        ensure!(said.status.success(), "create: {}", fs::read_to_string(&words)?.trim());
+        ensure!(said.status.success(), "create: {}", said_wrong.trim());
         removed?;
         Ok(Cost { peak: text.trim().parse().context("peak")?, ..Cost::default() })
     }
