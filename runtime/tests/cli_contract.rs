@@ -363,6 +363,7 @@ fn unbuilt_drivers_are_refused_by_name() {
     root.run(&["--systemd-cgroup", "create", "x"]).fails(1, "systemd cgroup driver is not built yet");
     root.run(&["run", "--cgroup-manager=disabled", "x"]).fails(1, "disabled");
     root.run(&["--cgroup-manager", "systemd", "exec", "x", "ls"]).fails(255, "systemd");
+    root.run(&["--rootless=true", "create", "x"]).fails(1, "--rootless");
     root.dead("c1");
     assert_eq!(root.run(&["--systemd-cgroup", "state", "c1"]).code, 0);
 }

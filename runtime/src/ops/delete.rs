@@ -2,7 +2,7 @@
 //! record last, poststop hooks; each step may find its work done, so that a cut-short delete can be repeated.
 //! Needs neither the bundle nor a readable record when forced.
 
-use super::store;
+use super::{enter_bundle, hook_state, store};
 use crate::cgroup::{self, Cgroup, Layout, Saved};
 use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
@@ -137,6 +137,11 @@ fn end_processes(record: &Record, cgroup: Option<&Cgroup>) -> Result<()> {
     init.map_or(Ok(()), |(handle, pid)| kill_and_wait(&handle, pid))
 }
 
+/// Ends a created container's processes and leaves the rest of it.
+pub(super) fn stop(record: &Record) -> Result<()> {
+    end_processes(record, Some(&Cgroup::open(&record.cgroup)?))
+}
+
 /// SIGKILL to a whole group, frozen or not, unless we are inside.
 fn kill_group(cgroup: &Cgroup) -> Result<()> {
     if !cgroup.exists() {
@@ -196,15 +201,13 @@ fn poststop(record: &Record, config: Result<Vec<u8>>) {
         Ok((config, _)) => config.hooks.unwrap_or_default().poststop,
         Err(e) => return report::warn(e.step("poststop hooks are not run")),
     };
-    let state = hooks::State {
-        oci_version: &record.oci_version,
-        id: &record.id,
-        status: "stopped",
-        pid: 0,
-        bundle: &record.bundle,
-        annotations: &record.annotations,
-    };
-    for e in hooks::run_all("poststop", &hooks, &state) {
+    if hooks.is_empty() {
+        return;
+    }
+    if let Err(e) = enter_bundle(record) {
+        return report::warn(e.step("poststop hooks are not run"));
+    }
+    for e in hooks::run_all("poststop", &hooks, &hook_state(record, Status::Stopped, 0)) {
         report::warn(e);
     }
 }

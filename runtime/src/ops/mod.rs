@@ -18,10 +18,13 @@ pub mod start;
 pub mod state;
 pub mod version;
 
-use crate::cli::{CgroupManager, Command, Global, Request};
+use crate::cli::{CgroupManager, Command, Global, Request, Rootless};
 use crate::error::{Code, Context, Error, Result};
+use crate::hooks;
 use crate::report;
-use crate::state::Store;
+use crate::state::{Record, Status, Store};
+use crate::sys::process;
+use std::path::Path;
 
 /// Does what a command line asks for and gives the exit code.
 ///
@@ -54,12 +57,15 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// Refuses global options that name something this version does not have: a container made without it would
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
-    let what = match global.cgroup_manager {
-        CgroupManager::Cgroupfs => return Ok(()),
-        CgroupManager::Systemd => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
-        CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
+    let what = match (global.cgroup_manager, global.rootless) {
+        (CgroupManager::Systemd, _) => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
+        (CgroupManager::Disabled, _) => {
+            "running without cgroups is not built yet (--cgroup-manager disabled)"
+        }
+        (_, Rootless::Yes) => "tolerating missing cgroup permission is not built yet (--rootless true)",
+        (CgroupManager::Cgroupfs, Rootless::Auto | Rootless::No) => return Ok(()),
     };
-    Err(Error::new(Code::Unsupported, what).hint("use --cgroup-manager cgroupfs"))
+    Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }
 
 /// The store that `--root` names.
@@ -70,4 +76,27 @@ pub(crate) fn store(global: &Global) -> Result<Store> {
 /// A refusal because of the container's status; `why` holds the words that callers look for.
 fn refuse(verb: &str, id: &str, why: &str) -> Error {
     Error::new(Code::Status, format!("cannot {verb} container {id}: {why}"))
+}
+
+/// What a hook of an existing container reads.
+fn hook_state(record: &Record, status: Status, pid: i32) -> hooks::State<'_> {
+    hooks::State {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        // The words of hook states are those of runtime.md, which does not know "paused".
+        status: match status {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running | Status::Paused => "running",
+            Status::Stopped => "stopped",
+        },
+        pid,
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
+}
+
+/// Hooks run in the bundle, as those of `create` did. One that is gone is no reason not to run them.
+fn enter_bundle(record: &Record) -> Result<()> {
+    process::chdir(&record.bundle).or_else(|_| process::chdir(Path::new("/")))
 }

@@ -270,12 +270,17 @@ impl Guard {
     fn attempt(&self, exclusive: bool) -> Result<bool> {
         fs::flock(&self.0, if exclusive { Lock::TryExclusive } else { Lock::TryShared })
     }
+
+    fn release(&self) {
+        // Unlocking an open file cannot fail for a reason that anybody could act on.
+        let _ = fs::flock(&self.0, Lock::Unlock);
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // Closing does the same unless a copy is left somewhere.
-        let _ = fs::flock(&self.0, Lock::Unlock);
+        self.release();
     }
 }
 
@@ -469,6 +474,10 @@ impl Container {
     pub fn status(&self) -> Result<Status> {
         observe::observe(self.dir(), &self.record)
             .map_err(|e| e.step(format!("status of container {}", quoted(self.id()))))
+    }
+    /// Lets other commands at it while this one still looks.
+    pub fn unlock(&self) {
+        self.home.lock.release();
     }
     /// Writes the changed record. Needs the exclusive lock.
     pub fn save(&self) -> Result<()> {
