@@ -367,3 +367,67 @@ fn unbuilt_drivers_are_refused_by_name() {
     root.dead("c1");
     assert_eq!(root.run(&["--systemd-cgroup", "state", "c1"]).code, 0);
 }
+
+/// A directory in the cgroup2 tree with a process in it; both go at the end.
+struct Group {
+    dir: PathBuf,
+    inside: Bystander,
+}
+
+impl Group {
+    /// None where this user cannot make groups.
+    fn new() -> Option<Group> {
+        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+        let tree = mounts.lines().find_map(|l| {
+            let mut words = l.split(' ').skip(1);
+            let (dir, kind) = (words.next()?, words.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(dir))
+        })?;
+        let dir = tree.join(format!("knarr-contract-{}", std::process::id()));
+        fs::create_dir(&dir).ok()?;
+        let inside = Bystander(Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().ok()?);
+        let group = Group { dir, inside };
+        fs::write(group.dir.join("cgroup.procs"), group.inside.0.id().to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = self.inside.0.kill();
+        let _ = self.inside.0.wait();
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+/// `create` writes down the group before it looks at it. If it dies in between, the group is not its own.
+#[test]
+fn a_forced_delete_spares_groups_of_others() {
+    let Some(mut group) = Group::new() else {
+        eprintln!("skipped: cannot make a cgroup here");
+        return;
+    };
+    let root = Root::new();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    // A creator that is gone and started after everybody in the group, or before.
+    let text = |start: u64| {
+        record("c1", boot.trim(), 999_999_999)
+            .replace("\"phase\":\"created\"", "\"phase\":\"creating\"")
+            .replace("\"start_time\":1", &format!("\"start_time\":{start}"))
+            .replace("\"paths\":{}", &format!("\"paths\":{{\"\":\"{}\"}}", group.dir.display()))
+    };
+    let (younger, older) = (text(u64::MAX), text(1));
+    root.record("c1", &younger);
+    let r = root.run(&["delete", "--force", "c1"]);
+    assert_eq!(r.code, 0, "{}", r.err);
+    assert!(r.err.contains("it stays"), "{}", r.err);
+    assert!(group.inside.0.try_wait().unwrap().is_none(), "a stranger was killed");
+    assert!(group.dir.exists() && !root.path("root/c1").exists());
+
+    root.record("c1", &older);
+    let r = root.run(&["delete", "--force", "c1"]);
+    assert_eq!((r.code, r.err.as_str()), (0, ""));
+    let died = group.inside.0.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&died), Some(9));
+    assert!(!group.dir.exists(), "its own group goes");
+}
