@@ -1,2 +1,36 @@
-//! See ARCHITECTURE.md.
+//! Facts about this host, read once a run. Features are tried, not guessed from a version number.
+//! May use: `sys`, `cgroup`.
 #![forbid(unsafe_code)]
+
+use crate::cgroup::Layout;
+use crate::error::Result;
+use crate::sys::{fs, process};
+
+/// What the plan needs to know about the machine.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub euid: u32,
+    pub cgroups: Layout,
+    pub apparmor: bool,
+    pub selinux: bool,
+}
+
+impl Host {
+    /// Reads the facts.
+    ///
+    /// # Errors
+    /// When /proc cannot tell how control groups are mounted.
+    pub fn detect() -> Result<Host> {
+        Ok(Host {
+            euid: process::euid(),
+            cgroups: Layout::detect()?,
+            apparmor: has_apparmor(),
+            selinux: fs::stat("/sys/fs/selinux/enforce").is_ok(),
+        })
+    }
+}
+
+/// AppArmor is compiled in and switched on.
+fn has_apparmor() -> bool {
+    fs::read_regular("/sys/module/apparmor/parameters/enabled", 16).is_ok_and(|t| t.starts_with(b"Y"))
+}

@@ -8,6 +8,9 @@ pub mod cgroup;
 pub mod cli;
 pub mod create;
 pub mod error;
+pub mod exec;
+pub mod fds;
+pub mod foreground;
 pub mod gate;
 pub mod hooks;
 pub mod host;
@@ -17,6 +20,7 @@ pub mod ops;
 pub mod plan;
 pub mod report;
 pub mod rootfs;
+pub mod seal;
 pub mod spec;
 pub mod state;
 #[allow(unsafe_code)]

@@ -1,2 +1,66 @@
-//! Thin entry point.
-fn main() {}
+//! The `knarr` command: parse, one call, one error, one exit code. May use: the library, nothing else.
+#![forbid(unsafe_code)]
+
+use knarr::cli::{self, Fault, Request};
+use knarr::error::{Code, Error, Result};
+use knarr::fds::Kept;
+use knarr::{ops, report, seal};
+use std::panic::PanicHookInfo;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What a panic ends with: the failure code of the command that was read.
+static FAILURE: AtomicU8 = AtomicU8::new(1);
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(panicked));
+    let request = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(request) => request,
+        Err(fault) => return unusable(&fault),
+    };
+    let failure = request.command.failure();
+    FAILURE.store(failure, Ordering::Relaxed);
+    match run(&request) {
+        // Exit codes of payloads are one byte already; anything else would be a lie as 0.
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(failure)),
+        Err(e) => {
+            report::error(&e);
+            ExitCode::from(failure)
+        }
+    }
+}
+
+fn run(request: &Request) -> Result<i32> {
+    if let Some(preserve) = request.command.makes_processes() {
+        Kept::new(preserve).close_others()?;
+    }
+    report::init(&request.global.log)?;
+    if request.command.makes_processes().is_some() {
+        seal::ensure()?;
+    }
+    ops::dispatch(request)
+}
+
+fn unusable(fault: &Fault) -> ExitCode {
+    if let Err(e) = report::init(&fault.log) {
+        report::error(&e);
+    }
+    if let Some(usage) = &fault.usage {
+        // The error itself goes to stderr and decides the exit code.
+        let _ = report::print(usage);
+    }
+    report::error(&fault.error);
+    ExitCode::from(fault.exit)
+}
+
+/// A bug of ours ends like any other error: one line, the command's failure code, no core file.
+#[expect(clippy::exit, reason = "a panic hook cannot return an exit code")]
+fn panicked(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let said =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+    let text = format!("internal error{place}: {}", said.unwrap_or("panic"));
+    report::error(&Error::new(Code::Internal, text).hint("this is a bug in knarr"));
+    std::process::exit(FAILURE.load(Ordering::Relaxed).into());
+}

@@ -1050,16 +1050,6 @@ fn programs() -> Vec<Case> {
             .checks("catalogue B034")
             .wrong(|s| s["process"]["cwd"] = "/etc/marker".into())
             .refused("/process/cwd", "/etc/marker"),
-        case("input.B034-cwd-not-reachable")
-            .checks("catalogue B034")
-            .spec(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1000}))
-            .fault(|t| {
-                let dir = t.put_dir("closed/inner")?;
-                fs::set_permissions(dir.parent().context("parent")?, fs::Permissions::from_mode(0o700))?;
-                t.spec["process"]["cwd"] = "/closed/inner".into();
-                Ok(())
-            })
-            .refused("/process/cwd", "ermission denied"),
         case("input.B035-cwd-outside")
             .checks("catalogue B035")
             .wrong(|s| s["process"]["cwd"] = "/proc/self/fd/7".into())

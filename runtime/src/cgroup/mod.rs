@@ -1,113 +1,168 @@
 //! Control groups: layout found at run time, limits written before anybody is inside, freeze, kill, remove.
+//! May use: `sys`, `spec`, `error`. Never writes a pid to `cgroup.procs`: that waits for a grace period.
 #![forbid(unsafe_code)]
 
-use crate::error::{Code, Error, Result};
-use crate::spec::Resources;
-use crate::sys::{BorrowedFd, OwnedFd};
+mod create;
+mod device;
+mod ebpf;
+mod layout;
+mod limits;
+mod live;
+mod plan;
+mod tree;
+mod v1;
+mod v2;
+
+pub use device::{Node, Rule};
+pub use layout::{Kind, Layout, Tree};
+pub use live::ExecTarget;
+pub use plan::{Group, Plan, Write, plan};
+
+use crate::error::Result;
+use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 /// What the container's record keeps: enough to find the cgroup again without config.json.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Absolute directory per hierarchy; the key is the v1 controller name, or "" for the v2 tree.
+    /// Absolute directory per hierarchy; the key is the v1 controllers joined by commas (`cpu,cpuacct`,
+    /// `name=systemd`), or "" for the v2 tree.
     pub paths: BTreeMap<String, PathBuf>,
-    /// True when this container made the directory, so that `delete` may remove it.
+    /// True when the container is known to have made the directories, apart from those in `kept`. False in a
+    /// record that was written before they were looked at: then nobody inside may be killed, and a directory is
+    /// removed only if it is empty.
     pub created: bool,
+    /// Hierarchies whose directory was there before the container and stays.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<String>,
+    /// The v2 directory as /proc/PID/cgroup names it; "" without a v2 tree.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seen: String,
 }
 
-/// How this host mounts its hierarchies; facts read once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    _private: (),
-}
-
-impl Layout {
-    /// Reads /proc/self/mountinfo and /proc/self/cgroup.
-    pub fn detect() -> Result<Layout> {
-        Err(Error::new(Code::Internal, "not built"))
-    }
-}
-
-/// Directories and writes of one container: pure data, printable as JSON.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Plan {
-    _private: (),
-}
-
-/// Turns `linux.cgroupsPath` and `linux.resources` into a plan for `layout`. Pure.
-pub fn plan(_layout: &Layout, _cgroups_path: &str, _id: &str, _resources: &Resources) -> Result<Plan> {
-    Err(Error::new(Code::Internal, "not built"))
-}
-
-impl Plan {
-    /// Where the directories will be; recorded before they are made.
-    pub fn saved(&self) -> Saved {
-        Saved::default()
-    }
-}
-
-/// A container's control group: directory handles.
+/// A container's control group: directory handles. Of no use to several threads at once.
 #[derive(Debug)]
 pub struct Cgroup {
-    _private: (),
+    /// The v2 directory first.
+    dirs: Vec<Dir>,
+    /// See [`Saved::seen`].
+    seen: String,
+}
+
+/// The directory in one hierarchy, opened when first needed.
+#[derive(Debug)]
+struct Dir {
+    key: String,
+    path: PathBuf,
+    whose: Whose,
+    handle: OnceCell<OwnedFd>,
+}
+
+/// Who made a directory, which decides what `destroy` does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The container did.
+    Ours,
+    /// It was there before.
+    Theirs,
+    /// `create` was killed before it could write that down.
+    Unknown,
+}
+
+impl Dir {
+    fn new(key: &str, path: &Path, whose: Whose) -> Dir {
+        Dir { key: key.to_string(), path: path.to_path_buf(), whose, handle: OnceCell::new() }
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(fd) = self.handle.get() {
+            return Ok(fd.as_fd());
+        }
+        // No symbolic link in cgroupfs, and none above it either: mountinfo gives resolved paths.
+        let opened = fs::openat2(
+            fs::CWD,
+            &self.path,
+            fs::OFlags::DIRECTORY,
+            0,
+            fs::ResolveFlags::NO_SYMLINKS | fs::ResolveFlags::NO_MAGICLINKS,
+        )?;
+        Ok(self.handle.get_or_init(|| opened).as_fd())
+    }
+
+    /// `None` when the directory is gone.
+    fn open(&self) -> Result<Option<BorrowedFd<'_>>> {
+        match self.fd() {
+            Err(e) if e.is(errno::ENOENT) => Ok(None),
+            r => r.map(Some),
+        }
+    }
+
+    fn is_v2(&self) -> bool {
+        self.key.is_empty()
+    }
 }
 
 impl Cgroup {
-    /// Makes the directories and writes all limits and the device program, before anybody is inside. On
-    /// failure nothing made here is left.
-    pub fn create(_layout: &Layout, _plan: &Plan) -> Result<Cgroup> {
-        Err(Error::new(Code::Internal, "not built"))
+    /// Takes up a record. Nothing is opened before it is needed, so a directory that is gone is no error here;
+    /// the operations below skip it.
+    pub fn open(saved: &Saved) -> Result<Cgroup> {
+        let Saved { paths, created, kept, seen } = saved;
+        let whose = |key: &String| match (kept.contains(key), created) {
+            (true, _) => Whose::Theirs,
+            (false, true) => Whose::Ours,
+            (false, false) => Whose::Unknown,
+        };
+        let dirs = paths.iter().map(|(key, path)| Dir::new(key, path, whose(key)));
+        Ok(Cgroup { dirs: dirs.collect(), seen: seen.clone() })
     }
-    /// Opens the directories of a record; those that are gone are skipped.
-    pub fn open(_saved: &Saved) -> Result<Cgroup> {
-        Err(Error::new(Code::Internal, "not built"))
+
+    /// What to record once the directories are made: [`Plan::saved`] plus which of them are the container's own.
+    pub fn saved(&self) -> Saved {
+        Saved {
+            paths: self.dirs.iter().map(|d| (d.key.clone(), d.path.clone())).collect(),
+            created: self.dirs.iter().any(|d| d.whose == Whose::Ours),
+            kept: self.dirs.iter().filter(|d| d.whose == Whose::Theirs).map(|d| d.key.clone()).collect(),
+            seen: self.seen.clone(),
+        }
     }
-    /// The v2 directory for `CLONE_INTO_CGROUP`, when there is a v2 tree.
+
+    /// The v2 directory for `CLONE_INTO_CGROUP`, when there is a v2 tree and the directory exists.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.v2()?.fd().ok()
     }
-    /// Opened `tasks` files of all v1 hierarchies, for the fresh child to write `0` into.
+
+    /// Opened `tasks` files of all v1 hierarchies, for the fresh child to write `0` into. It has one thread, so
+    /// that moves all of it, and without the grace period that a write to `cgroup.procs` waits for.
     pub fn v1_tasks(&self) -> Result<Vec<OwnedFd>> {
-        Ok(Vec::new())
+        self.v1().map(|d| fs::openat(d.fd()?, "tasks", fs::OFlags::WRONLY, 0)).collect()
     }
-    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, O_PATH handle).
+
+    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, `O_PATH` handle). On
+    /// a host with v2 alone this is one entry with an empty name; elsewhere the v2 tree is `unified`.
     pub fn dirs(&self) -> Result<Vec<(String, OwnedFd)>> {
-        Ok(Vec::new())
+        let name = |d: &Dir| match d.key.as_str() {
+            "" if self.dirs.len() == 1 => String::new(),
+            "" => "unified".to_string(),
+            key => key.strip_prefix("name=").unwrap_or(key).to_string(),
+        };
+        let open = |d: &Dir| fs::openat(d.fd()?, ".", fs::OFlags::PATH | fs::OFlags::DIRECTORY, 0);
+        self.dirs.iter().map(|d| Ok((name(d), open(d)?))).collect()
     }
-    /// True when any directory still exists.
-    pub fn exists(&self) -> bool {
-        false
+
+    fn v2(&self) -> Option<&Dir> {
+        self.dirs.iter().find(|d| d.is_v2())
     }
-    /// Processes in this group and below.
-    pub fn pids(&self) -> Result<Vec<i32>> {
-        Ok(Vec::new())
+
+    fn v1(&self) -> impl Iterator<Item = &Dir> {
+        self.dirs.iter().filter(|d| !d.is_v2())
     }
-    /// Freezes and waits until frozen.
-    pub fn freeze(&self, _deadline: Duration) -> Result<()> {
-        Ok(())
-    }
-    /// Thaws and waits until thawed.
-    pub fn thaw(&self, _deadline: Duration) -> Result<()> {
-        Ok(())
-    }
-    /// Whether the group is frozen now.
-    pub fn frozen(&self) -> Result<bool> {
-        Ok(false)
-    }
-    /// SIGKILL to everything inside, frozen or not, and waits until it is empty.
-    pub fn kill_all(&self, _deadline: Duration) -> Result<()> {
-        Ok(())
-    }
-    /// Removes the directories, children first; waits for dying processes up to the deadline. Directories
-    /// that were not made by us stay.
-    pub fn destroy(&self, _deadline: Duration) -> Result<()> {
-        Ok(())
-    }
-    /// Number of OOM kills the kernel has counted in this group, if it tells.
-    pub fn oom_kills(&self) -> Option<u64> {
-        None
+
+    /// The v1 directory with the freezer.
+    fn v1_freezer(&self) -> Option<&Dir> {
+        self.v1().find(|d| v1::is_freezer(&d.key))
     }
 }

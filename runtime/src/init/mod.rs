@@ -1,2 +1,239 @@
-//! See ARCHITECTURE.md.
+//! The child's story: from the clone to execve. Nothing here returns to the caller. May use: `sys`, `rootfs`,
+//! `link`, `gate`, `hooks`, plan types; reaches files through `RootDir`, `Proc` and inherited descriptors only.
 #![forbid(unsafe_code)]
+
+pub mod console;
+pub mod copyup;
+pub mod identity;
+pub mod mounts;
+pub mod payload;
+
+use crate::error::{Code, Context, Error, Result};
+use crate::gate;
+use crate::hooks;
+use crate::link::{Held, Init, LastWord};
+use crate::plan::Plan;
+use crate::rootfs::{Proc, RootDir};
+use crate::sys::fs::{self, Stat};
+use crate::sys::process::{self, ns_flags, sig};
+use crate::sys::{OwnedFd, cred, net, ns, tty};
+use identity::Confinement;
+use mounts::Source;
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+
+/// What init inherits from its parent besides the plan.
+pub struct Inherit {
+    pub link: Init<Held>,
+    /// How the payload is started.
+    pub start: Start,
+    pub proc: Proc,
+    /// `tasks` files of the container's v1 cgroups.
+    pub v1_tasks: Vec<OwnedFd>,
+    /// One per mount of the plan.
+    pub sources: Vec<Source>,
+    /// The root file system as the parent saw it.
+    pub root_seen: Stat,
+    /// A handle on it, for containers without a mount namespace.
+    pub root: OwnedFd,
+    pub setgroups_denied: bool,
+}
+
+/// How a finished init learns that it may run the payload.
+pub enum Start {
+    /// `create`: somebody connects to the gate.
+    Gate { listener: OwnedFd, accept: Option<u32> },
+    /// `run`: the parent says so.
+    Link,
+}
+
+/// Runs the child's whole life up to execve. The result is an exit code, which nobody but a supervisor sees.
+pub fn run(plan: &Plan, inherit: Inherit) -> i32 {
+    let last_word = match inherit.link.last_word() {
+        Ok(w) => w,
+        Err(_) => return 1,
+    };
+    report_panics(&inherit.link);
+    match drop_strangers(plan, &inherit, &last_word).and_then(|()| life(plan, inherit)) {
+        Ok(never) => match never {},
+        Err(e) => {
+            last_word.failed(&e);
+            1
+        }
+    }
+}
+
+/// Everything else that the clone copied from the parent goes at once: the state directory, cgroup directories,
+/// locks. What is not open cannot be reached through /proc/self/fd, neither by a path of the config nor by
+/// another process (CVE-2024-21626).
+fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()> {
+    let Inherit { link, start, proc, v1_tasks, sources, root, root_seen: _, setgroups_denied: _ } = inherit;
+    let mut keep = vec![link.fd(), word.fd(), proc.fd(), root.as_fd()];
+    keep.extend(v1_tasks.iter().map(AsFd::as_fd));
+    keep.extend(sources.iter().flat_map(Source::fds));
+    if let Start::Gate { listener, .. } = start {
+        keep.push(listener.as_fd());
+    }
+    process::close_all_but(plan.fds.end(), &keep)
+}
+
+/// A panic must reach the parent as an error, not as a closed socket.
+fn report_panics(link: &Init<Held>) {
+    if let Ok(word) = link.last_word() {
+        std::panic::set_hook(Box::new(move |info| {
+            word.failed(&Error::new(Code::Internal, format!("init panicked: {info}")));
+        }));
+    }
+}
+
+/// The order of init. Reasons stand where a line must not move.
+fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
+    let Inherit { link, start, proc, v1_tasks, sources, root_seen, root, setgroups_denied } = inherit;
+    // If the runtime dies before the container is ready, nobody would ever start or remove us.
+    process::set_pdeathsig(Some(sig::SIGKILL))?;
+    // First of all: whatever we do from here on is accounted to the container.
+    enter_v1_cgroups(&v1_tasks)?;
+    drop(v1_tasks);
+    let link = link.wait_build()?;
+    become_root(plan)?;
+    process::setsid()?;
+    own_namespaces(plan)?;
+    let (root, deferred) = build_root(plan, root, root_seen, sources)?;
+    let (link, host_pid) = link.root_ready()?;
+    let state = plan.hook_state("creating", host_pid);
+    // In the container's namespaces, but paths still mean the host's (config.md, createContainer).
+    hooks::run("createContainer", &plan.hooks.create_container, &state)?;
+    // Sysctls before /proc/sys is covered, and after hooks that may set up devices they refer to.
+    mounts::write_sysctls(plan, &proc)?;
+    let console = open_console(plan, &root)?;
+    make_cwd(plan, &root);
+    mounts::finish(plan, &root, deferred)?;
+    mounts::enter(plan, &root, plan.no_pivot).step("enter the root file system")?;
+    drop(root);
+    if let Some(c) = console {
+        let size = plan.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });
+        c.adopt(size).step("set up the terminal")?;
+        link.console(c.master)?;
+    }
+    let confinement = Confinement {
+        process: &plan.process,
+        keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
+        filter: plan.seccomp.as_ref(),
+        personality: plan.personality,
+        setgroups_denied,
+    };
+    if let Some(fd) = identity::confine(&confinement, &proc)? {
+        link.listener(fd)?;
+    }
+    // From here on nothing may reach the host's procfs.
+    drop(proc);
+    let program = payload::find(&plan.process, plan.fds)?;
+    // A listener must be with its agent before the container counts as created.
+    let early = plan.seccomp.as_ref().is_some_and(|f| f.notify) && plan.process.no_new_privs;
+    if early && let Some(fd) = identity::late_filter(&plan.process, plan.seccomp.as_ref())? {
+        link.listener(fd)?;
+    }
+    payload::set_rlimits(&plan.process)?;
+    // Before the word that lets the runtime end, or its end could still take us along. If it is gone already,
+    // the word cannot be sent, and we end by that.
+    process::set_pdeathsig(None)?;
+    let link = link.ready()?;
+    let late = if early { None } else { plan.seccomp.as_ref() };
+    match start {
+        Start::Link => {
+            let _link = link.wait_go()?;
+            last_steps(plan, late, &program, host_pid)
+        }
+        Start::Gate { listener, accept } => {
+            drop(link);
+            let conn = gate::wait(listener, accept)?;
+            let e = last_steps(plan, late, &program, host_pid);
+            if let Err(e) = &e {
+                conn.failed(e);
+            }
+            e
+        }
+    }
+}
+
+/// After the start: hooks inside, filter, execve. What is still open is close-on-exec.
+fn last_steps(
+    plan: &Plan,
+    late: Option<&crate::plan::seccomp::Filter>,
+    program: &payload::Program,
+    host_pid: i32,
+) -> Result<Infallible> {
+    hooks::run("startContainer", &plan.hooks.start_container, &plan.hook_state("created", host_pid))?;
+    payload::keep_fds(plan.fds)?;
+    process::reset_signals();
+    identity::late_filter(&plan.process, late)?;
+    Err(program.exec())
+}
+
+/// cgroup v1: a single-threaded process that writes `0` into `tasks` moves itself without the global lock that
+/// a pid written to `cgroup.procs` takes.
+fn enter_v1_cgroups(tasks: &[OwnedFd]) -> Result<()> {
+    for fd in tasks {
+        fs::write_once(fd, b"0").step("enter a cgroup")?;
+    }
+    Ok(())
+}
+
+/// Inside a new user namespace the ids are those of whoever made it; the mounts need its root.
+fn become_root(plan: &Plan) -> Result<()> {
+    if plan.launch.has(ns_flags::USER) {
+        cred::set_gid(0).step("become root in the user namespace")?;
+        cred::set_uid(0).step("become root in the user namespace")?;
+    }
+    Ok(())
+}
+
+fn own_namespaces(plan: &Plan) -> Result<()> {
+    // A cgroup namespace shows the groups we are in when it is made: after `enter_v1_cgroups`.
+    if plan.late_cgroup_ns {
+        ns::unshare(ns_flags::CGROUP).step("make the cgroup namespace")?;
+    }
+    if plan.launch.makes(ns_flags::NET) {
+        net::loopback_up().step("bring up loopback")?;
+    }
+    if let Some(name) = &plan.hostname {
+        ns::sethostname(name).field("/hostname")?;
+    }
+    if let Some(name) = &plan.domainname {
+        ns::setdomainname(name).field("/domainname")?;
+    }
+    Ok(())
+}
+
+fn build_root(
+    plan: &Plan,
+    root: OwnedFd,
+    seen: Stat,
+    sources: Vec<Source>,
+) -> Result<(RootDir, mounts::Deferred)> {
+    if !plan.launch.has(ns_flags::MOUNT) {
+        // No mount namespace, no mount operation at all.
+        return Ok((RootDir::new(root), mounts::Deferred::default()));
+    }
+    drop(root);
+    let root = mounts::attach_root(&plan.root.path, seen).field("/root/path")?;
+    let deferred = mounts::make_all(plan, &root, sources)?;
+    mounts::make_devices(plan, &root)?;
+    Ok((root, deferred))
+}
+
+fn open_console(plan: &Plan, root: &RootDir) -> Result<Option<console::Console>> {
+    if !plan.process.terminal {
+        return Ok(None);
+    }
+    let c = console::open(root).field("/process/terminal")?;
+    if plan.launch.has(ns_flags::MOUNT) {
+        c.bind(root)?;
+    }
+    Ok(Some(c))
+}
+
+/// runc makes a missing working directory; a read-only root or a strange path shows up at chdir.
+fn make_cwd(plan: &Plan, root: &RootDir) {
+    let _ = root.make_dirs(&plan.process.cwd);
+}

@@ -1,2 +1,102 @@
-//! One file a verb.
+//! One file a verb. Each reads what it needs, acts through the other modules and gives the exit code; nothing
+//! here talks to the kernel itself. May use: everything.
 #![forbid(unsafe_code)]
+
+pub mod check;
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod resume;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod version;
+
+use crate::cli::{CgroupManager, Command, Global, Request, Rootless};
+use crate::error::{Code, Context, Error, Result};
+use crate::hooks;
+use crate::report;
+use crate::state::{Record, Status, Store};
+use crate::sys::process;
+use std::path::Path;
+
+/// Does what a command line asks for and gives the exit code.
+///
+/// # Errors
+/// Whatever the command failed with; its exit code is [`Command::failure`].
+pub fn dispatch(request: &Request) -> Result<i32> {
+    let global = &request.global;
+    match &request.command {
+        Command::Check(args) => check::run(global, args),
+        Command::Create(args) => {
+            built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
+        }
+        Command::Delete(args) => delete::run(global, args),
+        Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
+        Command::Features => features::run(),
+        Command::Help(text) => report::print(text).map(|()| 0),
+        Command::Kill(args) => kill::run(global, args),
+        Command::List(args) => list::run(global, args),
+        Command::Pause(args) => pause::run(global, args),
+        Command::Ps(args) => ps::run(global, args),
+        Command::Resume(args) => resume::run(global, args),
+        Command::Run(args) => built(global).and_then(|()| run::run(global, args)).step("knarr run failed"),
+        Command::Spec(args) => spec::run(args),
+        Command::Start(args) => start::run(global, args),
+        Command::State(args) => state::run(global, args),
+        Command::Version => version::run(),
+    }
+}
+
+/// Refuses global options that name something this version does not have: a container made without it would
+/// look as if it had it.
+fn built(global: &Global) -> Result<()> {
+    let what = match (global.cgroup_manager, global.rootless) {
+        (CgroupManager::Systemd, _) => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
+        (CgroupManager::Disabled, _) => {
+            "running without cgroups is not built yet (--cgroup-manager disabled)"
+        }
+        (_, Rootless::Yes) => "tolerating missing cgroup permission is not built yet (--rootless true)",
+        (CgroupManager::Cgroupfs, Rootless::Auto | Rootless::No) => return Ok(()),
+    };
+    Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
+}
+
+/// The store that `--root` names.
+pub(crate) fn store(global: &Global) -> Result<Store> {
+    Store::open(&global.root, global.root_explicit)
+}
+
+/// A refusal because of the container's status; `why` holds the words that callers look for.
+fn refuse(verb: &str, id: &str, why: &str) -> Error {
+    Error::new(Code::Status, format!("cannot {verb} container {id}: {why}"))
+}
+
+/// What a hook of an existing container reads.
+fn hook_state(record: &Record, status: Status, pid: i32) -> hooks::State<'_> {
+    hooks::State {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        // The words of hook states are those of runtime.md, which does not know "paused".
+        status: match status {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running | Status::Paused => "running",
+            Status::Stopped => "stopped",
+        },
+        pid,
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
+}
+
+/// Hooks run in the bundle, as those of `create` did. One that is gone is no reason not to run them.
+fn enter_bundle(record: &Record) -> Result<()> {
+    process::chdir(&record.bundle).or_else(|_| process::chdir(Path::new("/")))
+}

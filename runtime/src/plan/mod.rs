@@ -1,2 +1,235 @@
-//! See ARCHITECTURE.md.
+//! Spec + Host + Request -> Plan. Pure: no system call, no file, no clock. Printable as JSON.
 #![forbid(unsafe_code)]
+
+pub mod devices;
+pub mod launch;
+pub mod mounts;
+pub mod process;
+pub mod seccomp;
+mod syscalls;
+
+use crate::cgroup;
+use crate::error::{Code, Error, Result, quoted};
+use crate::fds::Kept;
+use crate::hooks::State;
+use crate::host::Host;
+use crate::spec::{self, Spec};
+use crate::sys::mount::propagation;
+use crate::sys::process::ns_flags;
+use launch::Launch;
+use mounts::MountOp;
+use process::ProcessPlan;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What the command line adds to config.json.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub id: &'a str,
+    /// Absolute.
+    pub bundle: &'a Path,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub fds: Kept,
+}
+
+/// Everything that will be done, as data. `create` and `init` walk it once.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub oci_version: String,
+    pub annotations: BTreeMap<String, String>,
+    pub launch: Launch,
+    /// The cgroup namespace is made by init itself, after it has entered its v1 groups.
+    pub late_cgroup_ns: bool,
+    pub root: RootPlan,
+    pub mounts: Vec<MountOp>,
+    pub devices: Vec<devices::DeviceNode>,
+    pub masked_paths: Vec<String>,
+    pub readonly_paths: Vec<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    /// Name as configured, path below /proc, value.
+    pub sysctls: Vec<(String, String, String)>,
+    pub process: ProcessPlan,
+    pub personality: Option<u64>,
+    pub cgroup: cgroup::Plan,
+    pub seccomp: Option<seccomp::Filter>,
+    #[serde(skip)]
+    pub hooks: spec::Hooks,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub fds: Kept,
+    pub warnings: Vec<String>,
+}
+
+/// The root file system.
+#[derive(Debug, Clone, Serialize)]
+pub struct RootPlan {
+    /// Absolute host path.
+    pub path: PathBuf,
+    pub readonly: bool,
+    /// Propagation type and whether recursive.
+    pub propagation: Option<(u64, bool)>,
+    /// Mounts made inside may travel to the host: bind sources stay in their peer groups.
+    pub shared: bool,
+}
+
+impl Plan {
+    /// runtime.md, "State", as hooks read it.
+    pub fn hook_state<'a>(&'a self, status: &'a str, pid: i32) -> State<'a> {
+        State {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            status,
+            pid,
+            bundle: &self.bundle,
+            annotations: &self.annotations,
+        }
+    }
+}
+
+/// Plans a checked config for this host.
+///
+/// # Errors
+/// The first thing that this host cannot give, with the field that asked for it.
+pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
+    let linux = spec.linux();
+    let process =
+        spec.process.as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
+    let root = spec.root.as_ref().ok_or_else(|| Error::spec("/root", "required"))?;
+    refuse_unbuilt(&linux)?;
+    let mut launch = launch::plan(&linux)?;
+    let process = process::plan(process, "/process")?;
+    lsm_present(&process, &linux, host)?;
+    if launch.new & ns_flags::USER != 0 {
+        process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
+    }
+    let empty = spec::Resources::default();
+    let resources = linux.resources.as_ref().unwrap_or(&empty);
+    let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, resources)?;
+    let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
+    if late_cgroup_ns {
+        launch.new &= !ns_flags::CGROUP;
+    }
+    let filter = linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?;
+    let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
+    warnings.extend(cgroup.warnings.iter().cloned());
+    warnings.extend(process.warnings.iter().cloned());
+    let propagation = root_propagation(&linux.rootfs_propagation)?;
+    Ok(Plan {
+        id: req.id.to_string(),
+        bundle: req.bundle.to_path_buf(),
+        oci_version: spec.oci_version.clone().unwrap_or_default(),
+        annotations: spec.annotations.clone(),
+        late_cgroup_ns,
+        root: RootPlan {
+            path: req.bundle.join(&root.path),
+            readonly: root.readonly,
+            propagation,
+            shared: matches!(propagation, Some((propagation::SHARED, _))),
+        },
+        mounts: mounts::plan(&spec.mounts, req.bundle)?,
+        devices: devices::plan(&linux.devices)?,
+        masked_paths: linux.masked_paths.clone(),
+        readonly_paths: linux.readonly_paths.clone(),
+        hostname: Some(spec.hostname.clone()).filter(|s| !s.is_empty()),
+        domainname: Some(spec.domainname.clone()).filter(|s| !s.is_empty()),
+        sysctls: linux.sysctl.iter().map(|(k, v)| (k.clone(), sysctl_path(k), v.clone())).collect(),
+        process,
+        personality: linux.personality.as_ref().map(process::personality).transpose()?,
+        launch,
+        cgroup,
+        seccomp: filter,
+        hooks: spec.hooks.clone().unwrap_or_default(),
+        no_pivot: req.no_pivot,
+        no_new_keyring: req.no_new_keyring,
+        fds: req.fds,
+        warnings,
+    })
+}
+
+/// Fields of the spec that are known but not built: refused, never ignored.
+fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
+    let unbuilt = [
+        (linux.intel_rdt.is_some(), "/linux/intelRdt"),
+        (linux.memory_policy.is_some(), "/linux/memoryPolicy"),
+        (!linux.net_devices.is_empty(), "/linux/netDevices"),
+    ];
+    match unbuilt.iter().find(|(set, _)| *set) {
+        Some((_, field)) => Err(Error::spec(*field, "not supported by this build").code(Code::Unsupported)),
+        None => Ok(()),
+    }
+}
+
+/// Confinement that was asked for and cannot be given is an error, never a warning.
+pub fn lsm_present(p: &ProcessPlan, linux: &spec::Linux, host: &Host) -> Result<()> {
+    if let Some(profile) = p.apparmor.as_ref().filter(|p| !host.apparmor && *p != "unconfined") {
+        let text = format!("AppArmor is not enabled on this host, got {}", quoted(profile));
+        return Err(Error::spec(format!("{}/apparmorProfile", p.base), text).code(Code::Unsupported));
+    }
+    if let Some(label) = p.selinux.as_ref().filter(|_| !host.selinux) {
+        let text = format!("SELinux is not enabled on this host, got {}", quoted(label));
+        return Err(Error::spec(format!("{}/selinuxLabel", p.base), text).code(Code::Unsupported));
+    }
+    if !linux.mount_label.is_empty() && !host.selinux {
+        let text = format!("SELinux is not enabled on this host, got {}", quoted(&linux.mount_label));
+        return Err(Error::spec("/linux/mountLabel", text).code(Code::Unsupported));
+    }
+    Ok(())
+}
+
+fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
+    let (kind, recursive) = match name.strip_prefix('r') {
+        Some(rest) => (rest, true),
+        None => (name, false),
+    };
+    match kind {
+        "" => Ok(None),
+        "shared" => Ok(Some((propagation::SHARED, recursive))),
+        "slave" => Ok(Some((propagation::SLAVE, recursive))),
+        "private" => Ok(Some((propagation::PRIVATE, recursive))),
+        "unbindable" => Ok(Some((propagation::UNBINDABLE, recursive))),
+        _ => Err(Error::spec("/linux/rootfsPropagation", format!("unknown value, got {}", quoted(name)))),
+    }
+}
+
+/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file (sysctl(8)).
+fn sysctl_path(name: &str) -> String {
+    let first = name.find(['.', '/']);
+    let slashes = first.is_some_and(|i| name.as_bytes()[i] == b'/');
+    let path = if slashes {
+        name.to_string()
+    } else {
+        // A dot inside a component is written as a slash in the dotted form, as for VLAN interfaces.
+        name.chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect()
+    };
+    format!("sys/{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysctl_names_in_both_forms() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
+
+    #[test]
+    fn propagation_names() {
+        assert_eq!(root_propagation("rslave").unwrap(), Some((propagation::SLAVE, true)));
+        assert_eq!(root_propagation("").unwrap(), None);
+        assert!(root_propagation("sharded").is_err());
+    }
+}

@@ -1,6 +1,7 @@
 //! The part of runtime-spec 1.3 (Linux) that config.json can say, as plain owned data. Every field of the
-//! Linux spec is here; nothing is interpreted. `null` reads as absent, as in Go. May use: serde only.
+//! Linux spec is here; nothing is interpreted. `null` reads as absent, as in Go. May use: serde, `shape`.
 
+use super::shape::{Shape, Shaped};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,12 @@ macro_rules! spec_struct {
             #[serde(rename = $json, default, deserialize_with = "or_null", skip_serializing_if = "is_default")]
             pub $field: $ty),*
         }
+
+        impl Shaped for $name {
+            const SHAPE: &'static Shape = &Shape::Object(&[$(($json, <$ty as Shaped>::SHAPE)),*]);
+        }
+        // The reader marks the keys it has seen in the bits of a u64.
+        const _: () = assert!([$($json),*].len() <= 64);
     };
 }
 

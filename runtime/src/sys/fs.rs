@@ -1,6 +1,6 @@
 //! Files and directories by descriptor: open, openat2, create, read, write, list, rename.
 
-use super::{show, sys};
+use super::show;
 use crate::error::{Code, Error, Result, quoted};
 use rustix::fs as rfs;
 use std::ffi::{CString, OsStr, OsString};
@@ -267,6 +267,22 @@ pub fn write_all<F: AsFd>(fd: F, mut data: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes at most all of `data`; gives how much was taken.
+pub fn write_some<F: AsFd>(fd: F, data: &[u8]) -> Result<usize> {
+    loop {
+        match rustix::io::write(&fd, data) {
+            Err(rustix::io::Errno::INTR) => continue,
+            r => return sys!("write", r, "{}, {} bytes", show(&fd), data.len()),
+        }
+    }
+}
+
+/// fcntl(2), `O_NONBLOCK`: for this open file description, so only for ones that nobody else shares.
+pub fn set_nonblocking<F: AsFd>(fd: F) -> Result<()> {
+    let flags = sys!("fcntl", rfs::fcntl_getfl(&fd), "{}, F_GETFL", show(&fd))?;
+    sys!("fcntl", rfs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK), "{}, F_SETFL", show(&fd))
+}
+
 /// One write(2), for kernel files that take a value in one piece. A short write is an error (EIO).
 pub fn write_once<F: AsFd>(fd: F, data: &[u8]) -> Result<()> {
     loop {
@@ -329,6 +345,20 @@ pub fn list<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
     Ok(out)
 }
 
+/// Names of the directories in a directory, without `.` and `..`. Only for file systems that tell the type of
+/// an entry, as cgroupfs, procfs and tmpfs do.
+pub fn list_dirs<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
+    let mut out = Vec::new();
+    for entry in sys!("getdents64", rfs::Dir::read_from(&dir), "{}", show(&dir))? {
+        let entry = sys!("getdents64", entry, "{}", show(&dir))?;
+        let name = entry.file_name().to_bytes();
+        if entry.file_type() == FileType::Directory && name != b"." && name != b".." {
+            out.push(OsStr::from_bytes(name).to_os_string());
+        }
+    }
+    Ok(out)
+}
+
 /// fchownat(2) with `AT_EMPTY_PATH`; `None` leaves an id alone.
 pub fn chown<F: AsFd>(fd: F, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     sys!(
@@ -384,15 +414,20 @@ pub fn umask(mask: u32) -> u32 {
 pub enum Lock {
     Shared,
     Exclusive,
+    TryShared,
     TryExclusive,
+    /// Gives the lock up for every descriptor of the same open file, also those a child inherited.
+    Unlock,
 }
 
-/// flock(2) on an open file; `false` when `TryExclusive` found it taken.
+/// flock(2) on an open file or directory; `false` when one of the `Try` kinds found it taken.
 pub fn flock<F: AsFd>(fd: F, how: Lock) -> Result<bool> {
     let op = match how {
         Lock::Shared => rfs::FlockOperation::LockShared,
         Lock::Exclusive => rfs::FlockOperation::LockExclusive,
+        Lock::TryShared => rfs::FlockOperation::NonBlockingLockShared,
         Lock::TryExclusive => rfs::FlockOperation::NonBlockingLockExclusive,
+        Lock::Unlock => rfs::FlockOperation::Unlock,
     };
     loop {
         match rfs::flock(&fd, op) {

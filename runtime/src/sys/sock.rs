@@ -1,1 +1,133 @@
-//! Wrappers for this family of calls.
+//! Unix sockets: packet pairs, descriptors in messages, listening in and connecting to a directory.
+
+use super::show;
+use crate::error::{Error, Result, quoted};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Largest packet of the handshake, in bytes.
+pub const MAX_PACKET: usize = 64 * 1024;
+
+/// A connected pair of packet sockets (unix(7), SOCK_SEQPACKET).
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    sys!(
+        "socketpair",
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None),
+        "AF_UNIX, SOCK_SEQPACKET"
+    )
+}
+
+/// sendmsg(2) with at most four descriptors. No SIGPIPE.
+pub fn send<S: AsFd>(sock: S, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Error::os("sendmsg", "too many descriptors", libc::E2BIG));
+    }
+    loop {
+        match rustix::net::sendmsg(&sock, &[IoSlice::new(data)], &mut control, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => continue,
+            r => {
+                return sys!("sendmsg", r, "{}, {} bytes, {} fds", show(&sock), data.len(), fds.len())
+                    .map(|_| ());
+            }
+        }
+    }
+}
+
+/// recvmsg(2): one packet and its descriptors. Zero bytes without descriptors is end of file.
+pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buf = vec![0u8; MAX_PACKET];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut iov = [IoSliceMut::new(&mut buf)];
+        match rustix::net::recvmsg(&sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::CONNRESET) => break 0,
+            r => break sys!("recvmsg", r, "{}", show(&sock))?.bytes,
+        }
+    };
+    let mut fds = Vec::new();
+    for msg in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = msg {
+            fds.extend(rights);
+        }
+    }
+    buf.truncate(got);
+    Ok((buf, fds))
+}
+
+/// connect(2) to a stream socket at a host path, as console, pidfd and seccomp receivers listen on.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let addr = sys!("connect", SocketAddrUnix::new(path), "{}", quoted(&path.to_string_lossy()))?;
+    let sock = socket(SocketType::STREAM)?;
+    sys!("connect", rustix::net::connect(&sock, &addr), "{}", quoted(&path.to_string_lossy()))
+        .map_err(|e| e.path(path.to_string_lossy()))?;
+    Ok(sock)
+}
+
+/// A listening packet socket named `name` in the directory `dir`. The name is reached through the directory's
+/// descriptor, so the 108-byte limit of sun_path does not apply to the directory's path.
+pub fn listen_in<D: AsFd>(dir: D, name: &str) -> Result<OwnedFd> {
+    let addr = address_in(&dir, name)?;
+    let sock = socket(SocketType::SEQPACKET)?;
+    sys!("bind", rustix::net::bind(&sock, &addr), "{}, {name}", show(&dir))?;
+    sys!("listen", rustix::net::listen(&sock, 1), "{}", show(&sock))?;
+    Ok(sock)
+}
+
+/// Connects to a socket made by [`listen_in`].
+pub fn connect_in<D: AsFd>(dir: D, name: &str) -> Result<OwnedFd> {
+    let addr = address_in(&dir, name)?;
+    let sock = socket(SocketType::SEQPACKET)?;
+    sys!("connect", rustix::net::connect(&sock, &addr), "{}, {name}", show(&dir))?;
+    Ok(sock)
+}
+
+/// accept4(2).
+pub fn accept<S: AsFd>(sock: S) -> Result<OwnedFd> {
+    loop {
+        match rustix::net::accept_with(&sock, SocketFlags::CLOEXEC) {
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
+            r => return sys!("accept4", r, "{}", show(&sock)),
+        }
+    }
+}
+
+/// The uid on the other side of a connection (SO_PEERCRED, unix(7)), as our user namespace sees it.
+pub fn peer_uid<S: AsFd>(sock: S) -> Result<u32> {
+    let mut cred = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for the length given. (The peer's pid is 0 when it is in a pid namespace
+    // that we cannot see, which is why no typed wrapper is used.)
+    let r = unsafe {
+        libc::getsockopt(
+            sock.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    };
+    sys!("getsockopt", super::cvt(r.into()), "{}, SO_PEERCRED", show(&sock)).map(|_| cred.uid)
+}
+
+fn socket(kind: SocketType) -> Result<OwnedFd> {
+    sys!(
+        "socket",
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None),
+        "AF_UNIX, {kind:?}"
+    )
+}
+
+fn address_in<D: AsFd>(dir: &D, name: &str) -> Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd());
+    sys!("bind", SocketAddrUnix::new(path.as_str()), "{path}")
+}

@@ -1,0 +1,93 @@
+//! Programs that take more than they may: memory, processes.
+//! Each one reports what it got, so that a limit can be seen at work.
+
+use crate::errno::Errno;
+use crate::{Command, Failure, Run, act, sys};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Commands of this topic.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "mem", args: "MB [hold]", run: mem },
+    Command { name: "fork", args: "N", run: fork },
+    Command { name: "forkbomb", args: "[MS]", run: forkbomb },
+];
+
+fn mem(args: &[String], out: &mut dyn Write) -> Run {
+    let usage = || Failure::usage("mem MB [hold]");
+    let (mib, hold) = match args {
+        [mib] => (mib, false),
+        [mib, hold] if hold == "hold" => (mib, true),
+        _ => return Err(usage()),
+    };
+    for step in 1..=mib.parse::<u64>().map_err(|_| usage())? {
+        sys::take_mib()?;
+        writeln!(out, "{step} MiB")?;
+        // The next step may be the last; what was reached must be out by then.
+        out.flush()?;
+    }
+    if hold {
+        loop {
+            sys::pause();
+        }
+    }
+    Ok(0)
+}
+
+/// Forks sleeping children, says how many it got and what stopped it, and ends them.
+fn fork(args: &[String], out: &mut dyn Write) -> Run {
+    let wanted: usize = match args {
+        [n] => n.parse().map_err(|_| Failure::usage("fork N"))?,
+        _ => return Err(Failure::usage("fork N")),
+    };
+    let mut children = Vec::new();
+    let mut stopped = None;
+    while children.len() < wanted && stopped.is_none() {
+        match sys::fork() {
+            Ok(0) => loop {
+                sys::pause();
+            },
+            Ok(child) => children.push(child),
+            Err(e) => stopped = Some(e),
+        }
+    }
+    for child in &children {
+        sys::kill(*child, libc::SIGKILL)?;
+        sys::wait(*child)?;
+    }
+    let reason = stopped.map(|e| format!(" {e}")).unwrap_or_default();
+    writeln!(out, "forked {} of {wanted}{reason}", children.len())?;
+    Ok(0)
+}
+
+/// Every process forks as often as it can, for ever or for the given time; the first refusal is told.
+/// Only as process 1 of a pid namespace, whose end takes all others with it: on the host it would not stop.
+fn forkbomb(args: &[String], out: &mut dyn Write) -> Run {
+    let limit = match args {
+        [] => None,
+        [ms] => Some(act::millis(ms)?),
+        _ => return Err(Failure::usage("forkbomb [MS]")),
+    };
+    if sys::pids()[0] != 1 {
+        return Err(Failure {
+            status: 1,
+            text: "refused: not process 1 of a pid namespace of its own".into(),
+        });
+    }
+    let started = Instant::now();
+    let (mut children, mut first, mut told) = (0, true, false);
+    while limit.is_none_or(|limit| !first || started.elapsed() < limit) {
+        match sys::fork() {
+            Ok(0) => first = false,
+            Ok(_) => children += 1,
+            Err(Errno(_)) if told || !first => std::thread::sleep(Duration::from_millis(10)),
+            Err(e) => {
+                told = true;
+                writeln!(out, "fork refused: {e}, {children} children of process 1 made")?;
+                out.flush()?;
+            }
+        }
+    }
+    writeln!(out, "still here")?;
+    Ok(0)
+}

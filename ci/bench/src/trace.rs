@@ -1,0 +1,129 @@
+//! System calls of one run, counted and timed by strace.
+//! Starts strace and reads what it wrote.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::call;
+
+/// Longer than this, on an idle machine, is a wait for something and not work.
+const SLOW: f64 = 0.003;
+
+/// Calls whose purpose is to wait for another process (opening a fifo too); how long they take says nothing.
+const WAITS: &[&str] = &[
+    "accept",
+    "accept4",
+    "clock_nanosleep",
+    "connect",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_wait",
+    "flock",
+    "futex",
+    "nanosleep",
+    "openat",
+    "pause",
+    "poll",
+    "ppoll",
+    "pselect6",
+    "read",
+    "readv",
+    "recvfrom",
+    "recvmsg",
+    "restart_syscall",
+    "rt_sigsuspend",
+    "rt_sigtimedwait",
+    "select",
+    "vfork",
+    "wait4",
+    "waitid",
+];
+
+/// What one traced run did.
+#[derive(Debug)]
+pub struct Traced {
+    /// System calls of all its processes.
+    pub calls: usize,
+    /// Slow calls by name.
+    pub slow: BTreeMap<String, usize>,
+}
+
+/// Runs a command under strace; all processes it starts are followed.
+pub fn trace(command: &Command, dir: &Path) -> Result<Traced> {
+    let file = dir.join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-T", "-o"]).arg(&file).arg(command.get_program()).args(command.get_args());
+    call::call(&mut strace, &dir.join("words")).context("under strace")?;
+    call::reap();
+    Ok(read(&fs::read_to_string(&file).context("trace")?))
+}
+
+fn read(text: &str) -> Traced {
+    let mut traced = Traced { calls: 0, slow: BTreeMap::new() };
+    for line in text.lines() {
+        let Some((name, whole)) = name(line) else { continue };
+        traced.calls += usize::from(whole);
+        let took =
+            line.rsplit_once('<').and_then(|(_, t)| t.strip_suffix('>')).and_then(|t| t.parse::<f64>().ok());
+        if took.is_some_and(|t| t > SLOW) && !WAITS.contains(&name) {
+            *traced.slow.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    traced
+}
+
+/// The call of a line such as `123 read(3, ...) = 0 <0.01>`, and whether this is the line that counts it: a call that
+/// was interrupted has a second line, `<... read resumed>`.
+fn name(line: &str) -> Option<(&str, bool)> {
+    let text = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+    if let Some(rest) = text.strip_prefix("<... ") {
+        return rest.split_once(" resumed").map(|(name, _)| (name, false));
+    }
+    let (name, _) = text.split_once('(')?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some((name, true))
+}
+
+/// Of several runs the one with the fewest slow calls: one that is slow each time is slow by itself, one that is slow
+/// once met another process.
+pub fn quietest(all: Vec<Traced>) -> Option<Traced> {
+    let calls = {
+        let mut counts: Vec<usize> = all.iter().map(|t| t.calls).collect();
+        counts.sort_unstable();
+        *counts.get(counts.len() / 2)?
+    };
+    let quiet = all.into_iter().min_by_key(|t| t.slow.values().sum::<usize>())?;
+    Some(Traced { calls, ..quiet })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_a_call_once_and_finds_the_slow_ones() {
+        let traced = read(
+            "1 openat(AT_FDCWD, \"/a(b\", O_RDONLY) = 3 <0.000010>\n\
+             1 read(3,  <unfinished ...>\n\
+             2 write(4, \"1\", 1 <unfinished ...>\n\
+             1 <... read resumed>\"x\", 1) = 1 <0.500000>\n\
+             2 <... write resumed>) = 1 <0.009000>\n\
+             2 +++ exited with 0 +++\n\
+             1 --- SIGCHLD {si_signo=SIGCHLD} ---\n",
+        );
+        assert_eq!(traced.calls, 3);
+        assert_eq!(traced.slow, BTreeMap::from([("write".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn takes_the_quietest_run_and_the_median_count() {
+        let run = |calls, slow: usize| Traced { calls, slow: BTreeMap::from([("mount".to_owned(), slow)]) };
+        let best = quietest(vec![run(10, 2), run(30, 0), run(20, 1)]).unwrap();
+        assert_eq!((best.calls, best.slow["mount"]), (20, 0));
+        assert!(quietest(Vec::new()).is_none());
+    }
+}

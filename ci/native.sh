@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # runtimes, rest, logs and top are lib.sh's, allow is the lane's
+# native.sh: one way to run the conformance suite natively. Sourced by the native lanes after lib.sh.
+
+# native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts reaches the machine.
+# The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
+native_lane() {
+    local layout=$1 bin args=() item
+    shift
+    need_root
+    need_tools unshare timeout
+    take_runtimes "$@"
+    "$top/ci/build"
+    bin=$(bin_dir)
+    for item in "${runtimes[@]}"; do args+=(--runtime "$item"); done
+    privately "$top/ci/cgroup-view" "$layout" "$top/ci/in-lane" "$layout" "${KNARR_LANE_SECONDS:-1200}" \
+        "$bin/conformance" run --lane "$layout" --format table --output "$logs/results-$layout.json" \
+        --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}"
+}

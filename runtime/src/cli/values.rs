@@ -1,0 +1,326 @@
+//! Values of options that have a grammar of their own: users, signals, numbers, sub-cgroups. Text in, typed
+//! data or one sentence out; touches nothing.
+
+use crate::error::{Code, Error, Result, quoted};
+
+/// The largest uid and gid a command line may name: what runc takes. Larger numbers are where programs that
+/// keep ids in signed integers go wrong.
+const MAX_ID: u64 = (1 << 31) - 1;
+
+/// A user of `exec --user`, always by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecUser {
+    pub uid: u32,
+    /// Absent: the group of the container's process.
+    pub gid: Option<u32>,
+}
+
+/// A sub-cgroup of `exec --cgroup [CONTROLLER,..:]PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubCgroup {
+    /// v1 controllers the path is for; empty means every hierarchy.
+    pub controllers: Vec<String>,
+    /// Relative to the container's own group; `/` means exactly that group.
+    pub path: String,
+}
+
+pub(super) fn usage(text: impl Into<String>) -> Error {
+    Error::new(Code::Usage, text)
+}
+
+/// Decimal digits only: no sign, blank, prefix or leading zero, so that every reader sees the same number.
+fn digits(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    if text.is_empty() || !canonical || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// A uid or gid in decimal.
+///
+/// # Errors
+/// Anything else, naming `flag` and the range.
+pub fn id(flag: &str, text: &str) -> Result<u32> {
+    match digits(text) {
+        Some(n) if n <= MAX_ID => Ok(n as u32),
+        _ => Err(usage(format!(
+            "--{flag}: invalid id, got {}, want a number from 0 to {MAX_ID}",
+            quoted(text)
+        ))),
+    }
+}
+
+/// `UID` or `UID:GID`, numbers only: a name would have to be looked up in a file of the container.
+pub fn exec_user(text: &str) -> Result<ExecUser> {
+    let bad = || {
+        usage(format!(
+            "--user: invalid user, got {}, want UID or UID:GID as numbers from 0 to {MAX_ID}",
+            quoted(text)
+        ))
+    };
+    let one = |t: &str| id("user", t).map_err(|_| bad());
+    match text.split_once(':') {
+        None => Ok(ExecUser { uid: one(text)?, gid: None }),
+        Some((uid, gid)) => Ok(ExecUser { uid: one(uid)?, gid: Some(one(gid)?) }),
+    }
+}
+
+/// A count of descriptors. runc's wording for what is not a number.
+pub fn count(flag: &str, text: &str) -> Result<u32> {
+    // More descriptors than one process can have (fs.nr_open's ceiling) is a typing error.
+    const MAX_FDS: u64 = 1 << 20;
+    match digits(text) {
+        Some(n) if n <= MAX_FDS => Ok(n as u32),
+        _ => Err(usage(format!(
+            "invalid value {} for flag -{flag}: want a number from 0 to {MAX_FDS}",
+            quoted(text)
+        ))),
+    }
+}
+
+/// The words for a boolean that Go's parser takes, and so every caller of runc may use.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// All `--cgroup` values of one command line.
+///
+/// # Errors
+/// A path that leaves the container's group; a path without controller beside others; a controller twice.
+pub fn sub_cgroups(values: &[String]) -> Result<Vec<SubCgroup>> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut out = Vec::new();
+    for value in values {
+        let bad = |why: &str| usage(format!("invalid --cgroup argument {}: {why}", quoted(value)));
+        let (controllers, path) = match value.split_once(':') {
+            Some((c, p)) if !p.contains(':') => (c.split(',').collect(), p),
+            Some(_) => return Err(bad("more than one colon")),
+            None if values.len() > 1 => return Err(bad("missing <controller>: prefix")),
+            None => (Vec::new(), value.as_str()),
+        };
+        for c in &controllers {
+            if c.is_empty() {
+                return Err(bad("empty controller name"));
+            }
+            if seen.contains(c) {
+                return Err(bad(&format!("controller {c} given twice")));
+            }
+            seen.push(c);
+        }
+        if path.is_empty() || path.split('/').any(|part| part == "..") {
+            return Err(bad(&format!(
+                "bad sub cgroup path: {}, want a path below the container's",
+                quoted(path)
+            )));
+        }
+        let controllers = controllers.into_iter().map(str::to_string).collect();
+        out.push(SubCgroup { controllers, path: path.to_string() });
+    }
+    Ok(out)
+}
+
+/// Names of signal(7) on the architectures Linux numbers alike (x86, arm, riscv, s390, ppc).
+const SIGNALS: [(&str, i32); 34] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// SIGKILL, which has rules of its own.
+pub const SIGKILL: i32 = 9;
+/// What `kill` sends when nothing is said.
+pub const SIGTERM: i32 = 15;
+/// First real-time signal that the C library leaves to programs.
+const RTMIN: i32 = 34;
+/// Last signal number.
+const RTMAX: i32 = 64;
+
+/// A signal by number (1 to 64), by name with or without `SIG` in any case, or as `RTMIN+n`, `RTMAX-n`.
+pub fn signal(text: &str) -> Result<i32> {
+    let by_number = || digits(text).filter(|n| (1..=RTMAX as u64).contains(n)).map(|n| n as i32);
+    by_number().or_else(|| signal_by_name(text)).ok_or_else(|| {
+        usage(format!("unknown signal {}", quoted(text)))
+            .hint("want 1 to 64, or a name such as TERM, SIGKILL, RTMIN+3")
+    })
+}
+
+fn signal_by_name(text: &str) -> Option<i32> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some((_, n)) = SIGNALS.iter().find(|(known, _)| *known == name) {
+        return Some(*n);
+    }
+    let (base, sign, rest) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) => (RTMIN, '+', rest),
+        (_, Some(rest)) => (RTMAX, '-', rest),
+        _ => return None,
+    };
+    if rest.is_empty() {
+        return Some(base);
+    }
+    let offset = digits(rest.strip_prefix(sign)?).filter(|n| *n <= (RTMAX - RTMIN) as u64)? as i32;
+    Some(if sign == '+' { base + offset } else { base - offset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S40 and S41 of the catalogue: the shapes that other parsers turned into uid 0.
+    #[test]
+    fn users() {
+        let refused = [
+            "",
+            ":",
+            "1:",
+            ":1",
+            "1:1:1",
+            "+1",
+            " 1",
+            "1 ",
+            "1a",
+            "0x0",
+            "-0",
+            "-1",
+            "01",
+            "1:01",
+            "root",
+            "2147483648",
+            "4294967295",
+            "4294967296",
+            "9223372036854775808",
+            "18446744073709551616",
+            "1:-1",
+            "１",
+        ];
+        for text in refused {
+            let e = exec_user(text).unwrap_err();
+            assert!(e.to_string().contains("--user"), "{text}: {e}");
+            assert_eq!(e.kind(), Code::Usage);
+        }
+        for (text, uid, gid) in [
+            ("1", 1, None),
+            ("0", 0, None),
+            ("1:1", 1, Some(1)),
+            ("0:0", 0, Some(0)),
+            ("1000:5", 1000, Some(5)),
+            ("2147483647", 2_147_483_647, None),
+        ] {
+            assert_eq!(exec_user(text).unwrap(), ExecUser { uid, gid }, "{text}");
+        }
+    }
+
+    /// B108.
+    #[test]
+    fn signals() {
+        for text in [
+            "FOO",
+            "0",
+            "65",
+            "-9",
+            "SIGSIGKILL",
+            "9x",
+            "RTMIN+40",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMIN+",
+            "+9",
+            "",
+            "SIG",
+            "09",
+            "4294967305",
+            "RTMAX-31",
+            "SIGRTMIN+-1",
+        ] {
+            let e = signal(text).unwrap_err();
+            assert!(e.to_string().contains("unknown signal"), "{text}: {e}");
+        }
+        for (text, n) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("kill", 9),
+            ("SIGKILL", 9),
+            ("sigkill", 9),
+            ("SigTerm", 15),
+            ("64", 64),
+            ("1", 1),
+            ("RTMIN", 34),
+            ("SIGRTMIN+0", 34),
+            ("rtmin+3", 37),
+            ("RTMIN+30", 64),
+            ("RTMAX", 64),
+            ("RTMAX-30", 34),
+            ("IOT", 6),
+        ] {
+            assert_eq!(signal(text).unwrap(), n, "{text}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        for text in ["-1", "abc", "1000000000", "", "+1", "1.0"] {
+            let e = count("preserve-fds", text).unwrap_err().to_string();
+            assert!(e.contains("preserve-fds"), "{text}: {e}");
+        }
+        assert_eq!(count("preserve-fds", "0").unwrap(), 0);
+        assert_eq!(count("preserve-fds", "17").unwrap(), 17);
+    }
+
+    #[test]
+    fn sub_cgroup_paths() {
+        let strings = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        for (values, want) in [
+            (vec!["../x"], "bad sub cgroup path"),
+            (vec!["a/../../x"], "bad sub cgroup path"),
+            (vec!["memory:.."], "bad sub cgroup path"),
+            (vec![""], "bad sub cgroup path"),
+            (vec!["a", "b"], "missing <controller>"),
+            (vec!["memory:a", "memory,cpu:b"], "given twice"),
+            (vec!["a:b:c"], "more than one colon"),
+            (vec![":b"], "empty controller"),
+        ] {
+            let e = sub_cgroups(&strings(&values)).unwrap_err().to_string();
+            assert!(e.contains(want) && e.contains("--cgroup"), "{values:?}: {e}");
+        }
+        let ok = sub_cgroups(&strings(&["memory,cpu:a", "pids:/b"])).unwrap();
+        assert_eq!(ok[0].controllers, ["memory", "cpu"]);
+        assert_eq!(ok[1].path, "/b");
+        assert_eq!(sub_cgroups(&strings(&["/"])).unwrap()[0].controllers.len(), 0);
+    }
+}

@@ -1,0 +1,194 @@
+//! A further process in a running container, confined exactly like the first one: same seccomp, capabilities,
+//! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
+#![forbid(unsafe_code)]
+
+use crate::cgroup::Cgroup;
+use crate::create::{raise_rlimits, send_listener_to};
+use crate::error::{Code, Context, Error, Result};
+use crate::fds::Kept;
+use crate::init::identity::{self, Confinement};
+use crate::init::{console, payload};
+use crate::link::{self, Held, Init, LastWord, Parent, Sealed};
+use crate::plan::launch::KINDS;
+use crate::plan::process::ProcessPlan;
+use crate::plan::seccomp::Filter;
+use crate::rootfs::{Proc, RootDir};
+use crate::spec::{self, Spec};
+use crate::sys::fs::{self, OFlags};
+use crate::sys::process::{self, Child, ns_flags, sig};
+use crate::sys::{OwnedFd, cred, errno, ns, tty};
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+
+/// What runs, planned.
+pub struct Job {
+    pub id: String,
+    pub process: ProcessPlan,
+    pub filter: Option<Filter>,
+    pub personality: Option<u64>,
+    pub no_new_keyring: bool,
+    pub fds: Kept,
+}
+
+/// A confined process that waits for our word.
+pub struct Entered {
+    pub child: Child,
+    pub link: Parent<Sealed>,
+    pub console: Option<OwnedFd>,
+}
+
+/// What a process that does not say otherwise takes over from the container, as in runc.
+pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
+    if p.capabilities.is_none() {
+        p.capabilities = of.capabilities.clone();
+    }
+    if p.rlimits.is_empty() {
+        p.rlimits = of.rlimits.clone();
+    }
+    if p.apparmor_profile.is_empty() {
+        p.apparmor_profile = of.apparmor_profile.clone();
+    }
+    if p.selinux_label.is_empty() {
+        p.selinux_label = of.selinux_label.clone();
+    }
+    p.oom_score_adj = p.oom_score_adj.or(of.oom_score_adj);
+    p.scheduler = p.scheduler.take().or_else(|| of.scheduler.clone());
+    p.io_priority = p.io_priority.take().or_else(|| of.io_priority.clone());
+}
+
+/// Enters the container of `init` (its pid and a pidfd on it) and stops before the payload.
+pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &OwnedFd) -> Result<Entered> {
+    let proc = Proc::open()?;
+    let target = group.exec_target(init_pid)?;
+    let shared = Shared {
+        join: foreign_namespaces(init_pid)?,
+        init,
+        tasks: target.tasks,
+        proc: Proc::open()?,
+        setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
+    };
+    if shared.join & ns_flags::PID != 0 {
+        // Only for children: this process stays where it is.
+        ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
+    }
+    let (parent, end) = link::pair()?;
+    let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
+    if let Some(adj) = job.process.oom_score_adj {
+        proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string())
+            .field("/process/oomScoreAdj")?;
+    }
+    raise_rlimits(&job.process, child.pid())?;
+    let link = parent.build()?.root_ready()?.enter(child.pid())?;
+    let (link, handed) = link.ready(|fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
+    Ok(Entered { child, link, console: handed.console })
+}
+
+/// What the child takes along.
+struct Shared<'a> {
+    join: u64,
+    init: &'a OwnedFd,
+    tasks: Vec<OwnedFd>,
+    proc: Proc,
+    setgroups_denied: bool,
+}
+
+/// Flags of the namespaces in which the container's init differs from us.
+fn foreign_namespaces(pid: i32) -> Result<u64> {
+    let mut join = 0;
+    for (_, flag, name) in KINDS {
+        let theirs = match fs::stat(format!("/proc/{pid}/ns/{name}")) {
+            Err(e) if e.is(errno::ENOENT) && fs::stat(format!("/proc/self/ns/{name}")).is_err() => continue,
+            r => r.step("look at the namespaces of the container")?,
+        };
+        if theirs.ino != fs::stat(format!("/proc/self/ns/{name}"))?.ino {
+            join |= flag;
+        }
+    }
+    Ok(join)
+}
+
+/// The child. Nothing here returns to the caller.
+fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
+    let Ok(last_word) = link.last_word() else { return 1 };
+    let done = drop_strangers(job, &shared, &link, &last_word).and_then(|()| life(job, shared, link));
+    match done {
+        Ok(never) => match never {},
+        Err(e) => {
+            last_word.failed(&e);
+            1
+        }
+    }
+}
+
+/// See `init`.
+fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &Init<Held>, word: &LastWord) -> Result<()> {
+    let mut keep = vec![shared.init.as_fd(), shared.proc.fd(), link.fd(), word.fd()];
+    keep.extend(shared.tasks.iter().map(AsFd::as_fd));
+    process::close_all_but(job.fds.end(), &keep)
+}
+
+/// The same order as in `init`, without the parts that make the container.
+fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
+    let Shared { join, init, tasks, proc, setgroups_denied } = shared;
+    process::set_pdeathsig(Some(sig::SIGKILL))?;
+    for fd in &tasks {
+        fs::write_once(fd, b"0").step("enter a cgroup")?;
+    }
+    drop(tasks);
+    let link = link.wait_build()?;
+    // All at once, so that there is no moment between two namespaces. The pid namespace is ours by birth.
+    let rest = join & !ns_flags::PID;
+    if rest != 0 {
+        ns::setns(init, rest).step("enter the container's namespaces")?;
+    }
+    if join & ns_flags::USER != 0 {
+        cred::set_gid(0)?;
+        cred::set_uid(0)?;
+    }
+    process::setsid()?;
+    let (link, _) = link.root_ready()?;
+    if job.process.terminal {
+        let root = RootDir::new(fs::open("/", OFlags::PATH | OFlags::DIRECTORY, 0)?);
+        let c = console::open(&root)?;
+        let size = job.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });
+        c.adopt(size).step("set up the terminal")?;
+        link.console(c.master)?;
+    }
+    let confinement = Confinement {
+        process: &job.process,
+        keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
+        filter: job.filter.as_ref(),
+        personality: job.personality,
+        setgroups_denied,
+    };
+    if let Some(fd) = identity::confine(&confinement, &proc)? {
+        link.listener(fd)?;
+    }
+    drop(proc);
+    let program = payload::find(&job.process, job.fds)?;
+    let early = job.filter.as_ref().is_some_and(|f| f.notify) && job.process.no_new_privs;
+    if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
+        link.listener(fd)?;
+    }
+    payload::set_rlimits(&job.process)?;
+    process::set_pdeathsig(None)?;
+    let _link = link.ready()?.wait_go()?;
+    payload::keep_fds(job.fds)?;
+    process::reset_signals();
+    identity::late_filter(&job.process, if early { None } else { job.filter.as_ref() })?;
+    Err(program.exec())
+}
+
+/// A status in which nobody can be let in.
+pub fn refuse_status(status: crate::state::Status, ignore_paused: bool) -> Result<()> {
+    use crate::state::Status;
+    let text = match status {
+        Status::Stopped => "cannot exec in a stopped container",
+        Status::Creating => "cannot exec in a container that is still being created",
+        Status::Paused if !ignore_paused => {
+            "cannot exec in a paused container (use --ignore-paused to override)"
+        }
+        Status::Created | Status::Running | Status::Paused => return Ok(()),
+    };
+    Err(Error::new(Code::Status, text))
+}

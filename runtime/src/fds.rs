@@ -1,0 +1,52 @@
+//! Descriptors that the caller passes on to the payload: `--preserve-fds` and socket activation (sd_listen_fds(3)).
+//! May use: `sys`.
+#![forbid(unsafe_code)]
+
+use crate::error::{Code, Error, Result};
+use crate::sys::process;
+
+/// Which descriptors from 3 up belong to the payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    /// Sockets of `LISTEN_FDS`; the payload is told their number.
+    pub listen: u32,
+    /// All of them, those of `--preserve-fds` included.
+    pub total: u32,
+}
+
+impl Kept {
+    /// From the flag's value and the environment. `LISTEN_FDS` counts only when `LISTEN_PID` is us.
+    pub fn new(preserve: u32) -> Kept {
+        let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+        let ours = number("LISTEN_PID") == u32::try_from(process::getpid()).ok();
+        let listen = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
+        Kept { listen, total: listen.saturating_add(preserve) }
+    }
+
+    /// The first number that is ours to use.
+    pub fn end(self) -> u32 {
+        self.total.saturating_add(3)
+    }
+
+    /// Every one must be open.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check(self) -> Result<()> {
+        match (3..self.end() as i32).find(|fd| process::dup_number(*fd).is_none()) {
+            Some(fd) => Err(Error::new(Code::Usage, format!("--preserve-fds: descriptor {fd} is not open"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes what the caller left open and did not ask to keep. Comes before this process opens anything of its
+    /// own.
+    pub fn close_others(self) -> Result<()> {
+        process::close_from(self.end())
+    }
+
+    /// Hides the kept ones from hooks; the payload's last step before execve makes them inheritable again.
+    pub fn hide(self) -> Result<()> {
+        if self.total == 0 { Ok(()) } else { process::cloexec_from(3) }
+    }
+}

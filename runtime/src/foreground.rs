@@ -1,0 +1,161 @@
+//! Staying with a payload until it ends: signals are passed on, the terminal is relayed, the exit status is
+//! taken from the pidfd. Used by `run` and `exec`. May use: `sys`, `error`.
+#![forbid(unsafe_code)]
+
+use crate::error::Result;
+use crate::sys::poll::{self, Interest};
+use crate::sys::process::{self, Child, Exit, sig};
+use crate::sys::tty::{self, RawMode};
+use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Signals that are about ourselves: children, and what a broken pipe or a bug of ours raises.
+fn is_ours(n: i32) -> bool {
+    n == sig::SIGCHLD || n == sig::SIGPIPE || n == sig::SIGURG
+}
+
+/// Signals blocked and read through a descriptor, so that none is lost between two waits.
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks every signal that can be passed on. To be called before the payload runs.
+    pub fn block() -> Result<Signals> {
+        const SYNCHRONOUS: [i32; 5] = [4, 5, 7, 8, 11]; // ILL TRAP BUS FPE SEGV: raised by our own faults
+        let all: Vec<i32> = (1..=64)
+            .filter(|n| *n != sig::SIGKILL && *n != 19 && *n != 32 && *n != 33 && !SYNCHRONOUS.contains(n))
+            .collect();
+        process::signal_fd(&all).map(Signals)
+    }
+}
+
+/// Waits for the end of `child`. With a `console` (the terminal's master) our own standard streams are relayed.
+pub fn wait(child: &mut Child, signals: &Signals, console: Option<OwnedFd>) -> Result<Exit> {
+    let mut relay = console.map(Relay::new).transpose()?;
+    loop {
+        let mut fds = vec![(child.pidfd(), Interest::Read), (signals.0.as_fd(), Interest::Read)];
+        if let Some(r) = &relay {
+            r.interests(&mut fds);
+        }
+        let ready = poll::wait_any(&fds, None)?;
+        drop(fds);
+        while let Some(n) = process::next_signal(&signals.0) {
+            pass_on(child, n, relay.as_ref());
+        }
+        if let Some(r) = &mut relay {
+            r.turn()?;
+        }
+        if ready[0] {
+            if let Some(r) = &mut relay {
+                r.drain()?;
+            }
+            return child.wait();
+        }
+    }
+}
+
+fn pass_on(child: &Child, n: i32, relay: Option<&Relay>) {
+    match (n, relay) {
+        (n, _) if is_ours(n) => {}
+        (sig::SIGWINCH, Some(r)) => r.copy_size(),
+        // Gone already: the pidfd says so in the next round.
+        _ => {
+            let _ = process::pidfd_signal(&child.pidfd(), n);
+        }
+    }
+}
+
+/// Our stdin to the terminal, the terminal to our stdout. One small buffer each way; a slow reader makes the
+/// other side wait, it loses nothing.
+struct Relay {
+    master: OwnedFd,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    /// Typed but not yet taken by the terminal.
+    pending: Vec<u8>,
+    _raw: Option<RawMode>,
+}
+
+impl Relay {
+    fn new(master: OwnedFd) -> Result<Relay> {
+        let (stdin, stdout) = (process::dup_number(0), process::dup_number(1));
+        let raw = match &stdin {
+            Some(fd) if tty::is_tty(fd) => Some(RawMode::enter(fs::dup(fd)?)?),
+            _ => None,
+        };
+        fs::set_nonblocking(&master)?;
+        let relay = Relay { master, stdin, stdout, pending: Vec::new(), _raw: raw };
+        relay.copy_size();
+        Ok(relay)
+    }
+
+    fn copy_size(&self) {
+        if let Some(size) = self.stdin.as_ref().and_then(tty::size) {
+            let _ = tty::set_size(&self.master, size);
+        }
+    }
+
+    fn interests<'a>(&'a self, fds: &mut Vec<(BorrowedFd<'a>, Interest)>) {
+        fds.push((self.master.as_fd(), Interest::Read));
+        match &self.stdin {
+            Some(fd) if self.pending.is_empty() => fds.push((fd.as_fd(), Interest::Read)),
+            _ if !self.pending.is_empty() => fds.push((self.master.as_fd(), Interest::Write)),
+            _ => {}
+        }
+    }
+
+    /// Moves what can be moved without waiting.
+    fn turn(&mut self) -> Result<()> {
+        self.output()?;
+        if !self.pending.is_empty() {
+            return self.input();
+        }
+        let Some(fd) = &self.stdin else { return Ok(()) };
+        if !poll::wait_readable(fd, Some(Duration::ZERO))? {
+            return Ok(());
+        }
+        let mut buf = [0u8; 4096];
+        match fs::read_some(fd, &mut buf) {
+            Ok(0) | Err(_) => self.stdin = None,
+            Ok(n) => self.pending.extend_from_slice(&buf[..n]),
+        }
+        self.input()
+    }
+
+    fn input(&mut self) -> Result<()> {
+        match fs::write_some(&self.master, &self.pending) {
+            Ok(n) => drop(self.pending.drain(..n)),
+            Err(e) if e.is(errno::EAGAIN) => {}
+            // The far end is closed: what was typed has no reader any more.
+            Err(_) => self.pending.clear(),
+        }
+        Ok(())
+    }
+
+    /// True when something was read.
+    fn output(&mut self) -> Result<bool> {
+        let mut buf = [0u8; 8192];
+        // EIO: nobody has the far end open now; EAGAIN: nothing to read.
+        let n = match fs::read_some(&self.master, &mut buf) {
+            Ok(n) => n,
+            Err(e) if e.is(errno::EIO) => {
+                // Do not spin on a hung-up terminal: the pidfd ends the loop.
+                std::thread::sleep(Duration::from_millis(5));
+                0
+            }
+            Err(_) => 0,
+        };
+        if let Some(out) = self.stdout.as_ref().filter(|_| n > 0)
+            && fs::write_all(out, &buf[..n]).is_err()
+        {
+            self.stdout = None;
+        }
+        Ok(n > 0)
+    }
+
+    /// What the payload wrote before it ended.
+    fn drain(&mut self) -> Result<()> {
+        while poll::wait_readable(&self.master, Some(Duration::ZERO))? && self.output()? {}
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! Gives up privilege, in the one order that works. Used by init and by `exec`, so both end up the same.
+//! May use: `sys`, `rootfs::Proc`, plan types.
+
+use crate::error::{Code, Context, Error, Result, quoted};
+use crate::plan::process::ProcessPlan;
+use crate::plan::seccomp::Filter;
+use crate::rootfs::Proc;
+use crate::sys::cred::{self, CapSets};
+use crate::sys::fs;
+use crate::sys::{OwnedFd, errno, process, sched, seccomp};
+use std::ffi::CString;
+use std::path::Path;
+
+/// What `confine` needs besides the process itself.
+pub struct Confinement<'a> {
+    pub process: &'a ProcessPlan,
+    /// Name of the session keyring; `None` with `--no-new-keyring`.
+    pub keyring: Option<String>,
+    pub filter: Option<&'a Filter>,
+    pub personality: Option<u64>,
+    /// Inside a user namespace whose `setgroups` is "deny", setgroups(2) is not possible (user_namespaces(7)).
+    pub setgroups_denied: bool,
+}
+
+/// Steps whose place matters carry the reason. Returns the seccomp listener when one was asked for.
+pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
+    let p = c.process;
+    // Scheduling first: real-time policies need CAP_SYS_NICE.
+    scheduling(p, c.personality)?;
+    // Labels only take effect at the next execve, and need an unconfined writer.
+    labels(p, proc)?;
+    if let Some(name) = &c.keyring {
+        // Before the ids change, so that the keyring can be searched by the container's user later.
+        keyring(name)?;
+    }
+    stdio_owner(p)?;
+    let mut listener = None;
+    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, so it has to be there before the
+    // capabilities go; with it, or with a listener that the parent must hand on, see `late_filter`.
+    if let Some(filter) = c.filter.filter(|_| !p.no_new_privs) {
+        listener = install(filter)?;
+    }
+    // The bounding set before the uid: dropping needs CAP_SETPCAP.
+    bounding(p)?;
+    // As root first: a directory that only root may enter is a valid working directory (as in runc).
+    let entered = enter_cwd(p);
+    ids(p, c.setgroups_denied)?;
+    if entered.is_err() {
+        enter_cwd(p)?;
+    }
+    fs::umask(p.umask);
+    capabilities(p)?;
+    if p.no_new_privs {
+        cred::no_new_privs()?;
+    }
+    Ok(listener)
+}
+
+/// With no_new_privs the filter comes as late as possible, so that a profile need not allow our own calls.
+pub fn late_filter(p: &ProcessPlan, filter: Option<&Filter>) -> Result<Option<OwnedFd>> {
+    match filter.filter(|_| p.no_new_privs) {
+        Some(f) => install(f),
+        None => Ok(None),
+    }
+}
+
+fn install(filter: &Filter) -> Result<Option<OwnedFd>> {
+    seccomp::install(&filter.program, filter.flags).step("unable to init seccomp").field("/linux/seccomp")
+}
+
+fn scheduling(p: &ProcessPlan, personality: Option<u64>) -> Result<()> {
+    // The cpuset of the new cgroup decides, not the affinity of whoever called us: since Linux 6.2 an explicit
+    // affinity survives a change of cpuset. The kernel cuts the mask down to what is allowed.
+    sched::set_affinity(0, &[0xff; 128])?;
+    if let Some(s) = p.scheduler {
+        sched::sched_setattr(s).field(&format!("{}/scheduler", p.base))?;
+    }
+    if let Some((class, level)) = p.io_priority {
+        sched::set_io_priority(class, level).field(&format!("{}/ioPriority", p.base))?;
+    }
+    if let Some(persona) = personality {
+        sched::set_personality(persona).field("/linux/personality")?;
+    }
+    Ok(())
+}
+
+fn labels(p: &ProcessPlan, proc: &Proc) -> Result<()> {
+    if let Some(profile) = &p.apparmor {
+        // apparmor/exec exists since Linux 5.8; before, the shared file is AppArmor's.
+        let text = format!("exec {profile}");
+        let done = match proc.write("thread-self/attr/apparmor/exec", &text) {
+            Err(e) if e.is(errno::ENOENT) => proc.write("thread-self/attr/exec", &text),
+            r => r,
+        };
+        done.step_with(|| format!("unable to apply apparmor profile {}", quoted(profile)))
+            .field(&format!("{}/apparmorProfile", p.base))?;
+    }
+    if let Some(label) = &p.selinux {
+        proc.write("thread-self/attr/exec", label)
+            .step_with(|| format!("unable to set selinux label {}", quoted(label)))
+            .field(&format!("{}/selinuxLabel", p.base))?;
+    }
+    Ok(())
+}
+
+/// A session keyring of its own: the host's keys are not the container's (keyrings(7)).
+fn keyring(name: &str) -> Result<()> {
+    let cname = CString::new(name).map_err(|_| Error::new(Code::Spec, "id with NUL"))?;
+    let serial = match cred::join_session_keyring(&cname) {
+        // A kernel without keyrings has nothing to protect.
+        Err(e) if e.is(errno::ENOSYS) => return Ok(()),
+        Err(e) if e.is(errno::EDQUOT) => {
+            return Err(e.hint("the key quota of this user is used up: see sysctl kernel.keys.maxkeys"));
+        }
+        r => r?,
+    };
+    // Search permission for the owner: programs inside look keys up by name.
+    const KEY_USR_SEARCH: u32 = 0x0008_0000;
+    cred::add_key_permission(serial, KEY_USR_SEARCH)
+}
+
+/// The payload's user must own its own streams, or it could not reopen /dev/stdout.
+fn stdio_owner(p: &ProcessPlan) -> Result<()> {
+    for fd in 0..3 {
+        let Some(copy) = process::dup_number(fd) else { continue };
+        let st = fs::fstat(&copy)?;
+        if st.uid == p.uid || st.is_char(1, 3) {
+            continue;
+        }
+        match fs::chown(&copy, Some(p.uid), None) {
+            // Inherited from somewhere that we do not own: the caller's business.
+            Err(e) if e.is(errno::EPERM) || e.is(errno::EROFS) || e.is(errno::EINVAL) => {}
+            r => r?,
+        }
+    }
+    Ok(())
+}
+
+fn bounding(p: &ProcessPlan) -> Result<()> {
+    for cap in 0..crate::plan::process::CAP_NAMES.len() as u32 {
+        if p.caps.bounding & 1 << cap == 0 && cred::in_bounding(cap) {
+            cred::drop_bounding(cap).field(&format!("{}/capabilities/bounding", p.base))?;
+        }
+    }
+    // Newer capabilities than we know by name go too.
+    for cap in crate::plan::process::CAP_NAMES.len() as u32..64 {
+        if !cred::in_bounding(cap) {
+            break;
+        }
+        cred::drop_bounding(cap)?;
+    }
+    Ok(())
+}
+
+fn ids(p: &ProcessPlan, setgroups_denied: bool) -> Result<()> {
+    cred::keep_caps(true)?;
+    let field = format!("{}/user", p.base);
+    if !(setgroups_denied && p.groups.is_empty()) {
+        // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
+        cred::set_groups(&p.groups).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
+    }
+    cred::set_gid(p.gid).map_err(unmapped).field(&format!("{field}/gid"))?;
+    cred::set_uid(p.uid).map_err(unmapped).field(&format!("{field}/uid"))?;
+    cred::keep_caps(false)
+}
+
+fn unmapped(e: Error) -> Error {
+    if e.is(errno::EINVAL) { e.hint("the id is not mapped in this user namespace") } else { e }
+}
+
+/// Changes to the working directory and makes sure that it is inside: a directory reached through a leaked
+/// descriptor shows up as unreachable (CVE-2024-21626).
+fn enter_cwd(p: &ProcessPlan) -> Result<()> {
+    let field = format!("{}/cwd", p.base);
+    process::chdir(Path::new(&p.cwd))
+        .field(&field)
+        .step_with(|| format!("chdir to cwd ({})", quoted(&p.cwd)))?;
+    let outside = || {
+        Error::spec(field.clone(), "current working directory is outside of container mount namespace root")
+    };
+    match process::getcwd() {
+        Ok(path) if path.starts_with("/") => Ok(()),
+        Ok(_) => Err(outside()),
+        Err(e) if e.is(errno::ENOENT) => Err(outside()),
+        Err(e) => Err(e),
+    }
+}
+
+fn capabilities(p: &ProcessPlan) -> Result<()> {
+    let field = format!("{}/capabilities", p.base);
+    let c = &p.caps;
+    let sets = CapSets { effective: c.effective, permitted: c.permitted, inheritable: c.inheritable };
+    cred::set_caps(sets).field(&field).map_err(|e| {
+        if e.is(errno::EPERM) { e.hint("more was asked for than the runtime itself has") } else { e }
+    })?;
+    cred::clear_ambient()?;
+    for cap in (0..64).filter(|n| c.ambient & 1 << n != 0) {
+        cred::raise_ambient(cap).field(&format!("{field}/ambient"))?;
+    }
+    Ok(())
+}

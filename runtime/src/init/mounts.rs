@@ -1,0 +1,434 @@
+//! Builds the container's root file system inside its own mount namespace. Every target is reached through
+//! `RootDir`; sources come as descriptors that the parent opened. May use: `sys`, `rootfs`, plan types.
+
+use super::copyup;
+use crate::error::{Code, Context, Error, Result, quoted};
+use crate::plan::Plan;
+use crate::plan::launch::Launch;
+use crate::plan::mounts::{MountKind, MountOp, attr_pair};
+use crate::rootfs::{Missing, Proc, RootDir};
+use crate::sys::fs::{self, FileType, OFlags, ResolveFlags, Stat};
+use crate::sys::mount::{self, FsContext, attr, propagation};
+use crate::sys::process::ns_flags;
+use crate::sys::{BorrowedFd, OwnedFd, errno};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// What the parent prepared for one mount.
+#[derive(Debug)]
+pub enum Source {
+    /// Nothing: a new file system.
+    None,
+    /// A detached mount with its attributes already set.
+    Tree(OwnedFd),
+    /// cgroup v1: one detached mount per hierarchy, by the name of its directory.
+    Hierarchies(Vec<(String, OwnedFd)>),
+}
+
+impl Source {
+    /// Its descriptors.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Source::None => Vec::new(),
+            Source::Tree(fd) => vec![fd.as_fd()],
+            Source::Hierarchies(list) => list.iter().map(|(_, fd)| fd.as_fd()).collect(),
+        }
+    }
+}
+
+/// Mounts whose read-only flag waits until everything below them is in place.
+#[derive(Debug, Default)]
+pub struct Deferred(Vec<OwnedFd>);
+
+/// Attaches the root file system in this mount namespace and gives a handle on it. `seen` is what the parent
+/// saw at the path: if it was replaced since, the path is not trusted.
+pub fn attach_root(path: &Path, seen: Stat) -> Result<RootDir> {
+    // No event may travel back to the host: everything becomes a slave first.
+    mount::change_propagation("/", propagation::SLAVE, true)?;
+    let here = fs::open_dir_path(path)?;
+    let now = fs::fstat(&here)?;
+    if (now.dev, now.ino) != (seen.dev, seen.ino) {
+        return Err(Error::new(Code::Spec, format!("{} was replaced", quoted(&path.to_string_lossy()))));
+    }
+    let tree = mount::open_tree_clone(&here, "", true)?;
+    mount::move_mount(&tree, &here)?;
+    Ok(RootDir::new(tree))
+}
+
+/// Makes all mounts in order.
+pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Deferred> {
+    let mut deferred = Deferred::default();
+    for (op, source) in plan.mounts.iter().zip(sources) {
+        make(op, source, root, &plan.launch, &mut deferred).map_err(|e| {
+            let what = match &op.kind {
+                MountKind::Bind { source, .. } => quoted(&source.to_string_lossy()),
+                MountKind::Fs { fs, .. } => quoted(fs),
+                MountKind::Cgroup => quoted("cgroup"),
+            };
+            e.field(op.field.clone()).step(format!("error mounting {what} to rootfs at {}", quoted(&op.dest)))
+        })?;
+    }
+    Ok(deferred)
+}
+
+fn make(
+    op: &MountOp,
+    source: Source,
+    root: &RootDir,
+    launch: &Launch,
+    deferred: &mut Deferred,
+) -> Result<()> {
+    match (&op.kind, source) {
+        (_, Source::Tree(tree)) => {
+            let missing = if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File };
+            let target = root.open_or_create(&op.dest, missing)?;
+            mount::move_mount(&tree, &target).map_err(|e| explain_types(e, &tree, &target))
+        }
+        (MountKind::Fs { fs: name, source, options, copy_up }, Source::None) => {
+            let target = fs_target(root, name, &op.dest)?;
+            let made = new_fs(op, name, source, options)
+                .or_else(|e| if name == "sysfs" { sysfs_from_host(op, launch, e) } else { Err(e) })?;
+            if *copy_up {
+                copyup::copy(root, &op.dest, &made).step("tmpcopyup")?;
+            }
+            set_propagation(&made, op)?;
+            mount::move_mount(&made, &target)?;
+            if op.read_only() && defer_read_only(name, &op.dest) {
+                deferred.0.push(made);
+            }
+            Ok(())
+        }
+        (_, Source::Hierarchies(list)) => cgroup_v1(op, list, root, deferred),
+        (MountKind::Bind { .. } | MountKind::Cgroup, Source::None) => {
+            Err(Error::new(Code::Internal, "no source was prepared"))
+        }
+    }
+}
+
+/// A tmpfs, and anything on /dev, gets entries of ours after it was mounted.
+fn defer_read_only(fs: &str, dest: &str) -> bool {
+    fs == "tmpfs" || dest.trim_end_matches('/') == "/dev"
+}
+
+/// procfs and sysfs go on real directories only: through a link that a racing process owns, they would appear
+/// where later writes of ours could be led astray (CVE-2019-19921, CVE-2025-54867).
+fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
+    if fs != "proc" && fs != "sysfs" {
+        return root.open_or_create(dest, Missing::Dir);
+    }
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    match fs::openat2(root.fd(), dest, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0, resolve) {
+        Err(e) if e.is(errno::ENOENT) => root.make_dirs(dest),
+        Err(e) if e.is(errno::ELOOP) || e.is(errno::ENOTDIR) => Err(Error::new(
+            Code::Spec,
+            format!("{fs} must be mounted on ordinary directory, {} is not one", quoted(dest)),
+        )),
+        r => r,
+    }
+}
+
+fn new_fs(op: &MountOp, name: &str, source: &str, options: &[(String, Option<String>)]) -> Result<OwnedFd> {
+    let ctx = FsContext::open(name).map_err(|e| {
+        if e.is(errno::ENODEV) { e.hint("this kernel has no file system of that type") } else { e }
+    })?;
+    if !source.is_empty() {
+        ctx.set("source", source)?;
+    }
+    for (key, value) in options {
+        match value {
+            Some(v) => ctx.set(key, v)?,
+            None => ctx.flag(key)?,
+        }
+    }
+    let mut attrs = op.set | op.rec_set;
+    if defer_read_only(name, &op.dest) {
+        attrs &= !attr::RDONLY;
+    }
+    ctx.mount(attrs)
+}
+
+/// A user namespace without its own network namespace may not mount sysfs: the host's is bound instead.
+fn sysfs_from_host(op: &MountOp, launch: &Launch, e: Error) -> Result<OwnedFd> {
+    if !e.is(errno::EPERM) || !launch.has(ns_flags::USER) {
+        return Err(e);
+    }
+    let tree = mount::open_tree_clone(fs::CWD, "/sys", true)?;
+    let (set, clear) = attr_pair(op.set | op.rec_set, 0);
+    mount::set_attr(&tree, set, clear, 0, false)?;
+    Ok(tree)
+}
+
+fn set_propagation(fd: &OwnedFd, op: &MountOp) -> Result<()> {
+    for (kind, recursive) in &op.propagation {
+        mount::set_attr(fd, 0, 0, *kind, *recursive)?;
+    }
+    Ok(())
+}
+
+fn explain_types(e: Error, from: &OwnedFd, to: &OwnedFd) -> Error {
+    let name = |fd: &OwnedFd| match fs::fstat(fd) {
+        Ok(s) if s.is_dir() => "a directory",
+        _ => "not a directory",
+    };
+    if e.is(errno::ENOTDIR) {
+        e.hint(format!("the source is {}, the target is {}", name(from), name(to)))
+    } else {
+        e
+    }
+}
+
+/// cgroup v1: a small tmpfs with one directory per hierarchy, each bound to the container's own directory.
+fn cgroup_v1(
+    op: &MountOp,
+    list: Vec<(String, OwnedFd)>,
+    root: &RootDir,
+    deferred: &mut Deferred,
+) -> Result<()> {
+    let target = root.open_or_create(&op.dest, Missing::Dir)?;
+    let ctx = FsContext::open("tmpfs")?;
+    ctx.set("source", "tmpfs")?;
+    ctx.set("mode", "755")?;
+    let top = ctx.mount((op.set | op.rec_set) & !attr::RDONLY)?;
+    mount::move_mount(&top, &target)?;
+    for (name, tree) in list {
+        fs::mkdirat(&top, &name, 0o755)?;
+        let dir = fs::openat(&top, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)?;
+        mount::move_mount(&tree, &dir)?;
+        // Co-mounted controllers are also known by their single names.
+        for alias in name.split(',').filter(|_| name.contains(',')) {
+            fs::symlinkat(&name, &top, alias)?;
+        }
+    }
+    if op.read_only() {
+        deferred.0.push(top);
+    }
+    Ok(())
+}
+
+/// After everything is in place: deferred flags, read-only and masked paths, the root's own flags.
+pub fn finish(plan: &Plan, root: &RootDir, deferred: Deferred) -> Result<()> {
+    for fd in deferred.0 {
+        mount::set_attr(&fd, attr::RDONLY, 0, 0, false).step("make a tmpfs read-only")?;
+    }
+    for (i, path) in plan.readonly_paths.iter().enumerate() {
+        read_only(root, path)
+            .map_err(|e| e.field(format!("/linux/readonlyPaths/{i}")).step("read-only path"))?;
+    }
+    let mut masks = Masks::default();
+    for (i, path) in plan.masked_paths.iter().enumerate() {
+        masks
+            .cover(root, path)
+            .map_err(|e| e.field(format!("/linux/maskedPaths/{i}")).step("masked path"))?;
+    }
+    if plan.root.readonly {
+        mount::set_attr(root.fd(), attr::RDONLY, 0, 0, false).field("/root/readonly")?;
+    }
+    Ok(())
+}
+
+/// Opens what a mask or a read-only path names; `None` when it does not exist.
+fn existing(root: &RootDir, path: &str) -> Result<Option<OwnedFd>> {
+    match root.open_path(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e) if e.is(errno::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The attribute is set on the detached copy, so there is no moment in which it is writable.
+fn read_only(root: &RootDir, path: &str) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let copy = mount::open_tree_clone(&target, "", true)?;
+    mount::set_attr(&copy, attr::RDONLY, 0, 0, true)?;
+    mount::move_mount(&copy, &target)
+}
+
+/// Covers for masked paths: one shared empty directory, and the null device of the host.
+#[derive(Default)]
+struct Masks {
+    empty: Option<OwnedFd>,
+    null: Option<OwnedFd>,
+}
+
+impl Masks {
+    fn cover(&mut self, root: &RootDir, path: &str) -> Result<()> {
+        let Some(target) = existing(root, path)? else { return Ok(()) };
+        let cover = if fs::fstat(&target)?.is_dir() { self.empty_dir()? } else { self.null_device()? };
+        match cover {
+            Cover::First(fd) => {
+                mount::move_mount(&fd, &target)?;
+                self.empty = Some(fd);
+                Ok(())
+            }
+            Cover::Copy(fd) => mount::move_mount(&fd, &target),
+        }
+    }
+
+    fn empty_dir(&mut self) -> Result<Cover> {
+        if let Some(fd) = &self.empty {
+            return Ok(Cover::Copy(mount::open_tree_clone(fd, "", false)?));
+        }
+        let ctx = FsContext::open("tmpfs")?;
+        ctx.set("source", "tmpfs")?;
+        ctx.set("nr_inodes", "1")?;
+        ctx.set("mode", "755")?;
+        Ok(Cover::First(ctx.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?))
+    }
+
+    /// The host's own null device, checked to be one; never the image's (CVE-2025-31133).
+    fn null_device(&mut self) -> Result<Cover> {
+        if self.null.is_none() {
+            self.null = Some(host_null()?);
+        }
+        let null = self.null.as_ref().map(|n| n.as_fd()).unwrap_or(fs::CWD);
+        Ok(Cover::Copy(mount::open_tree_clone(null, "", false)?))
+    }
+}
+
+enum Cover {
+    /// Becomes the one that later copies are made from, once it is attached.
+    First(OwnedFd),
+    Copy(OwnedFd),
+}
+
+fn host_null() -> Result<OwnedFd> {
+    let fd = fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+    if !fs::fstat(&fd)?.is_char(1, 3) {
+        return Err(Error::new(Code::Unsupported, "the host's /dev/null is not the null device"));
+    }
+    Ok(fd)
+}
+
+/// Device nodes and links below /dev, unless the config binds somebody else's /dev there.
+pub fn make_devices(plan: &Plan, root: &RootDir) -> Result<()> {
+    let bound =
+        |op: &MountOp| matches!(op.kind, MountKind::Bind { .. }) && op.dest.trim_end_matches('/') == "/dev";
+    if plan.mounts.iter().any(bound) {
+        return Ok(());
+    }
+    let old = fs::umask(0);
+    let done = make_nodes(plan, root).and_then(|()| make_links(root));
+    fs::umask(old);
+    done
+}
+
+fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
+    let in_userns = plan.launch.has(ns_flags::USER);
+    for node in &plan.devices {
+        let one = || -> Result<()> {
+            let (dir, name) = root.parent_of(&node.path)?;
+            if in_userns && node.kind != FileType::Fifo {
+                // mknod is not allowed here: the host's node is bound.
+                return bind_node(&dir, &name, &node.path);
+            }
+            match fs::mknodat(&dir, &name, node.kind, node.mode, node.major, node.minor) {
+                Err(e) if e.is(errno::EEXIST) => check_node(&dir, &name, node, e)?,
+                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, &node.path),
+                r => r?,
+            }
+            if node.uid != 0 || node.gid != 0 {
+                fs::chownat(&dir, &name, Some(node.uid), Some(node.gid))?;
+            }
+            Ok(())
+        };
+        one().map_err(|e| {
+            let e = e.step(format!("create device node {}", quoted(&node.path)));
+            match &node.field {
+                Some(f) => e.field(f.clone()),
+                None => e,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn check_node(dir: &OwnedFd, name: &str, node: &crate::plan::devices::DeviceNode, e: Error) -> Result<()> {
+    let st = fs::statat(dir, name, fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    let same = st.kind() == node.kind && (node.kind == FileType::Fifo || st.rdev == (node.major, node.minor));
+    if same { Ok(()) } else { Err(e.hint("the image has something else of that name")) }
+}
+
+fn bind_node(dir: &OwnedFd, name: &str, host: &str) -> Result<()> {
+    match fs::mknodat(dir, name, FileType::RegularFile, 0o666, 0, 0) {
+        Err(e) if !e.is(errno::EEXIST) => return Err(e),
+        _ => {}
+    }
+    let target = fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+    let source = mount::open_tree_clone(fs::CWD, host, false)?;
+    mount::move_mount(&source, &target)
+}
+
+fn make_links(root: &RootDir) -> Result<()> {
+    for (target, link) in crate::plan::devices::LINKS {
+        if *target == "/proc/kcore" && fs::stat(target).is_err() {
+            continue;
+        }
+        let one = || -> Result<()> {
+            let (dir, name) = root.parent_of(link)?;
+            match fs::symlinkat(target, &dir, &name) {
+                Err(e) if !e.is(errno::EEXIST) => Err(e),
+                Err(_) if name == "ptmx" => {
+                    // An image's own ptmx would be a terminal of the host's devpts.
+                    fs::unlinkat(&dir, &name)?;
+                    fs::symlinkat(target, &dir, &name)
+                }
+                _ => Ok(()),
+            }
+        };
+        one().step_with(|| format!("create link {link}"))?;
+    }
+    Ok(())
+}
+
+/// Writes `linux.sysctl` through the host's procfs handle: values land in the caller's namespaces.
+pub fn write_sysctls(plan: &Plan, proc: &Proc) -> Result<()> {
+    for (name, path, value) in &plan.sysctls {
+        proc.write(path, value).map_err(|e| e.field(format!("/linux/sysctl/{name}")).step("write sysctl"))?;
+    }
+    Ok(())
+}
+
+/// Makes the container's root the process's root and drops the host's tree.
+pub fn enter(plan: &Plan, root: &RootDir, no_pivot: bool) -> Result<()> {
+    use crate::sys::process;
+    process::fchdir(root.fd())?;
+    if !plan.launch.has(ns_flags::MOUNT) {
+        return process::chroot(".");
+    }
+    if no_pivot {
+        return move_root();
+    }
+    mount::pivot_root_here()?;
+    // The old root is now stacked on ".": one lazy unmount and nothing of the host is reachable.
+    mount::umount_detach(".")?;
+    process::chdir(Path::new("/"))?;
+    // Not earlier: pivot_root refuses a shared mount.
+    if let Some((kind, recursive)) = plan.root.propagation {
+        mount::set_attr(root.fd(), 0, 0, kind, recursive).field("/linux/rootfsPropagation")?;
+    }
+    Ok(())
+}
+
+/// `--no-pivot`, for a root on ramfs, where pivot_root is refused: the mount is moved onto "/" instead.
+fn move_root() -> Result<()> {
+    use crate::sys::process;
+    mount::mount(".", Path::new("/"), "", MS_MOVE, "")?;
+    process::chroot(".")?;
+    process::chdir(Path::new("/"))
+}
+
+/// mount(2).
+const MS_MOVE: u64 = 8192;
+
+/// Only for the console: where a bind of one file goes.
+pub fn bind_file(root: &RootDir, source: BorrowedFd<'_>, dest: &str) -> Result<()> {
+    let target = match root.open_nofollow(dest) {
+        Err(e) if e.is(errno::ENOENT) => root.open_or_create(dest, Missing::File)?,
+        r => r?,
+    };
+    if fs::fstat(&target)?.kind() == FileType::Symlink {
+        return Err(Error::os("openat2", quoted(dest), errno::ELOOP).hint("a symbolic link is in the way"));
+    }
+    let copy = mount::open_tree_clone(source, "", false)?;
+    mount::move_mount(&copy, &target)
+}

@@ -1,0 +1,126 @@
+//! `exec`: a further process in a container.
+
+use crate::cgroup::Cgroup;
+use crate::cli::{ExecArgs, Global};
+use crate::create;
+use crate::error::{Code, Context, Error, Result};
+use crate::exec::{self, Entered, Job};
+use crate::fds::Kept;
+use crate::foreground::{self, Signals};
+use crate::host::Host;
+use crate::plan::{self, seccomp};
+use crate::spec::{self, Spec};
+use crate::state::{Container, Store, observe};
+use crate::sys::{fs, process, sock};
+use std::os::fd::AsFd;
+
+/// See `knarr exec --help`. The exit code is the process's, 128 + signal when a signal ended it.
+pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
+    if !args.cgroups.is_empty() {
+        return Err(Error::new(Code::Unsupported, "exec --cgroup is not built yet"));
+    }
+    let store = Store::open(&global.root, global.root_explicit)?;
+    let container = store.load(&args.id)?;
+    exec::refuse_status(container.status()?, args.ignore_paused)?;
+    let (spec, _) = spec::read::config(&container.config()?)?;
+    let job = plan_job(args, &spec)?;
+    let console_path = args.console_socket.as_deref().map(create::absolute).transpose()?;
+    create::console_rules(job.process.terminal, args.detach, console_path.as_deref())?;
+    let pid_file = args.pid_file.as_deref().map(create::absolute).transpose()?;
+    if let Some(path) = &pid_file {
+        create::check_pid_file(path)?;
+    }
+    job.fds.check()?;
+    let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
+    let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
+    process::set_dumpable(false)?;
+    job.fds.hide()?;
+    let (init_pid, init) = open_init(&container)?;
+    let group = Cgroup::open(&container.record.cgroup)?;
+    let signals = if args.detach { None } else { Some(Signals::block()?) };
+    let Entered { mut child, link, console: mut master } = exec::enter(&job, &spec, &group, init_pid, &init)?;
+    if let Some(s) = &pidfd {
+        sock::send(s, b"pidfd", &[child.pidfd()]).step("--pidfd-socket")?;
+    }
+    if let (Some(s), Some(m)) = (&console, &master) {
+        sock::send(s, b"/dev/ptmx", &[m.as_fd()]).step("--console-socket")?;
+        master = None;
+    }
+    if let Some(path) = &pid_file {
+        create::write_pid_file(path, child.pid())?;
+    }
+    link.go()?;
+    match signals {
+        Some(s) => Ok(foreground::wait(&mut child, &s, master)?.code()),
+        None => {
+            child.release();
+            Ok(0)
+        }
+    }
+}
+
+fn open_init(container: &Container) -> Result<(i32, crate::sys::OwnedFd)> {
+    let stopped = || Error::new(Code::Status, "cannot exec in a stopped container");
+    let init = container.record.init.ok_or_else(stopped)?;
+    let fd = init.open(&observe::boot_id()?)?.ok_or_else(stopped)?;
+    Ok((init.pid, fd))
+}
+
+fn plan_job(args: &ExecArgs, spec: &Spec) -> Result<Job> {
+    let of = spec.process.clone().unwrap_or_default();
+    let (wanted, base) = match &args.process {
+        Some(path) => {
+            let bytes = fs::read_regular(path, spec::read::MAX_BYTES)?;
+            let mut p = spec::read::process(&bytes).step_with(|| path.to_string_lossy().into_owned())?;
+            exec::inherit(&mut p, &of);
+            (p, "")
+        }
+        None => (from_flags(args, &of), "/process"),
+    };
+    if let Some(problem) = spec::check::process(&wanted, base).into_iter().next() {
+        return Err(problem);
+    }
+    let linux = spec.linux();
+    let process = plan::process::plan(&wanted, base)?;
+    plan::lsm_present(&process, &linux, &Host::detect()?)?;
+    Ok(Job {
+        id: args.id.clone(),
+        process,
+        filter: linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?,
+        personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
+        no_new_keyring: false,
+        fds: Kept::new(args.preserve_fds),
+    })
+}
+
+/// The container's own process with what the flags change.
+fn from_flags(args: &ExecArgs, of: &spec::Process) -> spec::Process {
+    let mut p = of.clone();
+    p.args = args.args.clone();
+    p.terminal = args.tty;
+    p.console_size = None;
+    p.env.extend(args.env.iter().cloned());
+    if let Some(cwd) = &args.cwd {
+        p.cwd = cwd.clone();
+    }
+    if let Some(user) = &args.user {
+        p.user.uid = user.uid;
+        p.user.gid = user.gid.unwrap_or(p.user.gid);
+    }
+    p.user.additional_gids.extend(&args.additional_gids);
+    if let Some(profile) = &args.apparmor {
+        p.apparmor_profile = profile.clone();
+    }
+    if let Some(label) = &args.process_label {
+        p.selinux_label = label.clone();
+    }
+    p.no_new_privileges |= args.no_new_privs;
+    if !args.caps.is_empty() {
+        // Never the inheritable set: a file capability could raise it again (CVE-2022-29162).
+        let caps = p.capabilities.get_or_insert_default();
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            set.extend(args.caps.iter().filter(|c| !set.contains(c)).cloned().collect::<Vec<_>>());
+        }
+    }
+    p
+}

@@ -1,0 +1,177 @@
+//! `knarr features`: the features document of the OCI runtime specification (features.md, features-linux.md).
+//! Says what this program can do, cut down to what this kernel was seen to have where the two meet. Reads
+//! /proc; changes nothing.
+
+use crate::error::{Code, Error, Result};
+use crate::plan::launch::KINDS;
+use crate::plan::process::CAP_NAMES;
+use crate::plan::{mounts, seccomp};
+use crate::report;
+use crate::sys::fs;
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use std::collections::BTreeMap;
+
+/// The oldest configs that are taken.
+const OCI_MIN: &str = "1.0.0";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Features {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: [&'static str; 6],
+    mount_options: Vec<&'static str>,
+    linux: Linux,
+    annotations: BTreeMap<&'static str, &'static str>,
+    potentially_unsafe_config_annotations: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    namespaces: Vec<&'static str>,
+    capabilities: Vec<&'static str>,
+    cgroup: Cgroup,
+    seccomp: Seccomp,
+    apparmor: Enabled,
+    selinux: Enabled,
+    intel_rdt: Enabled,
+    memory_policy: MemoryPolicy,
+    mount_extensions: MountExtensions,
+    net_devices: Enabled,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: Vec<&'static str>,
+    operators: Vec<&'static str>,
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: [&'static str; 0],
+    flags: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Enabled,
+}
+
+/// Prints the document.
+pub fn run() -> Result<i32> {
+    let mut out = Vec::new();
+    let mut json = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
+    features().serialize(&mut json).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    out.push(b'\n');
+    report::print(&String::from_utf8_lossy(&out))?;
+    Ok(0)
+}
+
+fn features() -> Features {
+    Features {
+        oci_version_min: OCI_MIN,
+        oci_version_max: crate::SPEC_VERSION,
+        hooks: ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        mount_options: mounts::option_names().collect(),
+        linux: linux(),
+        annotations: BTreeMap::from([
+            ("io.knarr.commit", crate::cli::COMMIT),
+            ("io.knarr.version", crate::VERSION),
+        ]),
+        potentially_unsafe_config_annotations: [],
+    }
+}
+
+fn linux() -> Linux {
+    Linux {
+        namespaces: namespaces(),
+        capabilities: capabilities(),
+        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        seccomp: Seccomp {
+            enabled: fs::stat("/proc/sys/kernel/seccomp/actions_avail").is_ok(),
+            actions: sorted(&seccomp::ACTIONS),
+            operators: sorted(&seccomp::OPERATORS),
+            archs: sorted(&seccomp::ARCHS),
+            known_flags: sorted(&seccomp::FLAGS),
+            supported_flags: sorted(&seccomp::FLAGS),
+        },
+        apparmor: Enabled { enabled: true },
+        selinux: Enabled { enabled: true },
+        intel_rdt: Enabled { enabled: false },
+        memory_policy: MemoryPolicy { modes: [], flags: [] },
+        mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
+        net_devices: Enabled { enabled: false },
+    }
+}
+
+fn sorted(names: &[&'static str]) -> Vec<&'static str> {
+    let mut out = names.to_vec();
+    out.sort_unstable();
+    out
+}
+
+/// Namespaces that both sides have.
+fn namespaces() -> Vec<&'static str> {
+    let has = |name: &str| fs::statat(fs::CWD, format!("/proc/self/ns/{name}"), fs::AtFlags::empty()).is_ok();
+    let mut out: Vec<_> = KINDS.iter().filter(|(_, _, file)| has(file)).map(|(kind, _, _)| *kind).collect();
+    out.sort_unstable();
+    out
+}
+
+/// Capabilities whose names are known and whose numbers this kernel has.
+fn capabilities() -> Vec<&'static str> {
+    let last = fs::read_regular("/proc/sys/kernel/cap_last_cap", 16).ok();
+    let last = last.and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse::<usize>().ok());
+    let count = last.map_or(CAP_NAMES.len(), |last| last.saturating_add(1));
+    CAP_NAMES.iter().take(count).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_kernel_and_reads_as_the_oci_type() {
+        let text = serde_json::to_string(&features()).unwrap();
+        let v: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(v["ociVersionMax"], crate::SPEC_VERSION);
+        assert_eq!(v["hooks"].as_array().unwrap().len(), 6);
+        for name in v["linux"]["namespaces"].as_array().unwrap() {
+            let (_, _, file) = KINDS.iter().find(|k| k.0 == name.as_str().unwrap()).unwrap();
+            assert!(std::path::Path::new("/proc/self/ns").join(file).exists());
+        }
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).unwrap();
+        let bounding = u64::from_str_radix(bounding.trim(), 16).unwrap();
+        let capabilities = v["linux"]["capabilities"].as_array().unwrap().len() as u32;
+        assert!(64 - bounding.leading_zeros() <= capabilities, "all that this process has are named");
+        let parsed: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed.linux().as_ref().unwrap().selinux().as_ref().unwrap().enabled(), &Some(true));
+        for list in ["actions", "operators", "archs", "knownFlags"] {
+            assert!(!v["linux"]["seccomp"][list].as_array().unwrap().is_empty(), "{list}");
+        }
+        assert!(v["mountOptions"].as_array().unwrap().iter().any(|o| o == "rro"));
+    }
+}

@@ -1,0 +1,60 @@
+//! `run`: create, start, and unless detached stay until the payload ends and remove the container.
+
+use super::create::Paths;
+use crate::cli::{Global, RunArgs};
+use crate::create::{self, Container};
+use crate::error::{Context, Result};
+use crate::foreground::{self, Signals};
+use crate::hooks;
+use crate::sys::process;
+
+/// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
+pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
+    let store = super::store(global)?;
+    let paths = Paths::of(&args.create)?;
+    if !args.detach && !args.no_subreaper {
+        process::set_subreaper(true)?;
+    }
+    let container = create::create(&store, &paths.wish(&args.create, args.detach, true))?;
+    if args.detach { detached(container) } else { attached(global, container, args) }
+}
+
+fn detached(container: Container) -> Result<i32> {
+    let started = container.start()?;
+    started.poststart()?;
+    started.keep();
+    Ok(0)
+}
+
+fn attached(global: &Global, container: Container, args: &RunArgs) -> Result<i32> {
+    let signals = Signals::block()?;
+    let mut started = container.start()?;
+    started.poststart()?;
+    let console = started.console.take();
+    let (id, mut child) = started.stay();
+    let exit = foreground::wait(&mut child, &signals, console)?;
+    if !args.keep {
+        super::delete::remove(&super::store(global)?, &id).step("remove the container")?;
+    }
+    Ok(exit.code())
+}
+
+impl Container {
+    /// Lets the payload run and waits for the verdict of execve.
+    fn start(self) -> Result<create::Started> {
+        let Container { child, link, cgroup, reservation, plan, console } = self;
+        link.go()?;
+        Ok(create::Started { child, cgroup, reservation, plan, console })
+    }
+}
+
+impl create::Started {
+    /// runtime.md: after the payload runs; a failure stops the container.
+    fn poststart(&self) -> Result<()> {
+        hooks::run(
+            "poststart",
+            &self.plan.hooks.poststart,
+            &self.plan.hook_state("running", self.child.pid()),
+        )
+    }
+}

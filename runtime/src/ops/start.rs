@@ -1,0 +1,59 @@
+//! `knarr start`: lets a created container's program begin. Opens the gate and runs poststart hooks.
+
+use super::{delete, enter_bundle, hook_state, refuse, store};
+use crate::cli::{Global, IdArgs};
+use crate::error::Result;
+use crate::gate::{self, Verdict};
+use crate::hooks;
+use crate::report;
+use crate::spec;
+use crate::state::{Container, Phase, Status};
+use std::time::Duration;
+
+/// How long init may take from the open gate to execve; startContainer hooks without a timeout run in it.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Starts the container.
+pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
+    let container = store(global)?.lock(&args.id, true)?;
+    allowed(&container)?;
+    match gate::open(container.dir(), DEADLINE)? {
+        Verdict::Running => {}
+        Verdict::Failed(e) => return Err(e),
+    }
+    poststart(&container).inspect_err(|_| {
+        // runtime.md, "Lifecycle": the container is stopped; poststop hooks follow with its deletion.
+        if let Err(e) = delete::stop(&container.record) {
+            report::warn(e.step("stop the container after a failed poststart hook"));
+        }
+    })?;
+    Ok(0)
+}
+
+fn allowed(container: &Container) -> Result<()> {
+    let id = container.id();
+    let record = &container.record;
+    let why: String = match container.status()? {
+        Status::Created => return Ok(()),
+        Status::Running => "cannot start an already running container".into(),
+        Status::Paused => "cannot start a container in the paused state".into(),
+        Status::Creating => format!("it is still being created by process {}", record.creator.pid),
+        Status::Stopped if record.phase == Phase::Creating => {
+            "its creation was interrupted; use delete".into()
+        }
+        Status::Stopped => "cannot start a container that has stopped".into(),
+    };
+    Err(refuse("start", id, &why))
+}
+
+/// Runs poststart hooks from the config that `create` stored.
+fn poststart(container: &Container) -> Result<()> {
+    let (config, _) = spec::read::config(&container.config()?)?;
+    let Some(hooks) = config.hooks.filter(|h| !h.poststart.is_empty()) else { return Ok(()) };
+    // The container runs: a hook may well look at it or execute something in it.
+    container.unlock();
+    let record = &container.record;
+    enter_bundle(record)?;
+    let pid = record.init.map_or(0, |p| p.pid);
+    hooks::run("poststart", &hooks.poststart, &hook_state(record, Status::Running, pid))
+}

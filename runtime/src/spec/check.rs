@@ -1,1 +1,0 @@
-//! The rules of config.json that need no host.
