@@ -627,7 +627,8 @@ fn of_linux() -> Vec<Row> {
             "/linux/resources/pids/limit",
             "-5",
         )
-        .twin(resources(json!({"pids": {"limit": -1}}))),
+        .twin(resources(json!({"pids": {"limit": -1}})))
+        .needs([Need::CgroupAny("pids")]),
         row(
             "B082",
             "pids-2-63",
