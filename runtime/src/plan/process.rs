@@ -310,8 +310,8 @@ pub fn ids_mapped(p: &ProcessPlan, uids: &[spec::IdMapping], gids: &[spec::IdMap
     };
     check(p.uid, uids, format!("{}/user/uid", p.base))?;
     check(p.gid, gids, format!("{}/user/gid", p.base))?;
-    let extra = p.groups.iter().enumerate();
-    extra.map(|(i, g)| check(*g, gids, format!("{}/user/additionalGids/{i}", p.base))).collect()
+    let mut extra = p.groups.iter().enumerate();
+    extra.try_for_each(|(i, g)| check(*g, gids, format!("{}/user/additionalGids/{i}", p.base)))
 }
 
 /// The domain of personality(2): `LINUX` or `LINUX32`.

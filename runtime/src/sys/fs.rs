@@ -159,7 +159,7 @@ impl Stat {
             mode: s.st_mode,
             uid: s.st_uid,
             gid: s.st_gid,
-            nlink: s.st_nlink as u64,
+            nlink: s.st_nlink,
             size: s.st_size as u64,
             rdev: (rfs::major(s.st_rdev), rfs::minor(s.st_rdev)),
         }
