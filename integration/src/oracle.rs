@@ -27,6 +27,7 @@ pub struct Before {
     mounts: String,
     settings: Vec<String>,
     tripwire: BTreeMap<PathBuf, String>,
+    shared: BTreeMap<PathBuf, String>,
     fds: usize,
 }
 
@@ -39,7 +40,13 @@ impl Before {
             fs::write(wire.join("file"), "untouched")?;
             fs::write(wire.join("dir/inner"), "untouched")?;
         }
-        Ok(Before { mounts: mounts()?, settings: settings(), tripwire: listing(&wire), fds: open_fds() })
+        Ok(Before {
+            mounts: mounts()?,
+            settings: settings(),
+            tripwire: listing(&wire),
+            shared: shared(trial.yard),
+            fds: open_fds(),
+        })
     }
 
     /// Everything that differs now.
@@ -69,6 +76,9 @@ impl Before {
         }
         if listing(&trial.dir.join("tripwire")) != self.tripwire {
             all.push("files of the host were touched (tripwire)".into());
+        }
+        if shared(trial.yard) != self.shared {
+            all.push("a program that all cases share was changed".into());
         }
         if open_fds() > self.fds {
             all.push(format!("the harness has {} descriptors, had {}", open_fds(), self.fds));
@@ -108,6 +118,15 @@ pub fn listing(dir: &Path) -> BTreeMap<PathBuf, String> {
             todo.extend(fs::read_dir(&path).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())));
         }
         all.insert(path, text);
+    }
+    all
+}
+
+/// The programs that every root has as a hard link.
+fn shared(yard: &Yard) -> BTreeMap<PathBuf, String> {
+    let mut all = listing(&yard.probe);
+    if let Some(busybox) = &yard.busybox {
+        all.extend(listing(busybox));
     }
     all
 }

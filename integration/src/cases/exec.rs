@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::base::{self, PROBE};
 use crate::case::{Case, case};
+use crate::host::Need;
 use crate::run::process_json;
 use crate::trial::Trial;
 
@@ -287,7 +288,8 @@ fn parity() -> Vec<Case> {
         compare("oom-and-cpus", |s| {
             s["process"]["oomScoreAdj"] = 321.into();
             s["linux"]["resources"]["cpu"] = json!({"cpus": "0"});
-        }),
+        })
+        .needs([Need::CgroupAny("cpuset")]),
         compare("namespaces", |s| {
             base::namespace(s, "cgroup", None);
             s["hostname"] = "parity".into();

@@ -1,14 +1,19 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
 mod cgroups;
+mod cli;
 mod devices;
+mod engines;
 mod exec;
 mod hooks;
 mod identity;
+mod input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod seccomp;
+mod security;
+mod terminal;
 
 use anyhow::{Context, Result};
 
@@ -20,6 +25,8 @@ pub use cgroups::disk;
 pub fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
+        cli::cases(),
+        terminal::cases(),
         identity::cases(),
         namespaces::cases(),
         mounts::cases(),
@@ -28,6 +35,9 @@ pub fn all() -> Vec<Case> {
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
+        security::cases(),
+        engines::cases(),
+        input::cases(),
     ]
     .into_iter()
     .flatten()

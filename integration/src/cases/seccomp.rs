@@ -189,10 +189,10 @@ fn operators() -> Vec<Case> {
     let table: [(&str, Value, &[u64], &[u64]); 8] = [
         ("eq", json!({"op": "SCMP_CMP_EQ", "value": 700}), &[700], &[699, 701, 0x1_0000_02bc]),
         ("ne", json!({"op": "SCMP_CMP_NE", "value": 700}), &[699, 701, 0x1_0000_02bc], &[700]),
-        ("lt", json!({"op": "SCMP_CMP_LT", "value": 700}), &[650, 699], &[700, 701, 0x1_0000_0001]),
-        ("le", json!({"op": "SCMP_CMP_LE", "value": 700}), &[650, 700], &[701, 0x1_0000_0001]),
-        ("gt", json!({"op": "SCMP_CMP_GT", "value": 700}), &[701, 0x1_0000_0001], &[650, 700]),
-        ("ge", json!({"op": "SCMP_CMP_GE", "value": 700}), &[700, 701, 0x1_0000_0001], &[650, 699]),
+        ("lt", json!({"op": "SCMP_CMP_LT", "value": 700}), &[650, 699], &[700, 701, 0x1_0000_1000]),
+        ("le", json!({"op": "SCMP_CMP_LE", "value": 700}), &[650, 700], &[701, 0x1_0000_1000]),
+        ("gt", json!({"op": "SCMP_CMP_GT", "value": 700}), &[701, 0x1_0000_1000], &[650, 700]),
+        ("ge", json!({"op": "SCMP_CMP_GE", "value": 700}), &[700, 701, 0x1_0000_1000], &[650, 699]),
         (
             "masked",
             json!({"op": "SCMP_CMP_MASKED_EQ", "value": 0xff0, "valueTwo": 0x2b0}),
