@@ -24,7 +24,10 @@ fn fields(at: &str, shape: &Shape, out: &mut BTreeSet<String>) {
 
 /// The first cell of a row, where it is a field in backquotes: `` | `/root/path` | ... ``.
 fn row(line: &str) -> Option<&str> {
-    line.strip_prefix("| `").filter(|rest| rest.starts_with('/')).and_then(|rest| rest.split_once('`')).map(|r| r.0)
+    line.strip_prefix("| `")
+        .filter(|rest| rest.starts_with('/'))
+        .and_then(|rest| rest.split_once('`'))
+        .map(|r| r.0)
 }
 
 /// `/a/{b,c}/d` is `/a/b/d` and `/a/c/d`.
