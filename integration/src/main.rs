@@ -4,6 +4,8 @@
 mod base;
 mod case;
 mod cases;
+#[cfg(test)]
+mod docs_tests;
 mod host;
 mod oracle;
 mod os;
