@@ -14,7 +14,7 @@ use crate::init::{self, Inherit, Start};
 use crate::link::{self, Parent, Sealed};
 use crate::plan::launch::{Join, Launch};
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{ProcessPlan, RLIMIT_NOFILE};
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
@@ -132,6 +132,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let cgroup = CgroupGuard(Some(Cgroup::create(&host.cgroups, &plan.cgroup)?));
     let group = cgroup.get().ok_or_else(|| Error::new(Code::Internal, "no cgroup"))?;
 
+    let nofile = room_for_sources(&plan)?;
     let (parent, init_end) = link::pair()?;
     let start = if wish.started_by_us {
         Start::Link
@@ -148,6 +149,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         root,
         proc: Proc::open()?,
         setgroups_denied: setgroups_denied(&plan.launch, &host),
+        nofile,
+        cgroup_ns: late_cgroup_namespace(&plan.launch)?,
     };
     let child = launch(&plan, group, inherit, &proc)?;
     let lead = || -> Result<_> {
@@ -374,9 +377,41 @@ fn open_tree<D: AsFd>(
     Ok(tree)
 }
 
+/// Every bind holds a descriptor until it is mounted. For very many the soft limit is raised for the creation;
+/// gives the one that the payload gets back.
+fn room_for_sources(plan: &Plan) -> Result<Option<u64>> {
+    const OUR_OWN: u64 = 64;
+    let (soft, hard) = sched::rlimit(RLIMIT_NOFILE);
+    let wanted = plan.mounts.len() as u64 + OUR_OWN;
+    if wanted <= soft {
+        return Ok(None);
+    }
+    if wanted > hard {
+        let text = format!(
+            "{} mounts need about {wanted} descriptors, RLIMIT_NOFILE allows {hard}",
+            plan.mounts.len()
+        );
+        return Err(Error::spec("/mounts", text).code(Code::Unsupported));
+    }
+    sched::set_rlimit(0, RLIMIT_NOFILE, wanted, hard)?;
+    Ok(Some(soft))
+}
+
+/// A cgroup namespace of somebody else is entered by init itself, when it may: from inside it the kernel would
+/// refuse to clone into a group that the namespace does not show (cgroups(7), nsdelegate).
+fn late_cgroup_namespace(launch: &Launch) -> Result<Option<OwnedFd>> {
+    launch.borrow.iter().find(|j| is_late(j, launch)).map(open_namespace).transpose()
+}
+
+/// In a user namespace of its own init has no right over a cgroup namespace outside it.
+fn is_late(join: &Join, launch: &Launch) -> bool {
+    join.flag == ns_flags::CGROUP && !launch.has(ns_flags::USER)
+}
+
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
 fn launch(plan: &Plan, group: &Cgroup, inherit: Inherit, proc: &Proc) -> Result<Child> {
-    let joins = plan.launch.borrow.iter().map(open_namespace).collect::<Result<Vec<_>>>()?;
+    let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
+    let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
     let back = Borrowed::enter(&plan.launch, &joins, proc)?;
     let child = match &user {
@@ -412,9 +447,9 @@ struct Borrowed {
 }
 
 impl Borrowed {
-    fn enter(launch: &Launch, joins: &[OwnedFd], proc: &Proc) -> Result<Borrowed> {
+    fn enter(launch: &Launch, joins: &[(&Join, OwnedFd)], proc: &Proc) -> Result<Borrowed> {
         let mut back = Borrowed { own: Vec::new(), cwd: None };
-        for (join, fd) in launch.borrow.iter().zip(joins) {
+        for (join, fd) in joins {
             back.remember(join.flag)?;
             ns::setns(fd, join.flag).field(&join.field)?;
         }

@@ -170,7 +170,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
         link.listener(fd)?;
     }
-    payload::set_rlimits(&job.process)?;
+    payload::set_rlimits(&job.process, None)?;
     process::set_pdeathsig(None)?;
     let _link = link.ready()?.wait_go()?;
     payload::keep_fds(job.fds)?;

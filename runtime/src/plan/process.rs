@@ -122,6 +122,9 @@ pub const RLIMITS: &[(&str, u32)] = &[
     ("RLIMIT_STACK", 3),
 ];
 
+/// Number of RLIMIT_NOFILE, which the runtime itself may need to raise for a while.
+pub const RLIMIT_NOFILE: u32 = 7;
+
 /// Plans a checked process. `base` is the prefix of JSON pointers.
 pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
     let spec::Process {
