@@ -220,7 +220,6 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        wish.fds.check()?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,

@@ -303,6 +303,12 @@ pub fn dup_onto<F: AsFd>(fd: F, target: i32) -> Result<()> {
     sys!("dup2", cvt(r.into()), "{}, {target}", show(&fd)).map(|_| ())
 }
 
+/// fcntl(2), F_GETFD: true when there is an open descriptor of this number.
+pub fn is_open(fd: u32) -> bool {
+    // SAFETY: F_GETFD on any number is safe; a number too large for one is -1 here, which is never open.
+    unsafe { libc::fcntl(i32::try_from(fd).unwrap_or(-1), libc::F_GETFD) >= 0 }
+}
+
 /// A copy of descriptor number `fd`, or `None` when it is not open.
 pub fn dup_number(fd: i32) -> Option<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC on any number is safe; the result is new.
