@@ -220,7 +220,6 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        wish.fds.check()?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
@@ -497,9 +496,9 @@ fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedF
     drop(theirs);
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
-    match (serde_json::from_slice::<i32>(&data), fds.pop()) {
-        (Ok(pid), Some(pidfd)) => Ok(Child::adopt(pid, pidfd)),
-        _ => Err(serde_json::from_slice::<Error>(&data)
+    match fds.pop() {
+        Some(pidfd) => Child::adopt(pidfd),
+        None => Err(serde_json::from_slice::<Error>(&data)
             .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
     }
 }
@@ -507,8 +506,8 @@ fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedF
 fn stage(plan: &Plan, inherit: Inherit, user: &OwnedFd, report: &OwnedFd) -> Result<()> {
     ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
     let mut init = process::clone3_sibling(plan.launch.new, || init::run(plan, inherit))?;
-    let pid = serde_json::to_vec(&init.pid()).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    sock::send(report, &pid, &[init.pidfd()])?;
+    // No number: this process may be in another pid namespace, in which init has another one.
+    sock::send(report, b"init", &[init.pidfd()])?;
     init.release();
     Ok(())
 }
