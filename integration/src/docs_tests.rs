@@ -1,5 +1,5 @@
-//! The documents of the project name cases of this suite; each such name must be a case. Reads `docs/` and
-//! ARCHITECTURE.md, touches nothing.
+//! The documents of the project: the cases of this suite that they name exist, and what they link to is there. Reads
+//! the documents, touches nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,4 +48,25 @@ fn cases_that_documents_name_exist() {
     }
     assert!(unknown.is_empty(), "documents name cases that do not exist: {unknown:#?}");
     assert!(seen > 100, "the documents name cases, {seen} were found");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let others =
+        ["README.md", "CHANGELOG.md", "supervisor/README.md", "ci/README.md", "integration/README.md"];
+    for page in pages().into_iter().chain(others.map(|p| top.join(p))) {
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|t| t.0) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let file = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(file.exists(), "{} links to {target}", page.display());
+            let heading = |l: &str| l.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            let there = |t: String| t.lines().any(|l| l.starts_with('#') && heading(l) == anchor);
+            assert!(anchor.is_empty() || std::fs::read_to_string(file).is_ok_and(there), "{target}");
+        }
+    }
 }

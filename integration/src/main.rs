@@ -179,7 +179,6 @@ fn run_cases(m: &ArgMatches) -> Result<bool> {
     let results = run_all(m, &yard, &runtimes, &cases);
     let cleaned = remove_yard(&yard);
     let results = results?;
-    cleaned?;
     if let Some(file) = m.get_one::<String>("output") {
         fs::write(file, report::to_json(&results).to_string()).with_context(|| file.clone())?;
     }
@@ -191,6 +190,8 @@ fn run_cases(m: &ArgMatches) -> Result<bool> {
         }
         _ => print_all(&results, m),
     }
+    // Results first: what cannot be cleaned up is a failure of its own.
+    cleaned?;
     Ok(results.sum().failed == 0 && skips_allowed(m, &results))
 }
 
@@ -310,6 +311,7 @@ fn remove_yard(yard: &Yard) -> Result<()> {
     for top in yard.host.hierarchies() {
         let dir = top.join(&yard.cgroup);
         if dir.exists() {
+            oracle::release(&dir, &top);
             fs::remove_dir(&dir).with_context(|| dir.display().to_string())?;
         }
     }

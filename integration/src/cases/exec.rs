@@ -286,11 +286,9 @@ fn parity() -> Vec<Case> {
             s["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]});
             s["process"]["noNewPrivileges"] = false.into();
         }),
-        compare("oom-and-cpus", |s| {
-            s["process"]["oomScoreAdj"] = 321.into();
-            s["linux"]["resources"]["cpu"] = json!({"cpus": "0"});
-        })
-        .needs([Need::CgroupAny("cpuset")]),
+        compare("oom-score", |s| s["process"]["oomScoreAdj"] = 321.into()),
+        compare("cpus", |s| s["linux"]["resources"]["cpu"] = json!({"cpus": "0"}))
+            .needs([Need::CgroupAny("cpuset")]),
         compare("namespaces", |s| {
             base::namespace(s, "cgroup", None);
             s["hostname"] = "parity".into();

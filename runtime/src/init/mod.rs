@@ -71,7 +71,19 @@ pub fn run(plan: &Plan, inherit: Inherit) -> i32 {
 /// locks. What is not open cannot be reached through /proc/self/fd, neither by a path of the config nor by
 /// another process (CVE-2024-21626).
 fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()> {
-    let Inherit { link, start, proc, v1_tasks, sources, root, cgroup_ns, .. } = inherit;
+    // Without `..`: whoever adds a descriptor decides here whether it stays open.
+    let Inherit {
+        link,
+        start,
+        proc,
+        v1_tasks,
+        sources,
+        root,
+        cgroup_ns,
+        root_seen: _,
+        setgroups_denied: _,
+        nofile: _,
+    } = inherit;
     let mut keep = vec![link.fd(), word.fd(), proc.fd(), root.as_fd()];
     keep.extend(v1_tasks.iter().chain(cgroup_ns).map(AsFd::as_fd));
     keep.extend(sources.iter().flat_map(Source::fds));
