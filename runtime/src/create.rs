@@ -94,7 +94,10 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     for w in &warnings {
         report::warn(format_args!("{}: {w}", path.display()));
     }
-    let mut problems = spec::check::config(&spec);
+    let spec::check::Findings { errors: mut problems, warnings } = spec::check::findings(&spec);
+    for w in warnings {
+        report::warn(format_args!("{}: {w}", path.display()));
+    }
     if problems.is_empty() {
         return Ok((spec, bytes));
     }
@@ -159,7 +162,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
-        link.enter(child.pid())?.ready(|fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd))
+        link.enter(child.pid())?.ready(|fd| send_listener_to(&spec, wish.id, &child, "creating", fd))
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     let console = outside.deliver(handed.console, &child)?;
@@ -302,6 +305,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         init: None,
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
+        no_new_keyring: plan.no_new_keyring,
     })
 }
 
@@ -564,7 +568,9 @@ pub fn raise_rlimits(p: &ProcessPlan, pid: i32) -> Result<()> {
 }
 
 /// config-linux.md, "The Container Process State": goes to the agent together with the listener.
-pub fn send_listener_to(spec: &Spec, id: &str, pid: i32, status: &str, fd: OwnedFd) -> Result<()> {
+pub fn send_listener_to(spec: &Spec, id: &str, init: &Child, status: &str, fd: i32) -> Result<()> {
+    let pid = init.pid();
+    let fd = process::pidfd_getfd(&init.pidfd(), fd).step("take over the seccomp listener")?;
     let linux = spec.linux();
     let Some(profile) = linux.seccomp.as_ref().filter(|s| !s.listener_path.is_empty()) else {
         return Err(Error::spec("/linux/seccomp/listenerPath", "required for SCMP_ACT_NOTIFY"));

@@ -57,15 +57,7 @@ pub(super) fn memory(m: &spec::Memory) -> Result<Bytes> {
         }
     }
     let b = Bytes { limit: set(m.limit), reservation: set(m.reservation), swap: set(m.swap) };
-    let limit = b.limit.filter(|l| *l > 0);
-    if let (Some(l), Some(r)) = (limit, b.reservation)
-        && r > l
-    {
-        return Err(Error::spec(
-            at("memory/reservation"),
-            format!("memory reservation should be <= memory limit, got {r}, limit is {l}"),
-        ));
-    }
+    // A reservation above the limit is odd but not wrong for the kernel: `spec::check` warns.
     match (b.limit, b.swap) {
         (None, Some(s)) if s > 0 => {
             Err(Error::spec(at("memory/swap"), "unable to set swap limit without memory limit"))
@@ -156,7 +148,8 @@ fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
     };
     match list.trim() {
         "" => Some(Vec::new()),
-        text => text.split(',').map(|part| range(part.trim())).collect(),
+        // The kernel skips empty parts, and engines write them.
+        text => text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(range).collect(),
     }
 }
 

@@ -150,6 +150,7 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
         keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
         filter: plan.seccomp.as_ref(),
         personality: plan.personality,
+        affinity: None,
         setgroups_denied,
     };
     if let Some(fd) = identity::confine(&confinement, &proc)? {

@@ -8,7 +8,7 @@
 //!   Building  <- RootReady ------- Building   mounts and devices are in place
 //!   Hooking   -- Enter ----------> Hooking    prestart, createRuntime hooks have run
 //!   Entering  <- Console (fd) ---- Entering   only with a terminal
-//!             <- Listener (fd) --- Entering   only with seccomp notify
+//!             <- Listener -------- Entering   only with seccomp notify
 //!             -- ListenerTaken -->
 //!             <- Ready ----------- Entering   confined, program found
 //!   Sealed    -- Go -------------> Sealed     `run` only; `create` leaves that to the gate
@@ -19,7 +19,7 @@ use crate::error::{Code, Error, Result};
 use crate::report;
 use crate::sys::sock;
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the parent says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,8 +36,11 @@ pub enum FromInit {
     RootReady,
     /// Carries the terminal's master.
     Console,
-    /// Carries the seccomp listener.
-    Listener,
+    /// The number of the seccomp listener in init. Not the descriptor itself: the filter is active, and may
+    /// hold up the call that would carry it until the agent, which has no listener yet, answers.
+    Listener {
+        fd: i32,
+    },
     Ready,
     Failed(Error),
     Warn(String),
@@ -87,6 +90,10 @@ pub fn pair() -> Result<(Parent<Held>, Init<Held>)> {
 
 fn send<T: Serialize>(sock: &OwnedFd, msg: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
     let data = serde_json::to_vec(msg).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    if fds.is_empty() {
+        // write(2) is the one call that a profile may not hand to an agent.
+        return crate::sys::fs::write_once(sock, &data);
+    }
     sock::send(sock, &data, fds)
 }
 
@@ -149,7 +156,7 @@ impl Parent<Hooking> {
 
 impl Parent<Entering> {
     /// Waits until init is confined; `listener` takes the seccomp listener when there is one.
-    pub fn ready(self, mut listener: impl FnMut(OwnedFd) -> Result<()>) -> Result<(Parent<Sealed>, Handed)> {
+    pub fn ready(self, mut listener: impl FnMut(i32) -> Result<()>) -> Result<(Parent<Sealed>, Handed)> {
         let Entering = self.phase;
         let mut handed = Handed::default();
         loop {
@@ -157,7 +164,7 @@ impl Parent<Entering> {
             match (msg, fds.pop()) {
                 (FromInit::Ready, None) => return Ok((self.go_on(Sealed), handed)),
                 (FromInit::Console, Some(fd)) => handed.console = Some(fd),
-                (FromInit::Listener, Some(fd)) => {
+                (FromInit::Listener { fd }, None) => {
                     listener(fd)?;
                     send(&self.sock, &ToInit::ListenerTaken, &[])?;
                 }
@@ -254,7 +261,7 @@ impl Init<Entering> {
     }
     /// Hands the seccomp listener to the parent and waits until its agent has it.
     pub fn listener(&self, fd: OwnedFd) -> Result<()> {
-        send(&self.sock, &FromInit::Listener, &[fd.as_fd()])?;
+        send(&self.sock, &FromInit::Listener { fd: fd.as_raw_fd() }, &[])?;
         match self.next()? {
             ToInit::ListenerTaken => Ok(()),
             ToInit::Build | ToInit::Enter { .. } | ToInit::Go => Err(out_of_turn()),
