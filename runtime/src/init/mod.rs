@@ -138,7 +138,7 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     let console = open_console(plan, &root)?;
     make_cwd(plan, &root);
     mounts::finish(plan, &root, deferred)?;
-    mounts::enter(plan, &root, plan.no_pivot).step("enter the root file system")?;
+    mounts::enter(plan, &root, &proc).step("enter the root file system")?;
     drop(root);
     if let Some(c) = console {
         let size = plan.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });

@@ -118,6 +118,11 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
     warnings.extend(cgroup.warnings.iter().cloned());
     let propagation = root_propagation(&linux.rootfs_propagation)?;
+    if req.no_pivot && matches!(propagation, Some((propagation::PRIVATE, _))) {
+        // runc's rule and text.
+        let text = "rootfsPropagation of [r]private is not safe without pivot_root";
+        return Err(Error::spec("/linux/rootfsPropagation", text).hint("leave --no-pivot out"));
+    }
     Ok(Plan {
         id: req.id.to_string(),
         bundle: req.bundle.to_path_buf(),

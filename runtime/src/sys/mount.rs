@@ -175,6 +175,11 @@ pub fn pivot_root_here() -> Result<()> {
 }
 
 /// umount2(2) with `MNT_DETACH`.
-pub fn umount_detach(target: &str) -> Result<()> {
-    sys!("umount2", rm::unmount(target, rm::UnmountFlags::DETACH), "{}, MNT_DETACH", quoted(target))
+pub fn umount_detach(target: &Path) -> Result<()> {
+    sys!(
+        "umount2",
+        rm::unmount(target, rm::UnmountFlags::DETACH),
+        "{}, MNT_DETACH",
+        quoted(&target.to_string_lossy())
+    )
 }
