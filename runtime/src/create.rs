@@ -381,7 +381,7 @@ fn launch(plan: &Plan, group: &Cgroup, inherit: Inherit, proc: &Proc) -> Result<
     let back = Borrowed::enter(&plan.launch, &joins, proc)?;
     let child = match &user {
         None => process::clone3(plan.launch.new, group.v2_dir(), || init::run(plan, inherit)),
-        Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd),
+        Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd, proc),
     };
     let child = child.map_err(|e| {
         if e.is(errno::ENOSPC) {
@@ -450,7 +450,13 @@ impl Borrowed {
 }
 
 /// Nobody comes back from a user namespace, so a short-lived process enters it and makes init as our child.
-fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedFd) -> Result<Child> {
+fn clone_via_stager(
+    plan: &Plan,
+    group: &Cgroup,
+    inherit: Inherit,
+    user: &OwnedFd,
+    proc: &Proc,
+) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
     let mut stager = process::clone3(0, group.v2_dir(), || match stage(plan, inherit, user, &theirs) {
         Ok(()) => 0,
@@ -462,9 +468,10 @@ fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedF
     drop(theirs);
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
-    match (serde_json::from_slice::<i32>(&data), fds.pop()) {
-        (Ok(pid), Some(pidfd)) => Ok(Child::adopt(pid, pidfd)),
-        _ => Err(serde_json::from_slice::<Error>(&data)
+    match fds.pop() {
+        // The stager may live in another pid namespace: only the kernel knows init's pid in ours.
+        Some(pidfd) => Ok(Child::adopt(proc.pid_of(pidfd.as_fd())?, pidfd)),
+        None => Err(serde_json::from_slice::<Error>(&data)
             .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
     }
 }
@@ -472,8 +479,7 @@ fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedF
 fn stage(plan: &Plan, inherit: Inherit, user: &OwnedFd, report: &OwnedFd) -> Result<()> {
     ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
     let mut init = process::clone3_sibling(plan.launch.new, || init::run(plan, inherit))?;
-    let pid = serde_json::to_vec(&init.pid()).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    sock::send(report, &pid, &[init.pidfd()])?;
+    sock::send(report, b"pidfd", &[init.pidfd()])?;
     init.release();
     Ok(())
 }

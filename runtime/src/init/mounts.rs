@@ -4,6 +4,7 @@
 use super::copyup;
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::plan::Plan;
+use crate::plan::devices::DeviceNode;
 use crate::plan::launch::Launch;
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
 use crate::rootfs::{Missing, Proc, RootDir};
@@ -319,11 +320,11 @@ fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
             let (dir, name) = root.parent_of(&node.path)?;
             if in_userns && node.kind != FileType::Fifo {
                 // mknod is not allowed here: the host's node is bound.
-                return bind_node(&dir, &name, &node.path);
+                return bind_node(&dir, &name, node);
             }
             match fs::mknodat(&dir, &name, node.kind, node.mode, node.major, node.minor) {
                 Err(e) if e.is(errno::EEXIST) => check_node(&dir, &name, node, e)?,
-                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, &node.path),
+                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, node),
                 r => r?,
             }
             if node.uid != 0 || node.gid != 0 {
@@ -342,19 +343,27 @@ fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
     Ok(())
 }
 
-fn check_node(dir: &OwnedFd, name: &str, node: &crate::plan::devices::DeviceNode, e: Error) -> Result<()> {
+fn check_node(dir: &OwnedFd, name: &str, node: &DeviceNode, e: Error) -> Result<()> {
     let st = fs::statat(dir, name, fs::AtFlags::SYMLINK_NOFOLLOW)?;
-    let same = st.kind() == node.kind && (node.kind == FileType::Fifo || st.rdev == (node.major, node.minor));
-    if same { Ok(()) } else { Err(e.hint("the image has something else of that name")) }
+    if is_node(st, node) { Ok(()) } else { Err(e.hint("the image has something else of that name")) }
 }
 
-fn bind_node(dir: &OwnedFd, name: &str, host: &str) -> Result<()> {
+fn is_node(st: Stat, node: &DeviceNode) -> bool {
+    st.kind() == node.kind && (node.kind == FileType::Fifo || st.rdev == (node.major, node.minor))
+}
+
+/// The host's node of the same path, which must be the same device.
+fn bind_node(dir: &OwnedFd, name: &str, node: &DeviceNode) -> Result<()> {
+    let source = mount::open_tree_clone(fs::CWD, &node.path, false)?;
+    if !is_node(fs::fstat(&source)?, node) {
+        return Err(Error::new(Code::Unsupported, "the host has another device there")
+            .hint("nodes cannot be made here, only bound from the same path of the host"));
+    }
     match fs::mknodat(dir, name, FileType::RegularFile, 0o666, 0, 0) {
         Err(e) if !e.is(errno::EEXIST) => return Err(e),
         _ => {}
     }
     let target = fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
-    let source = mount::open_tree_clone(fs::CWD, host, false)?;
     mount::move_mount(&source, &target)
 }
 
