@@ -2,6 +2,10 @@
 # shellcheck disable=SC2154  # runtimes, rest, logs and top are lib.sh's, allow is the lane's
 # native.sh: one way to run the conformance suite natively. Sourced by the native lanes after lib.sh.
 
+# What depends on the machine and not on the lane; the guest shows it. Read by the lanes.
+# shellcheck disable=SC2034
+everywhere='cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,rdma,kernel*,missing-controller'
+
 # native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts reaches the machine.
 # The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
 native_lane() {

@@ -139,29 +139,52 @@ pub fn clean(trial: &Trial<'_>) -> Result<()> {
             break;
         }
         left.iter().for_each(|(pid, _)| os::kill(*pid, libc::SIGKILL));
-        for dir in cgroups(trial.yard) {
-            release(&dir);
-        }
+        release_all(trial.yard);
         std::thread::sleep(std::time::Duration::from_millis(5));
         os::reap_orphans();
     }
+    release_all(trial.yard);
     for dir in cgroups(trial.yard) {
-        release(&dir);
-        let _ = fs::remove_dir(&dir);
+        let _ = wait_for(1, || Ok(fs::remove_dir(&dir).is_ok().then_some(())));
     }
     remove_tree(&trial.dir)
 }
 
-/// Kills and thaws what sits in one of our cgroups.
-fn release(dir: &Path) {
-    let _ = fs::write(dir.join("cgroup.kill"), "1");
+/// Empties every cgroup of ours.
+fn release_all(yard: &Yard) {
+    for top in yard.host.hierarchies() {
+        for dir in below(&top.join(&yard.cgroup)) {
+            release(&dir, &top);
+        }
+    }
+}
+
+/// Thaws one of our cgroups, sends strangers back to the top and kills what is ours. A runtime that was made to
+/// move somebody else's process in must not make us kill it.
+pub fn release(dir: &Path, top: &Path) {
     let _ = fs::write(dir.join("cgroup.freeze"), "0");
     let _ = fs::write(dir.join("freezer.state"), "THAWED");
     for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
-        if let Ok(p) = pid.parse() {
-            os::kill(p, libc::SIGKILL);
+        let Ok(pid) = pid.parse::<i32>() else { continue };
+        if descends(pid) {
+            os::kill(pid, libc::SIGKILL);
+        } else {
+            let _ = fs::write(top.join("cgroup.procs"), pid.to_string());
         }
     }
+}
+
+/// Whether a process is a child of ours, or a child of such; orphans are, because we are their subreaper.
+fn descends(pid: i32) -> bool {
+    let me = std::process::id() as i32;
+    let mut at = pid;
+    while at > 1 && at != me {
+        match procfs::process::Process::new(at).and_then(|p| p.stat()) {
+            Ok(stat) => at = stat.ppid,
+            Err(_) => return false,
+        }
+    }
+    at == me && pid != me
 }
 
 /// Removes a directory of ours after unmounting everything below it.
@@ -209,8 +232,16 @@ pub fn children() -> Vec<(i32, String)> {
 
 /// Cgroups below our parent, deepest first, in every hierarchy.
 pub fn cgroups(yard: &Yard) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> =
+        yard.host.hierarchies().iter().flat_map(|top| below(&top.join(&yard.cgroup))).collect();
+    found.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+    found
+}
+
+/// Directories below one directory.
+fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut todo: Vec<PathBuf> = yard.host.hierarchies().iter().map(|h| h.join(&yard.cgroup)).collect();
+    let mut todo = vec![dir.to_path_buf()];
     while let Some(dir) = todo.pop() {
         let Ok(entries) = fs::read_dir(&dir) else { continue };
         for e in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
@@ -218,6 +249,5 @@ pub fn cgroups(yard: &Yard) -> Vec<PathBuf> {
             todo.push(e.path());
         }
     }
-    found.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     found
 }

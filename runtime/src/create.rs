@@ -14,7 +14,7 @@ use crate::init::{self, Inherit, Start};
 use crate::link::{self, Parent, Sealed};
 use crate::plan::launch::{Join, Launch};
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{ProcessPlan, RLIMIT_NOFILE};
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
@@ -132,6 +132,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let cgroup = CgroupGuard(Some(Cgroup::create(&host.cgroups, &plan.cgroup)?));
     let group = cgroup.get().ok_or_else(|| Error::new(Code::Internal, "no cgroup"))?;
 
+    let nofile = room_for_sources(&plan)?;
     let (parent, init_end) = link::pair()?;
     let start = if wish.started_by_us {
         Start::Link
@@ -148,6 +149,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         root,
         proc: Proc::open()?,
         setgroups_denied: setgroups_denied(&plan.launch, &host),
+        nofile,
+        cgroup_ns: late_cgroup_namespace(&plan.launch)?,
     };
     let child = launch(&plan, group, inherit, &proc)?;
     let lead = || -> Result<_> {
@@ -217,7 +220,6 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        wish.fds.check()?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
@@ -374,14 +376,46 @@ fn open_tree<D: AsFd>(
     Ok(tree)
 }
 
+/// Every bind holds a descriptor until it is mounted. For very many the soft limit is raised for the creation;
+/// gives the one that the payload gets back.
+fn room_for_sources(plan: &Plan) -> Result<Option<u64>> {
+    const OUR_OWN: u64 = 64;
+    let (soft, hard) = sched::rlimit(RLIMIT_NOFILE);
+    let wanted = plan.mounts.len() as u64 + OUR_OWN;
+    if wanted <= soft {
+        return Ok(None);
+    }
+    if wanted > hard {
+        let text = format!(
+            "{} mounts need about {wanted} descriptors, RLIMIT_NOFILE allows {hard}",
+            plan.mounts.len()
+        );
+        return Err(Error::spec("/mounts", text).code(Code::Unsupported));
+    }
+    sched::set_rlimit(0, RLIMIT_NOFILE, wanted, hard)?;
+    Ok(Some(soft))
+}
+
+/// A cgroup namespace of somebody else is entered by init itself, when it may: from inside it the kernel would
+/// refuse to clone into a group that the namespace does not show (cgroups(7), nsdelegate).
+fn late_cgroup_namespace(launch: &Launch) -> Result<Option<OwnedFd>> {
+    launch.borrow.iter().find(|j| is_late(j, launch)).map(open_namespace).transpose()
+}
+
+/// In a user namespace of its own init has no right over a cgroup namespace outside it.
+fn is_late(join: &Join, launch: &Launch) -> bool {
+    join.flag == ns_flags::CGROUP && !launch.has(ns_flags::USER)
+}
+
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
 fn launch(plan: &Plan, group: &Cgroup, inherit: Inherit, proc: &Proc) -> Result<Child> {
-    let joins = plan.launch.borrow.iter().map(open_namespace).collect::<Result<Vec<_>>>()?;
+    let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
+    let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
     let back = Borrowed::enter(&plan.launch, &joins, proc)?;
     let child = match &user {
         None => process::clone3(plan.launch.new, group.v2_dir(), || init::run(plan, inherit)),
-        Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd, proc),
+        Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd),
     };
     let child = child.map_err(|e| {
         if e.is(errno::ENOSPC) {
@@ -412,9 +446,9 @@ struct Borrowed {
 }
 
 impl Borrowed {
-    fn enter(launch: &Launch, joins: &[OwnedFd], proc: &Proc) -> Result<Borrowed> {
+    fn enter(launch: &Launch, joins: &[(&Join, OwnedFd)], proc: &Proc) -> Result<Borrowed> {
         let mut back = Borrowed { own: Vec::new(), cwd: None };
-        for (join, fd) in launch.borrow.iter().zip(joins) {
+        for (join, fd) in joins {
             back.remember(join.flag)?;
             ns::setns(fd, join.flag).field(&join.field)?;
         }
@@ -450,13 +484,7 @@ impl Borrowed {
 }
 
 /// Nobody comes back from a user namespace, so a short-lived process enters it and makes init as our child.
-fn clone_via_stager(
-    plan: &Plan,
-    group: &Cgroup,
-    inherit: Inherit,
-    user: &OwnedFd,
-    proc: &Proc,
-) -> Result<Child> {
+fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedFd) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
     let mut stager = process::clone3(0, group.v2_dir(), || match stage(plan, inherit, user, &theirs) {
         Ok(()) => 0,
@@ -469,8 +497,7 @@ fn clone_via_stager(
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
     match fds.pop() {
-        // The stager may live in another pid namespace: only the kernel knows init's pid in ours.
-        Some(pidfd) => Ok(Child::adopt(proc.pid_of(pidfd.as_fd())?, pidfd)),
+        Some(pidfd) => Child::adopt(pidfd),
         None => Err(serde_json::from_slice::<Error>(&data)
             .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
     }
@@ -479,7 +506,8 @@ fn clone_via_stager(
 fn stage(plan: &Plan, inherit: Inherit, user: &OwnedFd, report: &OwnedFd) -> Result<()> {
     ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
     let mut init = process::clone3_sibling(plan.launch.new, || init::run(plan, inherit))?;
-    sock::send(report, b"pidfd", &[init.pidfd()])?;
+    // No number: this process may be in another pid namespace, in which init has another one.
+    sock::send(report, b"init", &[init.pidfd()])?;
     init.release();
     Ok(())
 }

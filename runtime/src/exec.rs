@@ -60,9 +60,11 @@ pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
 pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &OwnedFd) -> Result<Entered> {
     let proc = Proc::open()?;
     let target = group.exec_target(init_pid)?;
+    let join = foreign_namespaces(init_pid)?;
     let shared = Shared {
-        join: foreign_namespaces(init_pid)?,
+        join,
         init,
+        root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
         tasks: target.tasks,
         proc: Proc::open()?,
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
@@ -87,6 +89,8 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
 struct Shared<'a> {
     join: u64,
     init: &'a OwnedFd,
+    /// Of a container without a mount namespace: nothing but its root keeps it in.
+    root: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,
     proc: Proc,
     setgroups_denied: bool,
@@ -107,6 +111,14 @@ fn foreign_namespaces(pid: i32) -> Result<u64> {
     Ok(join)
 }
 
+/// A handle on the root directory of the process `pid`, which `pidfd` names too.
+fn root_of(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
+    let root = fs::open_dir_path(format!("/proc/{pid}/root")).step("look at the root of the container")?;
+    // Signal 0: as long as it is there, the number was not given to somebody else.
+    process::pidfd_signal(pidfd, 0)?;
+    Ok(root)
+}
+
 /// The child. Nothing here returns to the caller.
 fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
     let Ok(last_word) = link.last_word() else { return 1 };
@@ -123,13 +135,13 @@ fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
 /// See `init`.
 fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &Init<Held>, word: &LastWord) -> Result<()> {
     let mut keep = vec![shared.init.as_fd(), shared.proc.fd(), link.fd(), word.fd()];
-    keep.extend(shared.tasks.iter().map(AsFd::as_fd));
+    keep.extend(shared.tasks.iter().chain(&shared.root).map(AsFd::as_fd));
     process::close_all_but(job.fds.end(), &keep)
 }
 
 /// The same order as in `init`, without the parts that make the container.
 fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
-    let Shared { join, init, tasks, proc, setgroups_denied } = shared;
+    let Shared { join, init, root, tasks, proc, setgroups_denied } = shared;
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     for fd in &tasks {
         fs::write_once(fd, b"0").step("enter a cgroup")?;
@@ -144,6 +156,10 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     if join & ns_flags::USER != 0 {
         cred::set_gid(0)?;
         cred::set_uid(0)?;
+    }
+    if let Some(root) = root {
+        process::fchdir(&root)?;
+        process::chroot(".").step("enter the container's root")?;
     }
     process::setsid()?;
     let (link, _) = link.root_ready()?;
@@ -170,7 +186,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
         link.listener(fd)?;
     }
-    payload::set_rlimits(&job.process)?;
+    payload::set_rlimits(&job.process, None)?;
     process::set_pdeathsig(None)?;
     let _link = link.ready()?.wait_go()?;
     payload::keep_fds(job.fds)?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::base::{self, PROBE};
 use crate::case::{Case, case};
+use crate::host::Need;
 use crate::run::process_json;
 use crate::trial::Trial;
 
@@ -134,12 +135,13 @@ fn flags() -> Vec<Case> {
         inside("exec.detach-pid-file", cli, |t| {
             let file = t.dir.join("pid");
             t.exec_flags = vec!["--detach".into(), "--pid-file".into(), file.display().to_string()];
-            t.exec_probe(&["trap", "TERM"])?.ok()?;
+            t.exec_probe(&["sleep", "100000"])?.ok()?;
             let pid: i32 = std::fs::read_to_string(&file)?.parse().context("not a bare number")?;
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
             ensure!(comm.trim() == "probe", "{pid} is {comm}");
             crate::os::kill(pid, libc::SIGTERM);
-            ensure!(t.ended(pid)? == 0, "the exec'd process did not end well");
+            let code = t.ended(pid)?;
+            ensure!(code == 128 + libc::SIGTERM, "the exec'd process ended with {code}");
             Ok(())
         }),
         case("exec.no-new-privs").checks(cli).spec(|s| s["process"]["noNewPrivileges"] = false.into()).steps(
@@ -284,10 +286,9 @@ fn parity() -> Vec<Case> {
             s["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]});
             s["process"]["noNewPrivileges"] = false.into();
         }),
-        compare("oom-and-cpus", |s| {
-            s["process"]["oomScoreAdj"] = 321.into();
-            s["linux"]["resources"]["cpu"] = json!({"cpus": "0"});
-        }),
+        compare("oom-score", |s| s["process"]["oomScoreAdj"] = 321.into()),
+        compare("cpus", |s| s["linux"]["resources"]["cpu"] = json!({"cpus": "0"}))
+            .needs([Need::CgroupAny("cpuset")]),
         compare("namespaces", |s| {
             base::namespace(s, "cgroup", None);
             s["hostname"] = "parity".into();

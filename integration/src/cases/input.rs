@@ -627,7 +627,8 @@ fn of_linux() -> Vec<Row> {
             "/linux/resources/pids/limit",
             "-5",
         )
-        .twin(resources(json!({"pids": {"limit": -1}}))),
+        .twin(resources(json!({"pids": {"limit": -1}})))
+        .needs([Need::CgroupAny("pids")]),
         row(
             "B082",
             "pids-2-63",
@@ -643,10 +644,11 @@ fn of_linux() -> Vec<Row> {
             "a/b",
         )
         .needs([Need::CgroupV2]),
+        // A number that no process can have: a runtime that writes it moves nobody.
         row(
             "B083",
             "unified-procs",
-            resources(json!({"unified": {"cgroup.procs": "1"}})),
+            resources(json!({"unified": {"cgroup.procs": "4194304"}})),
             "/linux/resources/unified/cgroup.procs",
             "cgroup.procs",
         )

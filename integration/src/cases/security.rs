@@ -465,7 +465,7 @@ fn views() -> Vec<Case> {
         }),
         case("view.host-descriptors-of-newcomer").checks("catalogue S06").needs([Need::Busybox]).steps(|t| {
             // A resident root looks at the descriptors of everybody who comes in by exec.
-            let script = "echo ready; while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || ls -l $p/fd 2>/dev/null | grep -E ' -> /(sys/fs/cgroup|proc/1/ns|tmp/kn)' ; done; done";
+            let script = "echo ready; while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || ls -l $p/fd 2>/dev/null | grep -E ' -> /(sys/fs/cgroup|proc/1/ns|.*/state/)' ; done; done";
             t.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
             t.run_detached()?;
             t.payload_says("ready")?;

@@ -37,6 +37,10 @@ pub struct Inherit {
     /// A handle on it, for containers without a mount namespace.
     pub root: OwnedFd,
     pub setgroups_denied: bool,
+    /// The soft limit of descriptors to go back to, when the parent raised it for the creation.
+    pub nofile: Option<u64>,
+    /// A cgroup namespace to enter once init is in its group.
+    pub cgroup_ns: Option<OwnedFd>,
 }
 
 /// How a finished init learns that it may run the payload.
@@ -67,9 +71,21 @@ pub fn run(plan: &Plan, inherit: Inherit) -> i32 {
 /// locks. What is not open cannot be reached through /proc/self/fd, neither by a path of the config nor by
 /// another process (CVE-2024-21626).
 fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()> {
-    let Inherit { link, start, proc, v1_tasks, sources, root, root_seen: _, setgroups_denied: _ } = inherit;
+    // Without `..`: whoever adds a descriptor decides here whether it stays open.
+    let Inherit {
+        link,
+        start,
+        proc,
+        v1_tasks,
+        sources,
+        root,
+        cgroup_ns,
+        root_seen: _,
+        setgroups_denied: _,
+        nofile: _,
+    } = inherit;
     let mut keep = vec![link.fd(), word.fd(), proc.fd(), root.as_fd()];
-    keep.extend(v1_tasks.iter().map(AsFd::as_fd));
+    keep.extend(v1_tasks.iter().chain(cgroup_ns).map(AsFd::as_fd));
     keep.extend(sources.iter().flat_map(Source::fds));
     if let Start::Gate { listener, .. } = start {
         keep.push(listener.as_fd());
@@ -88,7 +104,18 @@ fn report_panics(link: &Init<Held>) {
 
 /// The order of init. Reasons stand where a line must not move.
 fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
-    let Inherit { link, start, proc, v1_tasks, sources, root_seen, root, setgroups_denied } = inherit;
+    let Inherit {
+        link,
+        start,
+        proc,
+        v1_tasks,
+        sources,
+        root_seen,
+        root,
+        setgroups_denied,
+        nofile,
+        cgroup_ns,
+    } = inherit;
     // If the runtime dies before the container is ready, nobody would ever start or remove us.
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     // First of all: whatever we do from here on is accounted to the container.
@@ -97,6 +124,9 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     let link = link.wait_build()?;
     become_root(plan)?;
     process::setsid()?;
+    if let Some(fd) = cgroup_ns {
+        ns::setns(fd, ns_flags::CGROUP).step("enter the cgroup namespace")?;
+    }
     own_namespaces(plan)?;
     let (root, deferred) = build_root(plan, root, root_seen, sources)?;
     let (link, host_pid) = link.root_ready()?;
@@ -133,7 +163,7 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     if early && let Some(fd) = identity::late_filter(&plan.process, plan.seccomp.as_ref())? {
         link.listener(fd)?;
     }
-    payload::set_rlimits(&plan.process)?;
+    payload::set_rlimits(&plan.process, nofile)?;
     // Before the word that lets the runtime end, or its end could still take us along. If it is gone already,
     // the word cannot be sent, and we end by that.
     process::set_pdeathsig(None)?;

@@ -3,7 +3,7 @@
 
 use crate::error::{Code, Context, Error, Result, errno_text, quoted};
 use crate::fds::Kept;
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{ProcessPlan, RLIMIT_NOFILE};
 use crate::sys::fs::{self, FileType};
 use crate::sys::process::{self, CStrings};
 use crate::sys::{errno, sched};
@@ -131,8 +131,13 @@ impl Program {
     }
 }
 
-/// Sets `process.rlimits`; what had to be raised was raised from outside.
-pub fn set_rlimits(p: &ProcessPlan) -> Result<()> {
+/// Sets `process.rlimits`; what had to be raised was raised from outside. `nofile` is the soft limit of descriptors
+/// to go back to first.
+pub fn set_rlimits(p: &ProcessPlan, nofile: Option<u64>) -> Result<()> {
+    if let Some(soft) = nofile {
+        let (_, hard) = sched::rlimit(RLIMIT_NOFILE);
+        sched::set_rlimit(0, RLIMIT_NOFILE, soft, hard)?;
+    }
     for limit in &p.rlimits {
         sched::set_rlimit(0, limit.resource, limit.soft, limit.hard)
             .field(&limit.field)

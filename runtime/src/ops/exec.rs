@@ -30,7 +30,6 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     if let Some(path) = &pid_file {
         create::check_pid_file(path)?;
     }
-    job.fds.check()?;
     let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
     let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
     process::set_dumpable(false)?;

@@ -122,6 +122,9 @@ pub const RLIMITS: &[(&str, u32)] = &[
     ("RLIMIT_STACK", 3),
 ];
 
+/// Number of RLIMIT_NOFILE, which the runtime itself may need to raise for a while.
+pub const RLIMIT_NOFILE: u32 = 7;
+
 /// Plans a checked process. `base` is the prefix of JSON pointers.
 pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
     let spec::Process {
@@ -310,8 +313,8 @@ pub fn ids_mapped(p: &ProcessPlan, uids: &[spec::IdMapping], gids: &[spec::IdMap
     };
     check(p.uid, uids, format!("{}/user/uid", p.base))?;
     check(p.gid, gids, format!("{}/user/gid", p.base))?;
-    let extra = p.groups.iter().enumerate();
-    extra.map(|(i, g)| check(*g, gids, format!("{}/user/additionalGids/{i}", p.base))).collect()
+    let mut extra = p.groups.iter().enumerate();
+    extra.try_for_each(|(i, g)| check(*g, gids, format!("{}/user/additionalGids/{i}", p.base)))
 }
 
 /// The domain of personality(2): `LINUX` or `LINUX32`.

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::sys::errno;
 use crate::sys::fs::{self, FileType, OFlags, ResolveFlags};
 use crate::sys::{BorrowedFd, OwnedFd};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 /// Handle on a container's root.
 #[derive(Debug)]
@@ -169,17 +169,6 @@ impl Proc {
         let fd = self.open_file(path, OFlags::RDONLY)?;
         Ok(String::from_utf8_lossy(&fs::read_all(&fd, 1 << 20)?).into_owned())
     }
-
-    /// The number that a process has in our pid namespace; `pidfd_open(2)`, "fdinfo".
-    ///
-    /// # Errors
-    /// When the process was reaped, or is not visible in our pid namespace.
-    pub fn pid_of(&self, pidfd: BorrowedFd<'_>) -> Result<i32> {
-        let text = self.read(&format!("self/fdinfo/{}", pidfd.as_raw_fd()))?;
-        let pid = text.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
-        pid.filter(|pid| *pid > 0)
-            .ok_or_else(|| Error::new(Code::Init, "a process has no number in our pid namespace"))
-    }
 }
 
 #[cfg(test)]
@@ -212,15 +201,6 @@ mod tests {
         let e = root.open_or_create("/d", Missing::File).unwrap_err();
         assert_eq!(e.errno(), Some(errno::ELOOP), "{e}");
         assert!(!dir.path().join("nowhere").exists());
-    }
-
-    #[test]
-    fn a_pidfd_has_a_pid() {
-        let me = std::process::id() as i32;
-        let pidfd = crate::sys::process::pidfd_open(me).unwrap();
-        let proc = Proc::open().unwrap();
-        assert_eq!(proc.pid_of(pidfd.as_fd()).unwrap(), me);
-        assert!(proc.pid_of(proc.fd()).is_err());
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Stat {
             mode: s.st_mode,
             uid: s.st_uid,
             gid: s.st_gid,
-            nlink: s.st_nlink as u64,
+            nlink: s.st_nlink,
             size: s.st_size as u64,
             rdev: (rfs::major(s.st_rdev), rfs::minor(s.st_rdev)),
         }
@@ -322,11 +322,17 @@ pub fn read_file_at<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<String> {
 /// must be a regular file (or a file of procfs or sysfs, which look like one).
 pub fn read_regular(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
     let path = path.as_ref();
+    // Looked at before it is opened: opening a device can already do something.
+    let seen = fstat(open(path, OFlags::PATH, 0)?)?;
+    let not_regular = || {
+        Err(Error::new(Code::Spec, format!("{} is not a regular file", p(path))).path(path.to_string_lossy()))
+    };
+    if seen.kind() != FileType::RegularFile {
+        return not_regular();
+    }
     let fd = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
     if fstat(&fd)?.kind() != FileType::RegularFile {
-        return Err(
-            Error::new(Code::Spec, format!("{} is not a regular file", p(path))).path(path.to_string_lossy())
-        );
+        return not_regular();
     }
     read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
 }

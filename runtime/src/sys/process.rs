@@ -61,8 +61,11 @@ impl Child {
         Ok(exit)
     }
     /// A child that another process made for us (see `clone3_sibling`).
-    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Child {
-        Child { pid, pidfd, guard: true }
+    ///
+    /// # Errors
+    /// /proc is not ours, so that it cannot tell the child's number.
+    pub fn adopt(pidfd: OwnedFd) -> Result<Child> {
+        Ok(Child { pid: pidfd_pid(&pidfd)?, pidfd, guard: true })
     }
     /// A copy of the pidfd, to hand on.
     pub fn dup_pidfd(&self) -> Result<OwnedFd> {
@@ -173,6 +176,17 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
         .filter(|_| pid > 0)
         .ok_or_else(|| Error::os("pidfd_open", pid, libc::ESRCH))?;
     sys!("pidfd_open", rp::pidfd_open(p, rp::PidfdFlags::empty()), "{pid}")
+}
+
+/// The process's number in the pid namespace of /proc, from fdinfo (proc_pid_fdinfo(5), Linux 5.2).
+///
+/// # Errors
+/// ESRCH when it has been reaped or cannot be seen from there.
+pub fn pidfd_pid<F: AsFd>(fd: &F) -> Result<i32> {
+    let info = super::fs::read_regular(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()), 4096)?;
+    let text = String::from_utf8_lossy(&info);
+    let pid = text.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|n| *n > 0).ok_or_else(|| Error::os("fdinfo", show(fd), libc::ESRCH))
 }
 
 /// pidfd_send_signal(2) (Linux 5.1). Signal 0 only checks.
@@ -301,6 +315,12 @@ pub fn dup_onto<F: AsFd>(fd: F, target: i32) -> Result<()> {
     // SAFETY: replaces descriptor `target`; callers use 0, 1 and 2 only.
     let r = unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) };
     sys!("dup2", cvt(r.into()), "{}, {target}", show(&fd)).map(|_| ())
+}
+
+/// fcntl(2), F_GETFD: true when there is an open descriptor of this number.
+pub fn is_open(fd: u32) -> bool {
+    // SAFETY: F_GETFD on any number is safe; a number too large for one is -1 here, which is never open.
+    unsafe { libc::fcntl(i32::try_from(fd).unwrap_or(-1), libc::F_GETFD) >= 0 }
 }
 
 /// A copy of descriptor number `fd`, or `None` when it is not open.

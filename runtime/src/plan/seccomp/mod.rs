@@ -2,10 +2,11 @@
 //! May use: spec types, crate::error, and the plain data of crate::sys::seccomp. Pure: asks the kernel nothing.
 //!
 //! A filter is a decision tree over architecture, call number and arguments. `words` knows the vocabulary,
-//! `rules` decides which rule speaks for which number, `code` writes the program.
+//! `rules` decides which rule speaks for which number (`mux`: also by a detour), `code` writes the program.
 
 mod arch;
 mod code;
+mod mux;
 mod rules;
 #[cfg(test)]
 mod tests;

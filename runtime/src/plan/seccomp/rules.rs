@@ -10,6 +10,7 @@
 //!   LT and LE before GT and GE, then greater values first (for LT and LE smaller ones).
 
 use super::arch::Arch;
+use super::mux::Multiplexers;
 use super::words::{OPERATORS, Op, action, known, ret};
 use crate::error::{Code, Error, Result, quoted};
 use crate::plan::syscalls::{self, Call};
@@ -175,7 +176,7 @@ impl Cond {
     /// A 32-bit call leaves the upper half of a register to chance (the caller can put anything there), so
     /// only the lower half counts. A value that is the sign extension of 32 bits means those bits; any other
     /// value above 32 bits is greater than every argument.
-    fn on(mut self, arch: Arch) -> Result<Cond, bool> {
+    pub(super) fn on(mut self, arch: Arch) -> Result<Cond, bool> {
         const LOW: u64 = 0xffff_ffff;
         let whole = if arch.is_32bit() { LOW } else { u64::MAX };
         if self.mask & whole == whole && self.op == Op::MaskedEq && self.value & !whole == 0 {
@@ -261,9 +262,7 @@ impl Profile {
         entries.sort_by_key(|e| e.number);
         let mut decisions = Vec::with_capacity(entries.len());
         for group in entries.chunk_by(|a, b| a.number == b.number) {
-            if let Some(decision) = decide(group, &multiplexers, arch)? {
-                decisions.push((group[0].number, decision));
-            }
+            decisions.push((group[0].number, decide(group, &multiplexers, arch)?));
         }
         Ok(Calls { decisions, newest })
     }
@@ -274,8 +273,8 @@ fn more_permissive(a: u32, b: u32) -> bool {
     (a & ret::ACTION) as i32 > (b & ret::ACTION) as i32
 }
 
-/// What the rules for one number come to; `None` when no condition of theirs can hold.
-fn decide(entries: &[Entry], multiplexers: &Multiplexers, arch: Arch) -> Result<Option<Decision>> {
+/// What the rules for one number come to.
+fn decide(entries: &[Entry], multiplexers: &Multiplexers, arch: Arch) -> Result<Decision> {
     let mut cases: Vec<Case> = Vec::new();
     for entry in entries {
         let Rule { at, action, ref any_of, .. } = *entry.rule;
@@ -285,18 +284,18 @@ fn decide(entries: &[Entry], multiplexers: &Multiplexers, arch: Arch) -> Result<
             continue;
         }
         if any_of.is_empty() {
-            return Ok(Some(Decision::Always(action)));
+            return Ok(Decision::Always(action));
         }
         for all_of in any_of {
             let Some(conds) = narrowed(all_of, arch) else { continue };
             if conds.is_empty() {
-                return Ok(Some(Decision::Always(action)));
+                return Ok(Decision::Always(action));
             }
             add(&mut cases, Case { conds, action, derived: false }, at)?;
         }
     }
     cases.sort_by(order);
-    Ok((!cases.is_empty()).then_some(Decision::Cases(cases)))
+    Ok(Decision::Cases(cases))
 }
 
 /// The conditions that remain on `arch`; `None` when one of them can never hold.
@@ -344,83 +343,3 @@ pub(super) fn too_long(at: &str, insns: usize) -> Error {
     let text = format!("the filter is too long, got {insns} instructions, want at most {MAX_INSNS}");
     Error::spec(at, text).code(Code::Unsupported)
 }
-
-/// `socketcall(2)` and `ipc(2)`: one number for many calls, told apart by the first argument. Their other
-/// arguments are behind a pointer or in other places, where a filter cannot look. So a rule without
-/// conditions goes through them too; a rule with conditions goes through, without its conditions, only when
-/// it forbids more than the default does.
-///
-/// Sorted by call.
-struct Multiplexers(Vec<(Call, u32, Cond)>);
-
-impl Multiplexers {
-    fn of(arch: Arch) -> Multiplexers {
-        // The upper half of ipc's selector is a version, which does not change what is called.
-        let tables = [("socketcall", 0xffff_ffff, &SOCKETCALL[..]), ("ipc", 0xffff, &IPC[..])];
-        let mut out = Vec::new();
-        for (name, mask, calls) in tables {
-            let Some(number) = syscalls::find(name).and_then(|call| syscalls::number(call, arch)) else {
-                continue;
-            };
-            for &(name, value) in calls {
-                let cond = Cond { arg: 0, op: Op::MaskedEq, mask, value }.on(arch);
-                if let (Some(call), Ok(cond)) = (syscalls::find(name), cond) {
-                    out.push((call, number, cond));
-                }
-            }
-        }
-        out.sort_by_key(|(call, ..)| *call);
-        Multiplexers(out)
-    }
-
-    /// The other way to reach `call`, and the number it goes through.
-    fn route(&self, call: Call) -> Option<(u32, u32)> {
-        let route = self.0.binary_search_by_key(&call, |(call, ..)| *call).ok()?;
-        Some((route as u32, self.0[route].1))
-    }
-
-    /// What the arguments must be for a route.
-    fn cond(&self, route: u32) -> Cond {
-        self.0[route as usize].2
-    }
-}
-
-/// `SYS_*` of linux/net.h.
-const SOCKETCALL: [(&str, u64); 20] = [
-    ("socket", 1),
-    ("bind", 2),
-    ("connect", 3),
-    ("listen", 4),
-    ("accept", 5),
-    ("getsockname", 6),
-    ("getpeername", 7),
-    ("socketpair", 8),
-    ("send", 9),
-    ("recv", 10),
-    ("sendto", 11),
-    ("recvfrom", 12),
-    ("shutdown", 13),
-    ("setsockopt", 14),
-    ("getsockopt", 15),
-    ("sendmsg", 16),
-    ("recvmsg", 17),
-    ("accept4", 18),
-    ("recvmmsg", 19),
-    ("sendmmsg", 20),
-];
-
-/// Selectors of linux/ipc.h.
-const IPC: [(&str, u64); 12] = [
-    ("semop", 1),
-    ("semget", 2),
-    ("semctl", 3),
-    ("semtimedop", 4),
-    ("msgsnd", 11),
-    ("msgrcv", 12),
-    ("msgget", 13),
-    ("msgctl", 14),
-    ("shmat", 21),
-    ("shmdt", 22),
-    ("shmget", 23),
-    ("shmctl", 24),
-];

@@ -131,11 +131,28 @@ fn multiplexed(name: &str, numbers: &BTreeMap<String, u32>) -> Option<(u32, Secc
     None
 }
 
+fn only_low_half_counts(arch: Arch) -> bool {
+    matches!(arch, Arch::X86 | Arch::X32 | Arch::Arm | Arch::Ppc | Arch::Mips | Arch::Mipsel)
+}
+
 impl Reading {
     fn new(profile: &Seccomp, arch: Arch) -> Reading {
         let numbers: BTreeMap<_, _> = syscalls::all(arch).collect();
         let default = action_of(&profile.default_action, profile.default_errno_ret);
         let mut out = Reading { arch, default, newest: None, lines: BTreeMap::new() };
+        // A mask of all bits is plain equality.
+        let plain = |c: &SeccompArg| {
+            let all =
+                if only_low_half_counts(arch) { c.value as u32 == u32::MAX } else { c.value == u64::MAX };
+            let meant = c.value & c.value_two;
+            if c.op == "SCMP_CMP_MASKED_EQ" && all && (meant >> 32 == 0 || !only_low_half_counts(arch)) {
+                SeccompArg { value: meant, value_two: 0, op: "SCMP_CMP_EQ".into(), ..*c }
+            } else if c.op == "SCMP_CMP_MASKED_EQ" {
+                c.clone()
+            } else {
+                SeccompArg { value_two: 0, ..c.clone() }
+            }
+        };
         for rule in &profile.syscalls {
             let action = action_of(&rule.action, rule.errno_ret);
             for name in &rule.names {
@@ -148,8 +165,8 @@ impl Reading {
                 }
                 let indices: BTreeSet<_> = rule.args.iter().map(|a| a.index).collect();
                 let sets = match indices.len() == rule.args.len() {
-                    true => vec![rule.args.clone()],
-                    false => rule.args.iter().map(|a| vec![a.clone()]).collect(),
+                    true => vec![rule.args.iter().map(plain).collect()],
+                    false => rule.args.iter().map(|a| vec![plain(a)]).collect(),
                 };
                 for args in sets {
                     if let Some(nr) = number {
@@ -157,6 +174,7 @@ impl Reading {
                     }
                 }
                 if let Some((nr, selector)) = multiplexed(name, &numbers) {
+                    let selector = plain(&selector);
                     let covers = rule.args.is_empty() || permissiveness(action) <= permissiveness(default);
                     let lines = out.lines.entry(nr).or_default();
                     let same = lines.iter_mut().find(|l| l.args == [selector.clone()]);
@@ -173,7 +191,7 @@ impl Reading {
     }
 
     fn narrow(&self) -> bool {
-        matches!(self.arch, Arch::X86 | Arch::X32 | Arch::Arm | Arch::Ppc | Arch::Mips | Arch::Mipsel)
+        only_low_half_counts(self.arch)
     }
 
     fn holds(&self, cond: &SeccompArg, args: &[u64; 6]) -> bool {

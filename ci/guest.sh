@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # logs is lib.sh's
+# guest.sh: makes the tree that a guest gets as its disk. Sourced after lib.sh by what runs something in the guest.
+
+# fresh_tree: an empty tree, in `tree`.
+fresh_tree() {
+    need_root
+    need_tools ldd busybox
+    tree=$logs/guest-tree
+    rm -rf --one-file-system "$tree"
+    mkdir -p "$tree"
+}
+
+# put PROGRAM PLACE: a program at PLACE in the tree, and the libraries it loads where it looks for them.
+put() {
+    local library
+    install -D -m 0755 "$1" "$tree$2"
+    while read -r library; do
+        [ -e "$tree$library" ] || install -D -m 0755 "$library" "$tree$library"
+    done < <(ldd "$1" 2>/dev/null | grep -oE '/[^ ]+' || true)
+}
