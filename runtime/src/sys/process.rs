@@ -420,7 +420,9 @@ pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
     )
 }
 
-const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+/// `FUTURE_WRITE` (Linux 5.1) and not `WRITE`: nobody ever maps the copy, so both forbid the same, but `WRITE` has to
+/// wait until no page is pinned by anybody, for up to 150 ms, and may then still fail with EBUSY.
+const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
 pub fn is_sealed<F: AsFd>(fd: F) -> bool {
