@@ -8,7 +8,7 @@
 //!   Building  <- RootReady ------- Building   mounts and devices are in place
 //!   Hooking   -- Enter ----------> Hooking    prestart, createRuntime hooks have run
 //!   Entering  <- Console (fd) ---- Entering   only with a terminal
-//!             <- Listener -------- Entering   only with seccomp notify
+//!             <- Listener -------- Entering   its number; only with seccomp notify
 //!             -- ListenerTaken -->
 //!             <- Ready ----------- Entering   confined, program found
 //!   Sealed    -- Go -------------> Sealed     `run` only; `create` leaves that to the gate
