@@ -175,12 +175,6 @@ impl Cmd<'_> {
         self
     }
 
-    /// Another time limit, in seconds.
-    pub fn seconds(mut self, seconds: u64) -> Self {
-        self.seconds = seconds;
-        self
-    }
-
     /// Starts it and goes on.
     pub fn spawn(mut self) -> Result<Running> {
         let (out, err) = (self.files.with_extension("out"), self.files.with_extension("err"));

@@ -94,7 +94,10 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     for w in &warnings {
         report::warn(format_args!("{}: {w}", path.display()));
     }
-    let mut problems = spec::check::config(&spec);
+    let spec::check::Findings { errors: mut problems, warnings } = spec::check::findings(&spec);
+    for w in warnings {
+        report::warn(format_args!("{}: {w}", path.display()));
+    }
     if problems.is_empty() {
         return Ok((spec, bytes));
     }
@@ -302,6 +305,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         init: None,
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
+        no_new_keyring: plan.no_new_keyring,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::process::{self, Child, ns_flags, sig};
-use crate::sys::{BorrowedFd, OwnedFd, cred, errno, ns, tty};
+use crate::sys::{BorrowedFd, OwnedFd, cred, errno, ns, sched, tty};
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 
@@ -53,6 +53,7 @@ pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
     }
     p.oom_score_adj = p.oom_score_adj.or(of.oom_score_adj);
     p.scheduler = p.scheduler.take().or_else(|| of.scheduler.clone());
+    p.exec_cpu_affinity = p.exec_cpu_affinity.take().or_else(|| of.exec_cpu_affinity.clone());
     p.io_priority = p.io_priority.take().or_else(|| of.io_priority.clone());
 }
 
@@ -72,6 +73,10 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     if shared.join & ns_flags::PID != 0 {
         // Only for children: this process stays where it is.
         ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
+    }
+    if let Some(mask) = &job.process.affinity.0 {
+        // The child is born with it, before it is in the container's cpuset.
+        sched::set_affinity(0, mask).field(&format!("{}/execCPUAffinity/initial", job.process.base))?;
     }
     let (parent, end) = link::pair()?;
     let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
@@ -173,6 +178,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
         filter: job.filter.as_ref(),
         personality: job.personality,
+        affinity: job.process.affinity.1.as_deref(),
         setgroups_denied,
     };
     identity::confine(&confinement, &proc)?;

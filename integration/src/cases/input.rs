@@ -977,10 +977,10 @@ fn files() -> Vec<Case> {
         case("input.B004-config-not-readable").checks("catalogue B004").steps(|t| {
             let run = |t: &mut Trial<'_>| {
                 let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                t.rt(&["run", "--bundle", &bundle, &id]).adjust(|c| os::as_nobody(c)).run()
+                t.rt(&["run", "--bundle", &bundle, &id]).adjust(os::as_nobody).run()
             };
             t.write_config()?;
-            fs::set_permissions(t.bundle.join("config.json"), fs::Permissions::from_mode(0))?;
+            fs::set_permissions(t.bundle.join("config.json"), fs::Permissions::from_mode(0o000))?;
             // The log of another user goes where that user may write.
             fs::set_permissions(t.dir.join("out"), fs::Permissions::from_mode(0o777))?;
             let out = run(t)?.fails()?;

@@ -106,6 +106,11 @@ fn basic() -> Vec<Case> {
             ensure!(out.stderr == "err\n", "stderr is {:?}", out.stderr);
             Ok(())
         }),
+        case("life.run-stderr-passed-on")
+            .checks("cli: run")
+            .sh("echo out; echo err >&2")
+            .stdout("out\n")
+            .stderr_has("err"),
         case("life.bundle-is-cwd").checks("cli: --bundle").probe(["echo", "here"]).steps(|t| {
             t.write_config()?;
             let (bundle, id) = (t.bundle.clone(), t.id.clone());

@@ -75,7 +75,9 @@ fn inherited(kind: &'static str, link: &'static str) -> Case {
             }
             if kind == "network" {
                 // sysfs belongs to the network namespace, which is not ours to mount.
-                s["mounts"].as_array_mut().map(|m| m.retain(|m| m["type"] != "sysfs"));
+                if let Some(m) = s["mounts"].as_array_mut() {
+                    m.retain(|m| m["type"] != "sysfs");
+                }
             }
         })
         .output(move |o| {

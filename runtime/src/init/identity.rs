@@ -18,6 +18,8 @@ pub struct Confinement<'a> {
     pub keyring: Option<String>,
     pub filter: Option<&'a Filter>,
     pub personality: Option<u64>,
+    /// CPUs to run on; `None` for all that the cgroup allows.
+    pub affinity: Option<&'a [u8]>,
     /// Inside a user namespace whose `setgroups` is "deny", setgroups(2) is not possible (user_namespaces(7)).
     pub setgroups_denied: bool,
 }
@@ -26,7 +28,7 @@ pub struct Confinement<'a> {
 pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     let p = c.process;
     // Scheduling first: real-time policies need CAP_SYS_NICE.
-    scheduling(p, c.personality)?;
+    scheduling(c)?;
     // Labels only take effect at the next execve, and need an unconfined writer.
     labels(p, proc)?;
     if let Some(name) = &c.keyring {
@@ -74,17 +76,19 @@ pub fn filter(p: &ProcessPlan, filter: &Filter) -> Result<Option<OwnedFd>> {
     Ok(listener)
 }
 
-fn scheduling(p: &ProcessPlan, personality: Option<u64>) -> Result<()> {
+fn scheduling(c: &Confinement<'_>) -> Result<()> {
+    let p = c.process;
     // The cpuset of the new cgroup decides, not the affinity of whoever called us: since Linux 6.2 an explicit
     // affinity survives a change of cpuset. The kernel cuts the mask down to what is allowed.
-    sched::set_affinity(0, &[0xff; 128])?;
+    let mask = c.affinity.unwrap_or(&[0xff; 128]);
+    sched::set_affinity(0, mask).field(&format!("{}/execCPUAffinity/final", p.base))?;
     if let Some(s) = p.scheduler {
         sched::sched_setattr(s).field(&format!("{}/scheduler", p.base))?;
     }
     if let Some((class, level)) = p.io_priority {
         sched::set_io_priority(class, level).field(&format!("{}/ioPriority", p.base))?;
     }
-    if let Some(persona) = personality {
+    if let Some(persona) = c.personality {
         sched::set_personality(persona).field("/linux/personality")?;
     }
     Ok(())
@@ -143,17 +147,14 @@ fn stdio_owner(p: &ProcessPlan) -> Result<()> {
 }
 
 fn bounding(p: &ProcessPlan) -> Result<()> {
-    for cap in 0..crate::plan::process::CAP_NAMES.len() as u32 {
-        if p.caps.bounding & 1 << cap == 0 && cred::in_bounding(cap) {
-            cred::drop_bounding(cap).field(&format!("{}/capabilities/bounding", p.base))?;
+    // Also those that are newer than our list of names: up to the first that this kernel does not have.
+    for cap in (0..64).filter(|cap| p.caps.bounding & 1 << cap == 0) {
+        match cred::drop_bounding(cap) {
+            Err(e) if e.is(errno::EINVAL) => break,
+            // Without CAP_SETPCAP only what is there already can stay away.
+            Err(e) if e.is(errno::EPERM) && !cred::in_bounding(cap) => {}
+            r => r.field(&format!("{}/capabilities/bounding", p.base))?,
         }
-    }
-    // Newer capabilities than we know by name go too.
-    for cap in crate::plan::process::CAP_NAMES.len() as u32..64 {
-        if !cred::in_bounding(cap) {
-            break;
-        }
-        cred::drop_bounding(cap)?;
     }
     Ok(())
 }

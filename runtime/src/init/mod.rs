@@ -123,6 +123,7 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
         keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
         filter: plan.seccomp.as_ref(),
         personality: plan.personality,
+        affinity: None,
         setgroups_denied,
     };
     identity::confine(&confinement, &proc)?;

@@ -34,7 +34,9 @@ pub fn find(p: &ProcessPlan, fds: Kept) -> Result<Program> {
             Err(e) => {
                 let errno = e.errno().unwrap_or(errno::ENOENT);
                 let text = match errno {
-                    errno::EACCES | errno::EISDIR => format!("exec: {}: {}", quoted(name), errno_text(errno)),
+                    errno::EACCES => format!("exec: {}: {}", quoted(name), errno_text(errno)),
+                    // Both what runc 1.1 and what runc 1.2 say: engines match either for exit code 126.
+                    errno::EISDIR => format!("exec: {}: is a directory: permission denied", quoted(name)),
                     _ => format!("exec: {}: stat {name}: {}", quoted(name), errno_text(errno)),
                 };
                 return Err(Error::new(Code::Os, text).field(field.clone()));
