@@ -7,10 +7,12 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::fds::Kept;
 use crate::gate;
+use crate::handover::{Asked, Handover};
 use crate::hooks;
 use crate::host::Host;
 use crate::init::mounts::Source;
 use crate::init::{self, Inherit, Start};
+use crate::interrupt;
 use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::{Join, Launch};
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
@@ -36,14 +38,10 @@ pub const CGROUP_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Wish<'a> {
     pub id: &'a str,
     pub bundle: &'a Path,
-    pub console_socket: Option<&'a Path>,
-    pub pidfd_socket: Option<&'a Path>,
-    pub pid_file: Option<&'a Path>,
+    pub asked: Asked<'a>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub fds: Kept,
-    /// The caller will not stay: a terminal needs somebody to hand it to.
-    pub detach: bool,
     /// Started by us over the link, not by a later `start` through the gate.
     pub started_by_us: bool,
 }
@@ -121,11 +119,12 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
-    let outside = Outside::connect(wish, &plan)?;
+    let handover = Handover::prepare(wish.asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
     wish.fds.hide()?;
+    interrupt::arm()?;
 
     // The record goes first: whoever finds us dead can clean up after us.
     let reservation = store.reserve(wish.id)?;
@@ -165,14 +164,12 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         link.enter(child.pid())?.ready(child.pidfd(), hand_on)
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
-    let console = outside.deliver(handed.console, &child)?;
+    let console = handover.descriptors(handed.console, &child)?;
     record.phase = Phase::Created;
     record.cgroup = group.saved();
     record.init = Some(state::Proc::of(child.pid())?);
     reservation.save(&record)?;
-    if let Some(path) = wish.pid_file {
-        write_pid_file(path, child.pid())?;
-    }
+    handover.pid_file(&child)?;
     Ok(Container { child, link, cgroup, reservation, plan, console })
 }
 
@@ -209,72 +206,6 @@ impl Started {
         self.reservation.keep();
         (self.plan.id, self.child)
     }
-}
-
-/// Sockets of the caller, connected before anything is made, so that a wrong path costs nothing.
-struct Outside {
-    console: Option<OwnedFd>,
-    pidfd: Option<OwnedFd>,
-}
-
-impl Outside {
-    fn connect(wish: &Wish<'_>, plan: &Plan) -> Result<Outside> {
-        console_rules(plan.process.terminal, wish.detach, wish.console_socket)?;
-        if let Some(path) = wish.pid_file {
-            check_pid_file(path)?;
-        }
-        Ok(Outside {
-            console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
-            pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
-        })
-    }
-
-    /// Hands out what was asked for; gives the master back when nobody else takes it.
-    fn deliver(self, console: Option<OwnedFd>, child: &Child) -> Result<Option<OwnedFd>> {
-        if let Some(s) = &self.pidfd {
-            sock::send(s, b"pidfd", &[child.pidfd()]).step("--pidfd-socket")?;
-        }
-        match (&self.console, console) {
-            (Some(s), Some(master)) => {
-                sock::send(s, b"/dev/ptmx", &[master.as_fd()]).step("--console-socket")?;
-                Ok(None)
-            }
-            (_, master) => Ok(master),
-        }
-    }
-}
-
-/// runc's rules and texts: a terminal that nobody holds would be lost.
-pub fn console_rules(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
-    let text = match (terminal, detach, socket.is_some()) {
-        (true, true, false) => "cannot allocate tty if runc will detach without setting console socket",
-        (false, _, true) | (true, false, true) => {
-            "cannot use console socket if runc will not detach or allocate tty"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::spec("/process/terminal", text).hint("see --console-socket and --detach"))
-}
-
-/// A pid file that cannot be written is found out before anything exists.
-pub fn check_pid_file(path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let step = || format!("--pid-file {}", quoted(&path.to_string_lossy()));
-    let fd = fs::open_dir_path(dir).step_with(step)?;
-    process::may_write(&fd).step_with(step)?;
-    match fs::stat(path) {
-        Ok(st) if st.is_dir() => {
-            Err(Error::os("rename", quoted(&path.to_string_lossy()), errno::EISDIR).step(step()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Written aside and renamed: a reader sees no half number. Decimal, no newline.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let dir = fs::open_dir_path(path.parent().unwrap_or(Path::new("/")))?;
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    fs::write_aside(&dir, &name, pid.to_string().as_bytes(), 0o644).step("--pid-file")
 }
 
 fn open_root(plan: &Plan) -> Result<OwnedFd> {

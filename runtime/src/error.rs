@@ -34,6 +34,8 @@ pub enum Code {
     Init,
     /// A wait on the outside ran into its deadline.
     Timeout,
+    /// A signal told us to stop.
+    Interrupted,
     /// Something a test should have caught.
     Internal,
 }

@@ -10,11 +10,6 @@ use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Signals that are about ourselves: children, and what a broken pipe or a bug of ours raises.
-fn is_ours(n: i32) -> bool {
-    n == sig::SIGCHLD || n == sig::SIGPIPE || n == sig::SIGURG
-}
-
 /// Signals blocked and read through a descriptor, so that none is lost between two waits.
 pub struct Signals(OwnedFd);
 
@@ -22,13 +17,12 @@ impl Signals {
     /// Blocks every signal that can be passed on. To be called before the payload runs.
     pub fn block() -> Result<Signals> {
         // KILL and STOP cannot be blocked; ILL, TRAP, BUS, FPE and SEGV are raised by our own faults.
-        process::signal_fd(&[4, 5, 7, 8, 11]).map(Signals)
+        process::signal_fd_but(&[4, 5, 7, 8, 11]).map(Signals)
     }
 }
 
-/// Waits for the end of `child`. With a `console` (the terminal's master) our own standard streams are relayed.
-pub fn wait(child: &mut Child, signals: &Signals, console: Option<OwnedFd>) -> Result<Exit> {
-    let mut relay = console.map(Relay::new).transpose()?;
+/// Waits for the end of `child`, relaying its terminal if it has one.
+pub fn wait(child: &mut Child, signals: &Signals, mut relay: Option<Relay>) -> Result<Exit> {
     loop {
         let mut fds = vec![(child.pidfd(), Interest::Read), (signals.0.as_fd(), Interest::Read)];
         if let Some(r) = &relay {
@@ -40,11 +34,11 @@ pub fn wait(child: &mut Child, signals: &Signals, console: Option<OwnedFd>) -> R
             pass_on(child, n, relay.as_ref());
         }
         if let Some(r) = &mut relay {
-            r.turn()?;
+            r.turn();
         }
         if ready[0] {
             if let Some(r) = &mut relay {
-                r.drain()?;
+                r.drain();
             }
             return child.wait();
         }
@@ -53,7 +47,9 @@ pub fn wait(child: &mut Child, signals: &Signals, console: Option<OwnedFd>) -> R
 
 fn pass_on(child: &Child, n: i32, relay: Option<&Relay>) {
     match (n, relay) {
-        (n, _) if is_ours(n) => {}
+        (sig::SIGCHLD, _) => process::reap_others(child.pid()),
+        // A broken pipe of ours, or a byte out of turn on one of our sockets.
+        (sig::SIGPIPE | sig::SIGURG, _) => {}
         (sig::SIGWINCH, Some(r)) => r.copy_size(),
         // Gone already: the pidfd says so in the next round.
         _ => {
@@ -62,9 +58,12 @@ fn pass_on(child: &Child, n: i32, relay: Option<&Relay>) {
     }
 }
 
+/// More than a terminal holds, in bytes.
+const MAX_LEFT: usize = 256 * 1024;
+
 /// Our stdin to the terminal, the terminal to our stdout. One small buffer each way; a slow reader makes the
 /// other side wait, it loses nothing.
-struct Relay {
+pub struct Relay {
     master: OwnedFd,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
@@ -74,7 +73,12 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(master: OwnedFd) -> Result<Relay> {
+    /// Puts our terminal, if stdin is one, into raw mode until this is dropped, and gives `master` its size. To be
+    /// called before the payload runs, which then finds the terminal as it stays.
+    ///
+    /// # Errors
+    /// A terminal that cannot be set up.
+    pub fn new(master: OwnedFd) -> Result<Relay> {
         let (stdin, stdout) = (process::dup_number(0), process::dup_number(1));
         let raw = match &stdin {
             Some(fd) if tty::is_tty(fd) => Some(RawMode::enter(fs::dup(fd)?)?),
@@ -104,35 +108,43 @@ impl Relay {
     }
 
     /// Moves what can be moved without waiting.
-    fn turn(&mut self) -> Result<()> {
-        self.output()?;
-        if !self.pending.is_empty() {
-            return self.input();
+    fn turn(&mut self) {
+        self.output();
+        if self.pending.is_empty() {
+            self.typed();
         }
-        let Some(fd) = &self.stdin else { return Ok(()) };
-        if !poll::wait_readable(fd, Some(Duration::ZERO))? {
-            return Ok(());
+        self.input();
+    }
+
+    /// Takes what was typed.
+    fn typed(&mut self) {
+        let Some(fd) = &self.stdin else { return };
+        if !poll::wait_readable(fd, Some(Duration::ZERO)).unwrap_or(false) {
+            return;
         }
         let mut buf = [0u8; 4096];
         match fs::read_some(fd, &mut buf) {
-            Ok(0) | Err(_) => self.stdin = None,
-            Ok(n) => self.pending.extend_from_slice(&buf[..n]),
+            Ok(n) if n > 0 => self.pending.extend_from_slice(&buf[..n]),
+            // Somebody who shares our stdin was quicker.
+            Err(e) if e.is(errno::EAGAIN) => {}
+            _ => self.stdin = None,
         }
-        self.input()
     }
 
-    fn input(&mut self) -> Result<()> {
+    fn input(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
         match fs::write_some(&self.master, &self.pending) {
             Ok(n) => drop(self.pending.drain(..n)),
             Err(e) if e.is(errno::EAGAIN) => {}
             // The far end is closed: what was typed has no reader any more.
             Err(_) => self.pending.clear(),
         }
-        Ok(())
     }
 
     /// True when something was read.
-    fn output(&mut self) -> Result<bool> {
+    fn output(&mut self) -> bool {
         let mut buf = [0u8; 8192];
         // EIO: nobody has the far end open now; EAGAIN: nothing to read.
         let n = match fs::read_some(&self.master, &mut buf) {
@@ -145,16 +157,19 @@ impl Relay {
             Err(_) => 0,
         };
         if let Some(out) = self.stdout.as_ref().filter(|_| n > 0)
-            && fs::write_all(out, &buf[..n]).is_err()
+            && fs::write_patiently(out, &buf[..n]).is_err()
         {
             self.stdout = None;
         }
-        Ok(n > 0)
+        n > 0
     }
 
-    /// What the payload wrote before it ended.
-    fn drain(&mut self) -> Result<()> {
-        while poll::wait_readable(&self.master, Some(Duration::ZERO))? && self.output()? {}
-        Ok(())
+    /// What the payload wrote before it ended, and not what others on its terminal go on writing.
+    fn drain(&mut self) {
+        for _ in 0..MAX_LEFT / 4096 {
+            if !poll::wait_readable(&self.master, Some(Duration::ZERO)).unwrap_or(false) || !self.output() {
+                return;
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Code, Error, Result, errno_text, printable, quoted};
+use crate::interrupt;
 use crate::spec::Hook;
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, sig};
@@ -122,16 +123,16 @@ impl<'a> Attended<'a> {
             let mut fds = vec![(self.pidfd.as_fd(), Interest::Read)];
             fds.extend(self.stderr.iter().map(|p| (p.as_fd(), Interest::Read)));
             fds.extend(self.stdin.iter().map(|p| (p.as_fd(), Interest::Write)));
+            fds.extend(interrupt::fd().map(|f| (f, Interest::Read)));
             let ready = poll::wait_any(&fds, left)?;
+            interrupt::check()?;
             if ready[0] {
                 self.hear_the_rest()?;
                 return Ok((take(&mut self.tail), false));
             }
-            let (hear, tell) = match self.stderr {
-                Some(_) => (ready[1], ready.get(2) == Some(&true)),
-                None => (false, ready.get(1) == Some(&true)),
-            };
-            if tell {
+            let mut ready = ready[1..].iter();
+            let hear = self.stderr.is_some() && ready.next() == Some(&true);
+            if self.stdin.is_some() && ready.next() == Some(&true) {
                 self.tell();
             }
             if hear {

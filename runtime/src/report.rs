@@ -198,7 +198,7 @@ fn text_line(time: &str, level: Level, msg: &str) -> String {
 
 /// stderr may be closed, full or a broken pipe: nothing depends on it.
 fn to_stderr(line: &str) {
-    let _ = fs::write_all(std::io::stderr(), line.as_bytes());
+    let _ = fs::write_patiently(std::io::stderr(), line.as_bytes());
 }
 
 /// Writes a result to stdout.
@@ -206,7 +206,7 @@ fn to_stderr(line: &str) {
 /// # Errors
 /// A result that did not arrive is a failure of the command (`/dev/full`, a closed pipe).
 pub fn print(text: &str) -> Result<()> {
-    fs::write_all(std::io::stdout(), text.as_bytes()).map_err(|e| e.step("write to stdout"))
+    fs::write_patiently(std::io::stdout(), text.as_bytes()).map_err(|e| e.step("write to stdout"))
 }
 
 /// The current time, UTC, RFC 3339 with nanoseconds.

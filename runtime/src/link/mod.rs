@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crate::report;
 use crate::sys::{errno, poll, process, sock};
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,7 @@ impl<P> Parent<P> {
     /// The next message that is not a log line; `None` at end of file.
     fn hear(&self) -> Result<Option<(FromInit, Vec<OwnedFd>)>> {
         loop {
+            interrupt::wait_readable(&self.sock, None)?;
             let (data, fds) = sock::recv(&self.sock)?;
             if data.is_empty() {
                 return Ok(None);
@@ -190,7 +192,7 @@ impl Parent<Entering> {
         let mut handed = Handed::default();
         let mut deadline = None;
         loop {
-            if !poll::wait_readable(&self.sock, deadline)? {
+            if !interrupt::wait_readable(&self.sock, deadline)? {
                 let text = format!("the seccomp agent has held init for {} s", AGENT_DEADLINE.as_secs());
                 return Err(Error::new(Code::Timeout, text));
             }
@@ -222,7 +224,7 @@ impl Parent<Entering> {
                 r => return r,
             }
             // It has something to say instead: that it could not be installed.
-            if poll::wait_readable(&self.sock, Some(Duration::from_millis(1)))? {
+            if interrupt::wait_readable(&self.sock, Some(Duration::from_millis(1)))? {
                 return Err(self.next().map_or_else(|e| e, |(other, _)| unexpected(&other)));
             }
         }
@@ -282,6 +284,9 @@ impl Init<Held> {
         std::panic::set_hook(Box::new(move |info| {
             at_panic.failed(&Error::new(Code::Internal, format!("init panicked: {info}")));
         }));
+        // What tells the parent to stop is not for us: we end when it does.
+        interrupt::disarm();
+        process::unblock_signals();
         let Err(e) = life(self, word.0.as_fd());
         word.failed(&e);
         1

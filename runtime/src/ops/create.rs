@@ -4,6 +4,7 @@ use crate::cli::{CreateArgs, Global};
 use crate::create::{self, Wish};
 use crate::error::Result;
 use crate::fds::Kept;
+use crate::handover::Asked;
 use crate::state::Store;
 use std::path::PathBuf;
 
@@ -42,13 +43,15 @@ impl Paths {
         Wish {
             id: &args.id,
             bundle: &self.bundle,
-            console_socket: self.console.as_deref(),
-            pidfd_socket: self.pidfd.as_deref(),
-            pid_file: self.pid_file.as_deref(),
+            asked: Asked {
+                console_socket: self.console.as_deref(),
+                pidfd_socket: self.pidfd.as_deref(),
+                pid_file: self.pid_file.as_deref(),
+                detach,
+            },
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
             fds: Kept::new(args.preserve_fds),
-            detach,
             started_by_us,
         }
     }

@@ -6,13 +6,15 @@ use crate::create;
 use crate::error::{Code, Context, Error, Result};
 use crate::exec::{self, Entered, Job};
 use crate::fds::Kept;
-use crate::foreground::{self, Signals};
+use crate::foreground::{self, Relay, Signals};
+use crate::handover::{Asked, Handover};
 use crate::host::Host;
+use crate::interrupt;
 use crate::plan::{self, seccomp};
 use crate::spec::{self, Spec};
 use crate::state::{Container, Record, Store, observe};
-use crate::sys::{fs, process, sock};
-use std::os::fd::AsFd;
+use crate::sys::{fs, process};
+use std::path::PathBuf;
 
 /// See `knarr exec --help`. The exit code is the process's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
@@ -24,33 +26,28 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     exec::refuse_status(container.status()?, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
     let job = plan_job(args, &spec, &container.record)?;
-    let console_path = args.console_socket.as_deref().map(create::absolute).transpose()?;
-    create::console_rules(job.process.terminal, args.detach, console_path.as_deref())?;
-    let pid_file = args.pid_file.as_deref().map(create::absolute).transpose()?;
-    if let Some(path) = &pid_file {
-        create::check_pid_file(path)?;
-    }
-    let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
-    let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
+    let absolute = |p: &Option<PathBuf>| p.as_deref().map(create::absolute).transpose();
+    let pid_file = absolute(&args.pid_file)?;
+    let asked = Asked {
+        console_socket: args.console_socket.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref(),
+        pid_file: pid_file.as_deref(),
+        detach: args.detach,
+    };
+    let handover = Handover::prepare(asked, job.process.terminal)?;
     process::set_dumpable(false)?;
     job.fds.hide()?;
+    interrupt::arm()?;
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };
-    let Entered { mut child, link, console: mut master } = exec::enter(&job, &spec, &group, init_pid, &init)?;
-    if let Some(s) = &pidfd {
-        sock::send(s, b"pidfd", &[child.pidfd()]).step("--pidfd-socket")?;
-    }
-    if let (Some(s), Some(m)) = (&console, &master) {
-        sock::send(s, b"/dev/ptmx", &[m.as_fd()]).step("--console-socket")?;
-        master = None;
-    }
-    if let Some(path) = &pid_file {
-        create::write_pid_file(path, child.pid())?;
-    }
+    let Entered { mut child, link, console } = exec::enter(&job, &spec, &group, init_pid, &init)?;
+    let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
+    handover.pid_file(&child)?;
     link.go()?;
+    interrupt::disarm();
     match signals {
-        Some(s) => Ok(foreground::wait(&mut child, &s, master)?.code()),
+        Some(s) => Ok(foreground::wait(&mut child, &s, relay)?.code()),
         None => {
             child.release();
             Ok(0)

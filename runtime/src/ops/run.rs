@@ -4,8 +4,9 @@ use super::create::Paths;
 use crate::cli::{Global, RunArgs};
 use crate::create::{self, Container};
 use crate::error::{Context, Result};
-use crate::foreground::{self, Signals};
+use crate::foreground::{self, Relay, Signals};
 use crate::hooks;
+use crate::interrupt;
 use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
@@ -26,17 +27,20 @@ fn detached(container: Container) -> Result<i32> {
     Ok(0)
 }
 
-fn attached(global: &Global, container: Container, args: &RunArgs) -> Result<i32> {
+fn attached(global: &Global, mut container: Container, args: &RunArgs) -> Result<i32> {
     let signals = Signals::block()?;
-    let mut started = container.start()?;
+    // Before the payload runs: it finds the terminal as it will be, with its size.
+    let relay = container.console.take().map(Relay::new).transpose()?;
+    let started = container.start()?;
     started.poststart()?;
-    let console = started.console.take();
+    interrupt::disarm();
     let (id, mut child) = started.stay();
-    let exit = foreground::wait(&mut child, &signals, console)?;
+    let exit = foreground::wait(&mut child, &signals, relay);
     if !args.keep {
+        // However the wait ended: nobody else will remove it.
         super::delete::remove(&super::store(global)?, &id).step("remove the container")?;
     }
-    Ok(exit.code())
+    Ok(exit?.code())
 }
 
 impl Container {

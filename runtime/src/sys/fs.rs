@@ -245,10 +245,22 @@ pub fn read_some<F: AsFd>(fd: F, buf: &mut [u8]) -> Result<usize> {
 }
 
 /// Writes everything.
-pub fn write_all<F: AsFd>(fd: F, mut data: &[u8]) -> Result<()> {
+pub fn write_all<F: AsFd>(fd: F, data: &[u8]) -> Result<()> {
+    write_rest(fd.as_fd(), data, false)
+}
+
+/// Writes everything, however long it takes: for streams of the caller, who may have made them non-blocking.
+pub fn write_patiently<F: AsFd>(fd: F, data: &[u8]) -> Result<()> {
+    write_rest(fd.as_fd(), data, true)
+}
+
+fn write_rest(fd: BorrowedFd<'_>, mut data: &[u8], wait: bool) -> Result<()> {
     while !data.is_empty() {
-        match rustix::io::write(&fd, data) {
+        match rustix::io::write(fd, data) {
             Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::AGAIN) if wait => {
+                super::poll::wait_any(&[(fd, super::poll::Interest::Write)], None)?;
+            }
             Err(e) => {
                 return Err(Error::os(
                     "write",

@@ -480,6 +480,21 @@ pub fn reset_signals() {
             unsafe { libc::syscall(libc::SYS_rt_sigaction, sig, default.as_ptr(), none, SET_SIZE) };
         }
     }
+    unblock_signals();
+}
+
+/// sigaction(2): true when this signal is ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zero is a valid sigaction to be overwritten; the pointer for a new one may be null.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// sigprocmask(2): no signal stays blocked, those that libc keeps for itself included.
+pub fn unblock_signals() {
+    const SET_SIZE: usize = 8;
     let empty = 0u64;
     // SAFETY: the set is eight bytes, as the size says.
     unsafe {
@@ -493,16 +508,47 @@ pub fn reset_signals() {
     }
 }
 
-/// Blocks every signal but those in `except` and returns a signalfd for them (signalfd(2)).
-pub fn signal_fd(except: &[i32]) -> Result<OwnedFd> {
+/// Blocks these signals and returns a signalfd for them (signalfd(2)).
+pub fn signal_fd(signals: &[i32]) -> Result<OwnedFd> {
+    signal_fd_of(signals.iter().filter_map(|s| Signal::try_from(*s).ok()).collect())
+}
+
+/// As [`signal_fd`], for every signal but those in `except`.
+pub fn signal_fd_but(except: &[i32]) -> Result<OwnedFd> {
     let mut set = SigSet::all();
     for s in except.iter().filter_map(|s| Signal::try_from(*s).ok()) {
         set.remove(s);
     }
+    signal_fd_of(set)
+}
+
+fn signal_fd_of(set: SigSet) -> Result<OwnedFd> {
     let made = set
         .thread_block()
         .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
-    sys!("signalfd", made.map(OwnedFd::from).map_err(from_nix), "all but {except:?}")
+    sys!("signalfd", made.map(OwnedFd::from).map_err(from_nix), "{set:?}")
+}
+
+/// Reaps every dead child but `keep` (waitid(2)): as a subreaper we inherit what a container leaves behind, and
+/// nobody else would. Stops at `keep`, whose end ends everything.
+pub fn reap_others(keep: i32) {
+    loop {
+        // SAFETY: all zero is a valid siginfo to be overwritten.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `info` is valid; the kernel fills it in, or leaves the pid zero when there is nobody.
+        let pid = unsafe {
+            if libc::waitid(libc::P_ALL, 0, &raw mut info, look) != 0 {
+                return;
+            }
+            info.si_pid()
+        };
+        if pid == 0 || pid == keep {
+            return;
+        }
+        // SAFETY: integers, and a null pointer where the status would go.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
 }
 
 /// The next pending signal of a signalfd, if any.
