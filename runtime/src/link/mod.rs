@@ -154,6 +154,11 @@ fn unexpected(msg: &FromInit) -> Error {
 }
 
 impl Parent<Held> {
+    /// `exec`: there is no root to build and no hook to run.
+    pub fn straight(self) -> Parent<Entering> {
+        let Held = self.phase;
+        self.go_on(Entering)
+    }
     /// Maps and limits are set: build the root file system.
     pub fn build(self) -> Result<Parent<Building>> {
         let Held = self.phase;
@@ -277,6 +282,11 @@ impl LastWord {
 }
 
 impl Init<Held> {
+    /// `exec`: there is no root to build and no hook to wait for.
+    pub fn straight(self) -> Init<Entering> {
+        let Held = self.phase;
+        self.go_on(Entering)
+    }
     /// Runs `life`, which ends in execve or with an error. The error, and a panic too, goes to the parent as the last
     /// word over a handle that `life` must keep open. The result is an exit code, which nobody but a supervisor
     /// sees.
