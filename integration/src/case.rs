@@ -9,26 +9,25 @@ use crate::host::Need;
 use crate::trial::Trial;
 
 type Edit = Box<dyn Fn(&mut Value)>;
+type Judge = Box<dyn Fn(&str) -> Result<()>>;
 type Step = Box<dyn Fn(&mut Trial<'_>) -> Result<()>>;
 
-/// What a stream must look like.
+/// What the output must look like.
 pub enum Want {
     Is(String),
     Has(String),
-    Lacks(String),
     Line(String),
 }
 
 impl Want {
     /// The complaint, when the text does not fit.
-    pub fn against(&self, stream: &str, text: &str) -> Option<String> {
+    pub fn against(&self, text: &str) -> Option<String> {
         let (fits, rule) = match self {
             Want::Is(s) => (text == s, format!("to be exactly {s:?}")),
             Want::Has(s) => (text.contains(s), format!("to contain {s:?}")),
-            Want::Lacks(s) => (!text.contains(s), format!("not to contain {s:?}")),
             Want::Line(s) => (text.lines().any(|l| l == s), format!("to have the line {s:?}")),
         };
-        (!fits).then(|| format!("{stream}: got {text:?}, want it {rule}"))
+        (!fits).then(|| format!("stdout: got {text:?}, want it {rule}"))
     }
 }
 
@@ -50,7 +49,6 @@ pub struct Case {
     /// Prepares files, flags and the like, after the edits.
     pub prepare: Vec<Step>,
     pub stdout: Vec<Want>,
-    pub stderr: Vec<Want>,
     pub exit: i32,
     /// Looks at the host while the container is created but not started.
     pub created: Option<Step>,
@@ -59,7 +57,7 @@ pub struct Case {
     /// The whole story, for cases that are not "run one program and look".
     pub steps: Option<Step>,
     /// Looks at the output.
-    pub output: Option<Box<dyn Fn(&str) -> Result<()>>>,
+    pub output: Option<Judge>,
     /// Looks at the host after a run.
     pub after: Option<Step>,
     /// Makes the case wrong; without it the case must pass.
@@ -80,7 +78,6 @@ pub fn case(name: impl Into<String>) -> Case {
         edits: Vec::new(),
         prepare: Vec::new(),
         stdout: Vec::new(),
-        stderr: Vec::new(),
         exit: 0,
         created: None,
         running: None,
@@ -145,21 +142,9 @@ impl Case {
         self
     }
 
-    /// The output must not contain this.
-    pub fn stdout_lacks(mut self, text: impl Into<String>) -> Case {
-        self.stdout.push(Want::Lacks(text.into()));
-        self
-    }
-
     /// One line of the output must be this.
     pub fn line(mut self, text: impl Into<String>) -> Case {
         self.stdout.push(Want::Line(text.into()));
-        self
-    }
-
-    /// The error stream must contain this.
-    pub fn stderr_has(mut self, text: impl Into<String>) -> Case {
-        self.stderr.push(Want::Has(text.into()));
         self
     }
 

@@ -32,12 +32,10 @@ pub enum Need {
     Program(&'static str),
     /// At least this kernel.
     Kernel(u32, u32),
-    /// The right to raise hard limits and lower oom scores.
+    /// The right to raise hard limits and to lower oom scores.
     CapSysResource,
-    /// A test without that right makes sense only where it is missing.
+    /// That right is missing.
     NoCapSysResource,
-    /// overlayfs can be mounted.
-    Overlay,
     /// More than one processor.
     TwoCpus,
     /// No AppArmor and no SELinux here.
@@ -73,7 +71,6 @@ impl Need {
             Need::Kernel(a, b) => format!("kernel>={a}.{b}"),
             Need::CapSysResource => "cap-sys-resource".into(),
             Need::NoCapSysResource => "no-cap-sys-resource".into(),
-            Need::Overlay => "overlay".into(),
             Need::TwoCpus => "two-cpus".into(),
             Need::NoLsm => "no-lsm".into(),
             Need::V1(c) => format!("cgroup1:{c}"),
@@ -98,7 +95,6 @@ pub struct Host {
     pub busybox: Option<PathBuf>,
     userns: bool,
     capabilities: u64,
-    overlay: bool,
 }
 
 impl Host {
@@ -121,17 +117,7 @@ impl Host {
             .and_then(|h| u64::from_str_radix(h.trim(), 16).ok())
             .unwrap_or(0);
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().map(PathBuf::from).find(|p| is_static(p));
-        let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        Ok(Host {
-            v1,
-            v2,
-            v2_controllers,
-            kernel,
-            busybox,
-            userns: try_userns(),
-            capabilities,
-            overlay: filesystems.lines().any(|l| l.ends_with("\toverlay")),
-        })
+        Ok(Host { v1, v2, v2_controllers, kernel, busybox, userns: try_userns(), capabilities })
     }
 
     /// The first need that is not met.
@@ -155,7 +141,6 @@ impl Host {
             Need::Kernel(a, b) => self.kernel >= (a, b),
             Need::CapSysResource => self.capabilities & CAP_SYS_RESOURCE != 0,
             Need::NoCapSysResource => self.capabilities & CAP_SYS_RESOURCE == 0,
-            Need::Overlay => self.overlay,
             Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
             Need::NoLsm => !apparmor() && !Path::new("/sys/fs/selinux/enforce").exists(),
             Need::Apparmor => apparmor(),

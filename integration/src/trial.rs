@@ -175,12 +175,6 @@ impl Cmd<'_> {
         self
     }
 
-    /// Another time limit, in seconds.
-    pub fn seconds(mut self, seconds: u64) -> Self {
-        self.seconds = seconds;
-        self
-    }
-
     /// Starts it and goes on.
     pub fn spawn(mut self) -> Result<Running> {
         let (out, err) = (self.files.with_extension("out"), self.files.with_extension("err"));
@@ -488,6 +482,19 @@ impl<'y> Trial<'y> {
         self.write_config()?;
         let args = self.with_flags(&["run"]);
         self.rt(&args).run()
+    }
+
+    /// The control of a case that wants failures: the plain base container runs and prints, with the same files.
+    pub fn works(&mut self) -> Result<()> {
+        let mut plain = self.base.clone();
+        plain["process"]["args"] = json!([PROBE, "echo", "it works"]);
+        let spec = std::mem::replace(&mut self.spec, plain);
+        let flags = std::mem::take(&mut self.flags);
+        let out = self.run().context("the control")?.ok().context("the control")?;
+        self.spec = spec;
+        self.flags = flags;
+        out.prints("it works\n").context("the control")?;
+        Ok(())
     }
 
     /// `run` in the foreground, not waited for.

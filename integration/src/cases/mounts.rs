@@ -134,8 +134,8 @@ fn binds() -> Vec<Case> {
         case("mount.bind-nonrecursive")
             .checks(MOUNTS)
             .prepare(nested(&["bind"]))
-            .probe(["ls", "/data/sub"])
-            .stdout(""),
+            .probe(["all", "ls", "/data/sub", "--", "cat", "/data/file"])
+            .stdout("from the host\n"),
         case("mount.rbind")
             .checks(MOUNTS)
             .prepare(nested(&["rbind"]))
@@ -717,14 +717,14 @@ fn masks() -> Vec<Case> {
             .checks(text)
             .prepare(|t| t.put("secret", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/secret"]))
-            .probe(["cat", "/secret"])
-            .stdout(""),
+            .probe(["all", "cat", "/secret", "--", "cat", "/etc/marker"])
+            .stdout("marker\n"),
         case("mask.directory")
             .checks(text)
             .prepare(|t| t.put("vault/x", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/vault"]))
-            .probe(["ls", "/vault"])
-            .stdout(""),
+            .probe(["all", "ls", "/vault", "--", "cat", "/etc/marker"])
+            .stdout("marker\n"),
         case("mask.directory-not-writable")
             .checks(text)
             .prepare(|t| t.put("vault/x", "hidden", 0o644).map(drop))
@@ -814,7 +814,7 @@ fn inside() -> Vec<Case> {
                 fs::remove_dir_all(t.rootfs().join("data"))?;
                 t.put_link("data", "/data")
             })
-            .refused("", ""),
+            .refused("/mounts/6", "symbolic links"),
         case("inside.host-path-link").checks("catalogue S10").steps(|t| {
             let outside = t.host_dir("outside")?;
             t.put_link("link", &outside.display().to_string())?;

@@ -45,7 +45,9 @@ fn only_here(s: &mut Value) {
     } else {
         &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
     };
-    s["linux"]["seccomp"]["architectures"].as_array_mut().map(|a| a.retain(|x| ours.iter().any(|o| x == o)));
+    if let Some(list) = s["linux"]["seccomp"]["architectures"].as_array_mut() {
+        list.retain(|x| ours.iter().any(|o| x == o));
+    }
 }
 
 /// One rule for one call.

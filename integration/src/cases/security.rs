@@ -27,15 +27,18 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
+/// Inode, size and content of a file.
+type Seen = (u64, u64, Vec<u8>);
+
 /// The runtime as a private copy, so that a broken one spoils nothing; with inode and content to compare.
-fn private_copy(t: &mut Trial<'_>) -> Result<(PathBuf, (u64, u64, Vec<u8>))> {
+fn private_copy(t: &mut Trial<'_>) -> Result<(PathBuf, Seen)> {
     let path = t.dir.join("runtime-copy");
     fs::copy(&t.runtime.path, &path)?;
     let seen = look(&path)?;
     Ok((path, seen))
 }
 
-fn look(path: &PathBuf) -> Result<(u64, u64, Vec<u8>)> {
+fn look(path: &PathBuf) -> Result<Seen> {
     let m = fs::metadata(path)?;
     Ok((m.ino(), m.size(), fs::read(path)?))
 }
