@@ -92,6 +92,17 @@ pub fn case(name: impl Into<String>) -> Case {
 }
 
 impl Case {
+    /// Whether a runtime that does nothing and exits 0 would fail it.
+    pub fn can_fail(&self) -> bool {
+        self.exit != 0
+            || !self.stdout.is_empty()
+            || self.output.is_some()
+            || self.created.is_some()
+            || self.running.is_some()
+            || self.steps.is_some()
+            || self.refusal.is_some()
+    }
+
     /// Names the text this case holds a runtime to.
     pub fn checks(mut self, text: impl Into<String>) -> Case {
         self.checks = text.into();

@@ -120,6 +120,8 @@ fn order() -> Vec<Case> {
             hook(t, "poststart", &format!("echo x > {file}"))?;
             t.create()?;
             ensure!(seen(t, "x").is_empty(), "poststart ran before start");
+            t.start()?;
+            ensure!(seen(t, "x") == "x\n", "poststart did not run");
             Ok(())
         }),
     ]
@@ -283,9 +285,11 @@ fn failures() -> Vec<Case> {
             Ok(())
         }),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
-            hook(t, "createRuntime", "exit 0")?;
+            let file = shared(t, "createRuntime", "x");
+            hook(t, "createRuntime", &format!("echo x > {file}"))?;
             t.spec["hooks"]["createRuntime"][0]["timeout"] = 10.into();
             t.run()?.ok()?;
+            ensure!(seen(t, "x") == "x\n", "the hook did not run");
             Ok(())
         }),
         case("hooks.killed").checks("catalogue B097").prepare(|t| hook(t, "createRuntime", "exit 0")).fault(|t| {
@@ -315,8 +319,8 @@ fn failures() -> Vec<Case> {
             for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
                 hook(t, kind, "exit 0")?;
             }
-            t.spec["process"]["args"] = json!([PROBE, "true"]);
-            t.run()?.ok()?;
+            t.spec["process"]["args"] = json!([PROBE, "echo", "ran"]);
+            t.run()?.ok()?.prints("ran\n")?;
             ensure!(seen(t, "fake").is_empty(), "a file of the root was run as a hook");
             Ok(())
         }),

@@ -1155,11 +1155,14 @@ fn accepted() -> Vec<Case> {
             .checks("catalogue B025")
             .wrong(|s| s["root"]["path"] = "x/".repeat(2049).into())
             .refused("/root/path", "too long"),
-        case("input.B031-many-args").checks("catalogue B031").spec(|s| {
-            let mut args = vec![PROBE.to_string(), "true".into()];
-            args.extend(std::iter::repeat_n("x".to_string(), 50_000));
-            s["process"]["args"] = json!(args);
-        }),
+        case("input.B031-many-args")
+            .checks("catalogue B031")
+            .spec(|s| {
+                let mut args = vec![PROBE, "echo"];
+                args.extend(std::iter::repeat_n("x", 50_000));
+                s["process"]["args"] = json!(args);
+            })
+            .stdout(format!("{}\n", vec!["x"; 50_000].join(" "))),
         case("input.B037-env-twice-last-wins")
             .checks("catalogue B037")
             .probe(["env"])
