@@ -27,18 +27,18 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
-/// The runtime as a private copy, so that a broken one spoils nothing; with inode and content to compare.
-/// Inode, size and content.
-type Look = (u64, u64, Vec<u8>);
+/// Inode, size and content of a file.
+type Seen = (u64, u64, Vec<u8>);
 
-fn private_copy(t: &mut Trial<'_>) -> Result<(PathBuf, Look)> {
+/// The runtime as a private copy, so that a broken one spoils nothing; with inode and content to compare.
+fn private_copy(t: &mut Trial<'_>) -> Result<(PathBuf, Seen)> {
     let path = t.dir.join("runtime-copy");
     fs::copy(&t.runtime.path, &path)?;
     let seen = look(&path)?;
     Ok((path, seen))
 }
 
-fn look(path: &PathBuf) -> Result<Look> {
+fn look(path: &PathBuf) -> Result<Seen> {
     let m = fs::metadata(path)?;
     Ok((m.ino(), m.size(), fs::read(path)?))
 }
