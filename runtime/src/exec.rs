@@ -8,7 +8,7 @@ use crate::error::{Code, Context, Error, Result};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
 use crate::init::{console, payload};
-use crate::link::{self, Held, Init, LastWord, Parent, Sealed};
+use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
@@ -16,7 +16,7 @@ use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::process::{self, Child, ns_flags, sig};
-use crate::sys::{OwnedFd, cred, errno, ns, sched, tty};
+use crate::sys::{BorrowedFd, OwnedFd, cred, errno, ns, sched, tty};
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 
@@ -86,7 +86,8 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     }
     raise_rlimits(&job.process, child.pid())?;
     let link = parent.build()?.root_ready()?.enter(child.pid())?;
-    let (link, handed) = link.ready(|fd| send_listener_to(spec, &job.id, &child, "running", fd))?;
+    let (link, handed) =
+        link.ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
     Ok(Entered { child, link, console: handed.console })
 }
 
@@ -126,21 +127,18 @@ fn root_of(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
 
 /// The child. Nothing here returns to the caller.
 fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
-    let Ok(last_word) = link.last_word() else { return 1 };
-    let done = drop_strangers(job, &shared, &link, &last_word).and_then(|()| life(job, shared, link));
-    match done {
-        Ok(never) => match never {},
-        Err(e) => {
-            last_word.failed(&e);
-            1
-        }
-    }
+    link.live(|link, word| {
+        drop_strangers(job, &shared, &[link.fd(), word])?;
+        life(job, shared, link)
+    })
 }
 
 /// See `init`.
-fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &Init<Held>, word: &LastWord) -> Result<()> {
-    let mut keep = vec![shared.init.as_fd(), shared.proc.fd(), link.fd(), word.fd()];
-    keep.extend(shared.tasks.iter().chain(&shared.root).map(AsFd::as_fd));
+fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &[BorrowedFd<'_>]) -> Result<()> {
+    let Shared { join: _, init, root, tasks, proc, setgroups_denied: _ } = shared;
+    let mut keep = vec![init.as_fd(), proc.fd()];
+    keep.extend(link);
+    keep.extend(tasks.iter().chain(root).map(AsFd::as_fd));
     process::close_all_but(job.fds.end(), &keep)
 }
 
@@ -183,22 +181,16 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         affinity: job.process.affinity.1.as_deref(),
         setgroups_denied,
     };
-    if let Some(fd) = identity::confine(&confinement, &proc)? {
-        link.listener(fd)?;
-    }
+    identity::confine(&confinement, &proc)?;
     drop(proc);
     let program = payload::find(&job.process, job.fds)?;
-    let early = job.filter.as_ref().is_some_and(|f| f.notify) && job.process.no_new_privs;
-    if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
-        link.listener(fd)?;
+    let mut filter = job.filter.as_ref();
+    if let Some(f) = filter.take_if(|f| f.notify) {
+        link.listener(|| identity::filter(&job.process, f))?;
     }
-    payload::set_rlimits(&job.process, None)?;
     process::set_pdeathsig(None)?;
     let _link = link.ready()?.wait_go()?;
-    payload::keep_fds(job.fds)?;
-    process::reset_signals();
-    identity::late_filter(&job.process, if early { None } else { job.filter.as_ref() })?;
-    Err(program.exec())
+    payload::finish(&job.process, job.fds, None, filter, &program)
 }
 
 /// A status in which nobody can be let in.

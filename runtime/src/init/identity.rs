@@ -24,8 +24,8 @@ pub struct Confinement<'a> {
     pub setgroups_denied: bool,
 }
 
-/// Steps whose place matters carry the reason. Returns the seccomp listener when one was asked for.
-pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
+/// Steps whose place matters carry the reason. The filter comes later, see [`filter`].
+pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     let p = c.process;
     // Scheduling first: real-time policies need CAP_SYS_NICE.
     scheduling(c)?;
@@ -36,12 +36,6 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
         keyring(name)?;
     }
     stdio(p)?;
-    let mut listener = None;
-    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, so it has to be there before the
-    // capabilities go; with it, or with a listener that the parent must hand on, see `late_filter`.
-    if let Some(filter) = c.filter.filter(|_| !p.no_new_privs) {
-        listener = install(filter)?;
-    }
     // The bounding set before the uid: dropping needs CAP_SETPCAP.
     bounding(p)?;
     // As root first: a directory that only root may enter is a valid working directory (as in runc).
@@ -51,23 +45,35 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
         enter_cwd(p)?;
     }
     fs::umask(p.umask);
-    capabilities(p)?;
+    capabilities(p, if c.filter.is_some() { for_filter(p)? } else { 0 })?;
     if p.no_new_privs {
         cred::no_new_privs()?;
     }
-    Ok(listener)
+    Ok(())
 }
 
-/// With no_new_privs the filter comes as late as possible, so that a profile need not allow our own calls.
-pub fn late_filter(p: &ProcessPlan, filter: Option<&Filter>) -> Result<Option<OwnedFd>> {
-    match filter.filter(|_| p.no_new_privs) {
-        Some(f) => install(f),
-        None => Ok(None),
+/// What `confine` leaves of the capabilities so that the filter can be the last step: without no_new_privs only
+/// CAP_SYS_ADMIN may install one (seccomp(2)). It is not in the bounding set any more, so no program gets it.
+fn for_filter(p: &ProcessPlan) -> Result<u64> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    if p.no_new_privs { Ok(0) } else { Ok(SYS_ADMIN & cred::get_caps()?.permitted) }
+}
+
+/// Installs the filter, then gives up what that needed. With no_new_privs nothing of ours but execve comes after the
+/// filter, without it one capset. Gives the listener when the filter has one.
+pub fn filter(p: &ProcessPlan, filter: &Filter) -> Result<Option<OwnedFd>> {
+    let borrowed = for_filter(p)? & !(p.caps.permitted & p.caps.effective);
+    if borrowed != 0 {
+        set_caps(p, CapSets { effective: borrowed, permitted: borrowed, inheritable: 0 })?;
     }
-}
-
-fn install(filter: &Filter) -> Result<Option<OwnedFd>> {
-    seccomp::install(&filter.program, filter.flags).step("unable to init seccomp").field("/linux/seccomp")
+    let listener = seccomp::install(&filter.program, filter.flags)
+        .step("unable to init seccomp")
+        .field("/linux/seccomp")?;
+    if borrowed != 0 {
+        set_caps(p, CapSets::default())
+            .map_err(|e| e.hint("without noNewPrivileges the seccomp profile must allow capset"))?;
+    }
+    Ok(listener)
 }
 
 fn scheduling(c: &Confinement<'_>) -> Result<()> {
@@ -202,16 +208,25 @@ fn enter_cwd(p: &ProcessPlan) -> Result<()> {
     }
 }
 
-fn capabilities(p: &ProcessPlan) -> Result<()> {
-    let field = format!("{}/capabilities", p.base);
-    let c = &p.caps;
-    let sets = CapSets { effective: c.effective, permitted: c.permitted, inheritable: c.inheritable };
-    cred::set_caps(sets).field(&field).map_err(|e| {
+/// All five sets; those in `permitted` stay within reach as well.
+fn capabilities(p: &ProcessPlan, permitted: u64) -> Result<()> {
+    set_caps(p, CapSets { permitted, ..CapSets::default() }).map_err(|e| {
         if e.is(errno::EPERM) { e.hint("more was asked for than the runtime itself has") } else { e }
     })?;
     cred::clear_ambient()?;
-    for cap in (0..64).filter(|n| c.ambient & 1 << n != 0) {
-        cred::raise_ambient(cap).field(&format!("{field}/ambient"))?;
+    for cap in (0..64).filter(|n| p.caps.ambient & 1 << n != 0) {
+        cred::raise_ambient(cap).field(&format!("{}/capabilities/ambient", p.base))?;
     }
     Ok(())
+}
+
+/// The sets as configured, and what is in `more`.
+fn set_caps(p: &ProcessPlan, more: CapSets) -> Result<()> {
+    let c = &p.caps;
+    let sets = CapSets {
+        effective: c.effective | more.effective,
+        permitted: c.permitted | more.permitted,
+        inheritable: c.inheritable | more.inheritable,
+    };
+    cred::set_caps(sets).field(&format!("{}/capabilities", p.base))
 }
