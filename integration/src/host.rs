@@ -32,9 +32,9 @@ pub enum Need {
     Program(&'static str),
     /// At least this kernel.
     Kernel(u32, u32),
-    /// The right to raise hard limits and lower oom scores.
+    /// The right to raise hard limits and to lower oom scores.
     CapSysResource,
-    /// A test without that right makes sense only where it is missing.
+    /// That right is missing.
     NoCapSysResource,
     /// More than one processor.
     TwoCpus,

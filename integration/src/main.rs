@@ -120,6 +120,7 @@ fn selected(m: &ArgMatches) -> Result<Vec<Case>> {
     let mut seen = std::collections::BTreeSet::new();
     for c in &all {
         ensure!(seen.insert(c.name.clone()), "two cases are called {}", c.name);
+        ensure!(c.can_fail(), "{} expects nothing that a runtime could miss", c.name);
         ensure!(!c.checks.is_empty(), "{} does not say what it checks", c.name);
     }
     let words: Vec<&str> = m.get_one::<String>("filter").map(|f| f.split(',').collect()).unwrap_or_default();

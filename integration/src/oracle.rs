@@ -222,12 +222,25 @@ fn open_fds() -> usize {
 /// Our children that are not commands of ours: orphans of a runtime. Dead ones are reaped first.
 pub fn children() -> Vec<(i32, String)> {
     os::reap_orphans();
-    let me = std::process::id() as i32;
-    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
-    all.filter_map(|p| p.ok()?.stat().ok())
-        .filter(|s| s.ppid == me && s.state != 'Z' && !os::is_tracked(s.pid))
+    own_children()
+        .into_iter()
+        .filter(|pid| !os::is_tracked(*pid))
+        .filter_map(|pid| procfs::process::Process::new(pid).ok()?.stat().ok())
+        .filter(|s| s.state != 'Z')
         .map(|s| (s.pid, s.comm))
         .collect()
+}
+
+/// Pids of our children: from the kernel's own list where it keeps one, else by looking at everybody.
+fn own_children() -> Vec<i32> {
+    let me = std::process::id() as i32;
+    let listed =
+        procfs::process::Process::myself().and_then(|p| p.task_main_thread()).and_then(|t| t.children());
+    if let Ok(listed) = listed {
+        return listed.into_iter().map(|pid| pid as i32).collect();
+    }
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    all.filter_map(|p| p.ok()?.stat().ok()).filter(|s| s.ppid == me).map(|s| s.pid).collect()
 }
 
 /// Cgroups below our parent, deepest first, in every hierarchy.

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -231,18 +231,29 @@ pub fn set_winsize(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
     rustix::termios::tcsetwinsize(fd, size).context("TIOCSWINSZ")
 }
 
-/// Reads what a terminal or pipe gives until it ends or the condition holds or time is up.
-pub fn read_until(fd: BorrowedFd<'_>, within: Duration, enough: impl Fn(&str) -> bool) -> Result<String> {
+/// Reads what a terminal gives until its last user closed it.
+pub fn read_all(fd: BorrowedFd<'_>, within: Duration) -> Result<String> {
+    let (text, ended) = read(fd, within, |_| false)?;
+    ensure!(ended, "waited {within:?} for the end and read {text:?}");
+    Ok(text)
+}
+
+/// Reads what a terminal gives until it holds this.
+pub fn read_until(fd: BorrowedFd<'_>, within: Duration, wanted: &str) -> Result<String> {
+    let (text, _) = read(fd, within, |s| s.contains(wanted))?;
+    ensure!(text.contains(wanted), "want {wanted:?}, read only {text:?}");
+    Ok(text)
+}
+
+/// The text so far and whether the other side is gone, when there is enough or it ends or time is up.
+fn read(fd: BorrowedFd<'_>, within: Duration, enough: impl Fn(&str) -> bool) -> Result<(String, bool)> {
     let deadline = Instant::now() + within;
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     loop {
-        let so_far = String::from_utf8_lossy(&text).into_owned();
-        if enough(&so_far) {
-            return Ok(so_far);
-        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            bail!("waited {within:?} and read only {so_far:?}");
+        if left.is_zero() || enough(&text) {
+            return Ok((text, false));
         }
         reap_orphans();
         if !readable(fd, left.min(Duration::from_millis(20)))? {
@@ -251,8 +262,8 @@ pub fn read_until(fd: BorrowedFd<'_>, within: Duration, enough: impl Fn(&str) ->
         let mut chunk = [0u8; 4096];
         match rustix::io::read(fd, &mut chunk) {
             // EIO: the last slave of a terminal was closed, which is its end of file.
-            Ok(0) | Err(rustix::io::Errno::IO) => return Ok(so_far),
-            Ok(n) => text.extend_from_slice(&chunk[..n]),
+            Ok(0) | Err(rustix::io::Errno::IO) => return Ok((text, true)),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(e) => return Err(e).context("read"),
         }

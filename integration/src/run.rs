@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::base::{self, PROBE};
-use crate::case::{Case, Refusal, Want};
+use crate::case::{Case, Refusal};
 use crate::oracle::{self, Before};
 use crate::trial::{Out, Runtime, Trial, Yard};
 
@@ -113,7 +113,7 @@ fn act(case: &Case, trial: &mut Trial<'_>, before: &Before) -> Result<()> {
         return watched(case, trial);
     }
     let out = trial.run()?.exits(case.exit)?;
-    judge(case, &out.stdout, &out.stderr)?;
+    judge(case, &out.stdout)?;
     match &case.after {
         Some(look) => look(trial),
         None => Ok(()),
@@ -134,18 +134,14 @@ fn watched(case: &Case, trial: &mut Trial<'_>) -> Result<()> {
         trial.start()?;
         let code = trial.ended(pid)?;
         ensure!(code == case.exit, "the program exited {code}, want {}", case.exit);
-        judge(case, &trial.payload(), "")?;
+        judge(case, &trial.payload())?;
     }
     trial.remove()?;
     Ok(())
 }
 
-fn judge(case: &Case, stdout: &str, stderr: &str) -> Result<()> {
-    let complain = |wants: &[Want], name: &str, text: &str| -> Vec<String> {
-        wants.iter().filter_map(|w| w.against(name, text)).collect()
-    };
-    let mut all = complain(&case.stdout, "stdout", stdout);
-    all.extend(complain(&case.stderr, "stderr", stderr));
+fn judge(case: &Case, stdout: &str) -> Result<()> {
+    let all: Vec<String> = case.stdout.iter().filter_map(|w| w.against(stdout)).collect();
     ensure!(all.is_empty(), "{}", all.join("; "));
     match &case.output {
         Some(judge) => judge(stdout),
@@ -225,6 +221,8 @@ fn explain(trial: &Trial<'_>, refusal: &Refusal, out: &Out, code: i32) -> Result
     let [line] = lines[..] else { bail!("want one line of error, got {:?}", out.stderr) };
     ensure!(line.contains(&refusal.pointer), "the error names no {:?}: {line}", refusal.pointer);
     ensure!(line.contains(&refusal.text), "the error says no {:?}: {line}", refusal.text);
+    // What an image or a hook prints must not fill a caller's log.
+    ensure!(line.len() <= 8192, "the error has {} bytes", line.len());
     let records = out.log_errors();
     let record = records.last().with_context(|| format!("no error record in the log: {:?}", out.log))?;
     for part in [&refusal.pointer, &refusal.text] {

@@ -484,6 +484,19 @@ impl<'y> Trial<'y> {
         self.rt(&args).run()
     }
 
+    /// The control of a case that wants failures: the plain base container runs and prints, with the same files.
+    pub fn works(&mut self) -> Result<()> {
+        let mut plain = self.base.clone();
+        plain["process"]["args"] = json!([PROBE, "echo", "it works"]);
+        let spec = std::mem::replace(&mut self.spec, plain);
+        let flags = std::mem::take(&mut self.flags);
+        let out = self.run().context("the control")?.ok().context("the control")?;
+        self.spec = spec;
+        self.flags = flags;
+        out.prints("it works\n").context("the control")?;
+        Ok(())
+    }
+
     /// `run` in the foreground, not waited for.
     pub fn run_background(&mut self) -> Result<Running> {
         self.write_config()?;

@@ -78,16 +78,17 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
         // The child is born with it, before it is in the container's cpuset.
         sched::set_affinity(0, mask).field(&format!("{}/execCPUAffinity/initial", job.process.base))?;
     }
+    // Ours, for the child to inherit: nothing of this process but the child lives on.
+    raise_rlimits(&job.process, 0)?;
     let (parent, end) = link::pair()?;
     let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
     if let Some(adj) = job.process.oom_score_adj {
         proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string())
             .field("/process/oomScoreAdj")?;
     }
-    raise_rlimits(&job.process, child.pid())?;
-    let link = parent.build()?.root_ready()?.enter(child.pid())?;
-    let (link, handed) =
-        link.ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
+    let (link, handed) = parent
+        .straight()
+        .ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
     Ok(Entered { child, link, console: handed.console })
 }
 
@@ -150,7 +151,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         fs::write_once(fd, b"0").step("enter a cgroup")?;
     }
     drop(tasks);
-    let link = link.wait_build()?;
+    let link = link.straight();
     // All at once, so that there is no moment between two namespaces. The pid namespace is ours by birth.
     let rest = join & !ns_flags::PID;
     if rest != 0 {
@@ -165,7 +166,6 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         process::chroot(".").step("enter the container's root")?;
     }
     process::setsid()?;
-    let (link, _) = link.root_ready()?;
     if job.process.terminal {
         let root = RootDir::new(fs::open("/", OFlags::PATH | OFlags::DIRECTORY, 0)?);
         let c = console::open(&root)?;

@@ -540,6 +540,7 @@ fn places() -> Vec<Case> {
             })
             .steps(|t| {
                 // Refused or cleaned; never above the mount point.
+                t.works()?;
                 let out = t.try_create()?;
                 if out.code == Some(0) {
                     let pid = t.pid()?;

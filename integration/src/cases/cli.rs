@@ -317,17 +317,19 @@ fn logs() -> Vec<Case> {
             Ok(())
         }),
         case("log.format-unknown").checks("cli: an unknown log format is an error").steps(|t| {
+            t.works()?;
             let (root, _, _, log) = places(t);
             t.bare(&["--root", &root, "--log", &log, "--log-format", "xml", "list"]).run()?.fails()?;
             Ok(())
         }),
         case("log.not-writable").checks("catalogue B115").steps(|t| {
+            t.works()?;
             let (root, _, _, _) = places(t);
             t.bare(&["--root", &root, "--log", "/no/such/dir/log", "list"]).run()?.fails()?;
             Ok(())
         }),
         case("log.quiet-on-success").checks(text).probe(["echo", "x"]).steps(|t| {
-            let out = t.run()?.ok()?;
+            let out = t.run()?.ok()?.prints("x\n")?;
             ensure!(
                 out.log_errors().is_empty() && out.stderr.is_empty(),
                 "log {:?}, stderr {:?}",
@@ -494,6 +496,7 @@ fn descriptors() -> Vec<Case> {
             },
         ),
         case("fds.preserve-a-gap").checks("catalogue B113").steps(|t| {
+            t.works()?;
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
             t.rt(&["run", "--preserve-fds", "3", "--bundle", &bundle, &id])
@@ -503,6 +506,7 @@ fn descriptors() -> Vec<Case> {
             Ok(())
         }),
         case("fds.preserve-nonsense").checks("catalogue B113").steps(|t| {
+            t.works()?;
             t.write_config()?;
             let (_, bundle, id, _) = places(t);
             for word in ["abc", "-1", "1000000000"] {

@@ -78,6 +78,7 @@ fn defaults() -> Vec<Case> {
                 "stdin", "stdout", "tty", "urandom", "zero",
             ];
             let extra: Vec<&str> = o.lines().filter(|l| !known.contains(l)).collect();
+            ensure!(o.lines().any(|l| l == "null"), "no null: {o}");
             ensure!(extra.is_empty(), "unexpected in /dev: {extra:?}");
             Ok(())
         }),

@@ -120,6 +120,8 @@ fn order() -> Vec<Case> {
             hook(t, "poststart", &format!("echo x > {file}"))?;
             t.create()?;
             ensure!(seen(t, "x").is_empty(), "poststart ran before start");
+            t.start()?;
+            ensure!(seen(t, "x") == "x\n", "poststart did not run");
             Ok(())
         }),
     ]
@@ -283,21 +285,23 @@ fn failures() -> Vec<Case> {
             Ok(())
         }),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
-            hook(t, "createRuntime", "exit 0")?;
+            let file = shared(t, "createRuntime", "x");
+            hook(t, "createRuntime", &format!("echo x > {file}"))?;
             t.spec["hooks"]["createRuntime"][0]["timeout"] = 10.into();
             t.run()?.ok()?;
+            ensure!(seen(t, "x") == "x\n", "the hook did not run");
             Ok(())
         }),
         case("hooks.killed").checks("catalogue B097").prepare(|t| hook(t, "createRuntime", "exit 0")).fault(|t| {
             t.spec["hooks"]["createRuntime"][0]["args"] = json!(["sh", "-c", "kill -9 $$"]);
             Ok(())
-        }).refused("/hooks/createRuntime/0", ""),
+        }).refused("/hooks/createRuntime/0", "signal 9"),
         case("hooks.not-executable").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).fault(|t| {
             let path = t.dir.join("plain");
             std::fs::write(&path, "not a program")?;
             t.spec["hooks"]["createRuntime"][0]["path"] = path.display().to_string().into();
             Ok(())
-        }).refused("/hooks/createRuntime/0", ""),
+        }).refused("/hooks/createRuntime/0", "permission denied"),
         case("hooks.missing").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["path"] = "/not/there".into()).refused("/hooks/createRuntime/0", "/not/there"),
         case("hooks.relative").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["path"] = "bin/true".into()).refused("/hooks/createRuntime/0/path", "absolute"),
         case("hooks.timeout-zero").checks("catalogue B098").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["timeout"] = 0.into()).refused("/hooks/createRuntime/0/timeout", "0"),
@@ -306,7 +310,7 @@ fn failures() -> Vec<Case> {
             let busybox = t.yard.busybox.clone().context("busybox")?.display().to_string();
             t.spec["hooks"]["createRuntime"][0]["args"] = json!(["sh", "-c", format!("{busybox} dd if=/dev/zero bs=1k count=1024 2>/dev/null | {busybox} tr '\\0' x >&2; exit 3")]);
             Ok(())
-        }).refused("/hooks/createRuntime/0", ""),
+        }).refused("/hooks/createRuntime/0", "exit status 3"),
         case("hooks.nothing-from-the-root").checks("catalogue S46").steps(|t| {
             // A file of the hook's name in the root must not be taken for it.
             let busybox = t.yard.busybox.clone().context("busybox")?.display().to_string();
@@ -315,8 +319,8 @@ fn failures() -> Vec<Case> {
             for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
                 hook(t, kind, "exit 0")?;
             }
-            t.spec["process"]["args"] = json!([PROBE, "true"]);
-            t.run()?.ok()?;
+            t.spec["process"]["args"] = json!([PROBE, "echo", "ran"]);
+            t.run()?.ok()?.prints("ran\n")?;
             ensure!(seen(t, "fake").is_empty(), "a file of the root was run as a hook");
             Ok(())
         }),

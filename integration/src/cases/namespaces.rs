@@ -75,8 +75,8 @@ fn inherited(kind: &'static str, link: &'static str) -> Case {
             }
             if kind == "network" {
                 // sysfs belongs to the network namespace, which is not ours to mount.
-                if let Some(m) = s["mounts"].as_array_mut() {
-                    m.retain(|m| m["type"] != "sysfs");
+                if let Some(mounts) = s["mounts"].as_array_mut() {
+                    mounts.retain(|m| m["type"] != "sysfs");
                 }
             }
         })
@@ -178,6 +178,7 @@ fn uts_and_net() -> Vec<Case> {
             .probe(["cgroup"])
             .spec(|s| base::namespace(s, "cgroup", None))
             .output(|o| {
+                ensure!(o.lines().count() > 0, "no cgroup is shown");
                 for line in o.lines() {
                     let path = line.splitn(3, ':').nth(2).unwrap_or("");
                     ensure!(path == "/", "a path outside the namespace shows: {line}");

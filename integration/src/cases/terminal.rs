@@ -52,7 +52,7 @@ fn receive(listener: &UnixListener, wait: Duration) -> Result<OwnedFd> {
 fn start_and_read(t: &mut Trial<'_>, master: &OwnedFd) -> Result<String> {
     let pid = t.pid()?;
     t.start()?;
-    let text = os::read_until(master.as_fd(), within(t), |_| false)?;
+    let text = os::read_all(master.as_fd(), within(t))?;
     t.ended(pid)?;
     Ok(text.replace("\r\n", "\n"))
 }
@@ -85,7 +85,7 @@ fn by_socket() -> Vec<Case> {
                 .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
-            let text = os::read_until(master.as_fd(), wait, |s| s.contains("ready"))?;
+            let text = os::read_until(master.as_fd(), wait, "ready")?;
             ensure!(text.contains("0 tty") && text.contains("2 tty"), "{text:?}");
             t.is("running")
         }),
@@ -100,16 +100,16 @@ fn by_socket() -> Vec<Case> {
             let master = create(t)?;
             t.start()?;
             rustix::io::write(&master, b"seven\n")?;
-            let text = os::read_until(master.as_fd(), within(t), |s| s.contains("got seven"))?;
+            let text = os::read_until(master.as_fd(), within(t), "got seven")?;
             ensure!(text.contains("seven\r\n"), "no echo: {text:?}");
             Ok(())
         }),
         case("tty.interrupt-key").checks(CONSOLE).probe(["trap", "INT"]).steps(|t| {
             let master = create(t)?;
             t.start()?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("ready"))?;
+            os::read_until(master.as_fd(), within(t), "ready")?;
             rustix::io::write(&master, b"\x03")?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("SIGINT"))
+            os::read_until(master.as_fd(), within(t), "SIGINT")
                 .context("^C is not delivered: no controlling terminal")?;
             Ok(())
         }),
@@ -178,7 +178,7 @@ fn by_socket() -> Vec<Case> {
                 .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
-            let text = os::read_until(master.as_fd(), wait, |_| false)?;
+            let text = os::read_all(master.as_fd(), wait)?;
             ensure!(text.contains("0 tty") && text.contains("1 tty") && text.contains("2 tty"), "{text:?}");
             Ok(())
         }),
@@ -205,7 +205,7 @@ fn by_socket() -> Vec<Case> {
                 .spawn()?;
             let master = receive(&listener, wait)?;
             running.wait()?.ok()?;
-            let text = os::read_until(master.as_fd(), wait, |_| false)?.replace("\r\n", "\n");
+            let text = os::read_all(master.as_fd(), wait)?.replace("\r\n", "\n");
             ensure!(text == "0 tty 11 22\n1 tty 11 22\n2 tty 11 22\n", "{text:?}");
             Ok(())
         }),
@@ -225,7 +225,7 @@ fn foreground() -> Vec<Case> {
     vec![
         case("tty.foreground").checks(text).probe(["all", "sleep", "300", "--", "tty"]).steps(move |t| {
             let (master, running) = run(t, 30, 90)?;
-            let text = os::read_until(master.as_fd(), within(t), |_| false)?.replace('\r', "");
+            let text = os::read_all(master.as_fd(), within(t))?.replace('\r', "");
             running.wait()?.ok()?;
             ensure!(text == "0 tty 30 90\n1 tty 30 90\n2 tty 30 90\n", "{text:?}");
             Ok(())
@@ -238,9 +238,9 @@ fn foreground() -> Vec<Case> {
         case("tty.foreground-resize").checks(text).probe(["all", "trap", "WINCH", "--", "winsize"]).steps(
             move |t| {
                 let (master, running) = run(t, 30, 90)?;
-                os::read_until(master.as_fd(), within(t), |s| s.contains("ready"))?;
+                os::read_until(master.as_fd(), within(t), "ready")?;
                 os::set_winsize(master.as_fd(), 44, 111)?;
-                os::read_until(master.as_fd(), within(t), |s| s.contains("44 111"))?;
+                os::read_until(master.as_fd(), within(t), "44 111")?;
                 running.wait()?.ok()?;
                 Ok(())
             },
@@ -248,7 +248,7 @@ fn foreground() -> Vec<Case> {
         case("tty.foreground-input").checks(text).sh("read x; echo got $x").steps(move |t| {
             let (master, running) = run(t, 30, 90)?;
             rustix::io::write(&master, b"seven\n")?;
-            os::read_until(master.as_fd(), within(t), |s| s.contains("got seven"))?;
+            os::read_until(master.as_fd(), within(t), "got seven")?;
             running.wait()?.ok()?;
             Ok(())
         }),
@@ -263,7 +263,7 @@ fn foreground() -> Vec<Case> {
                 let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
                 let running =
                     t.rt(&["run", "--bundle", &bundle, &id]).on_terminal(slave.try_clone()?)?.spawn()?;
-                os::read_until(master.as_fd(), within(t), |s| s.contains("2 tty"))?;
+                os::read_until(master.as_fd(), within(t), "2 tty")?;
                 running.wait()?.ok()?;
                 ensure!(
                     format!("{:?}", rustix::termios::tcgetattr(&slave)?) == before,
@@ -279,7 +279,7 @@ fn foreground() -> Vec<Case> {
                 .rt(&["exec", "-t", &id, PROBE, "all", "sleep", "300", "--", "tty"])
                 .on_terminal(slave)?
                 .spawn()?;
-            let text = os::read_until(master.as_fd(), wait, |_| false)?.replace('\r', "");
+            let text = os::read_all(master.as_fd(), wait)?.replace('\r', "");
             running.wait()?.ok()?;
             ensure!(text == "0 tty 25 66\n1 tty 25 66\n2 tty 25 66\n", "{text:?}");
             Ok(())

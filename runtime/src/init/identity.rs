@@ -6,7 +6,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
 use crate::rootfs::Proc;
 use crate::sys::cred::{self, CapSets};
-use crate::sys::fs;
+use crate::sys::fs::{self, OFlags};
 use crate::sys::{OwnedFd, errno, process, sched, seccomp};
 use std::ffi::CString;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
         // Before the ids change, so that the keyring can be searched by the container's user later.
         keyring(name)?;
     }
-    stdio_owner(p)?;
+    stdio(p)?;
     // The bounding set before the uid: dropping needs CAP_SETPCAP.
     bounding(p)?;
     // As root first: a directory that only root may enter is a valid working directory (as in runc).
@@ -129,12 +129,17 @@ fn keyring(name: &str) -> Result<()> {
     cred::add_key_permission(serial, KEY_USR_SEARCH)
 }
 
-/// The payload's user must own its own streams, or it could not reopen /dev/stdout.
-fn stdio_owner(p: &ProcessPlan) -> Result<()> {
+/// The payload's user must own its own streams, or it could not reopen /dev/stdout. A null device is replaced
+/// by the container's own: through a stream, root inside could change the mode of the host's.
+fn stdio(p: &ProcessPlan) -> Result<()> {
     for fd in 0..3 {
         let Some(copy) = process::dup_number(fd) else { continue };
         let st = fs::fstat(&copy)?;
-        if st.uid == p.uid || st.is_char(1, 3) {
+        if st.is_char(1, 3) {
+            process::dup_onto(own_null()?, fd)?;
+            continue;
+        }
+        if st.uid == p.uid {
             continue;
         }
         match fs::chown(&copy, Some(p.uid), None) {
@@ -144,6 +149,16 @@ fn stdio_owner(p: &ProcessPlan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The image, or a process of a running container, may have put something else there.
+fn own_null() -> Result<OwnedFd> {
+    let step = "open the container's /dev/null in place of the caller's";
+    let null = fs::open("/dev/null", OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY, 0).step(step)?;
+    if !fs::fstat(&null)?.is_char(1, 3) {
+        return Err(Error::new(Code::Spec, "/dev/null is not the null device").step(step));
+    }
+    Ok(null)
 }
 
 fn bounding(p: &ProcessPlan) -> Result<()> {

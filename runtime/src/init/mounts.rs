@@ -325,7 +325,10 @@ impl Masks {
             self.null = Some(host_null()?);
         }
         let null = self.null.as_ref().map(|n| n.as_fd()).unwrap_or(fs::CWD);
-        Ok(Cover::Copy(mount::open_tree_clone(null, "", false)?))
+        let copy = mount::open_tree_clone(null, "", false)?;
+        // Read-only does not concern what is written to a device, but its mode and owner, which are the host's.
+        mount::set_attr(&copy, attr::RDONLY | attr::NOSUID | attr::NOEXEC, 0, 0, false)?;
+        Ok(Cover::Copy(copy))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::exec::{self, Entered, Job};
 use crate::fds::Kept;
 use crate::foreground::{self, Relay, Signals};
 use crate::handover::{Asked, Handover};
-use crate::host::Host;
+use crate::host::Lsm;
 use crate::interrupt;
 use crate::plan::{self, seccomp};
 use crate::spec::{self, Spec};
@@ -78,7 +78,9 @@ fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
     }
     let linux = spec.linux();
     let process = plan::process::plan(&wanted, base)?;
-    plan::lsm_present(&process, &Host::detect()?)?;
+    if process.apparmor.is_some() || process.selinux.is_some() {
+        plan::lsm_present(&process, Lsm::detect())?;
+    }
     Ok(Job {
         id: args.id.clone(),
         process,

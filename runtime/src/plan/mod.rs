@@ -12,7 +12,7 @@ use crate::cgroup;
 use crate::error::{Code, Error, Result, quoted};
 use crate::fds::Kept;
 use crate::hooks::State;
-use crate::host::Host;
+use crate::host::{Host, Lsm};
 use crate::spec::{self, Spec};
 use crate::sys::mount::propagation;
 use crate::sys::process::ns_flags;
@@ -103,7 +103,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     refuse_unbuilt(&linux)?;
     let mut launch = launch::plan(&linux)?;
     let process = process::plan(process, "/process")?;
-    lsm_present(&process, host)?;
+    lsm_present(&process, host.lsm)?;
     if launch.new & ns_flags::USER != 0 {
         process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
     }
@@ -170,12 +170,12 @@ fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
 }
 
 /// Confinement that was asked for and cannot be given is an error, never a warning.
-pub fn lsm_present(p: &ProcessPlan, host: &Host) -> Result<()> {
-    if let Some(profile) = p.apparmor.as_ref().filter(|p| !host.apparmor && *p != "unconfined") {
+pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
+    if let Some(profile) = p.apparmor.as_ref().filter(|p| !lsm.apparmor && *p != "unconfined") {
         let text = format!("AppArmor is not enabled on this host, got {}", quoted(profile));
         return Err(Error::spec(format!("{}/apparmorProfile", p.base), text).code(Code::Unsupported));
     }
-    if let Some(label) = p.selinux.as_ref().filter(|_| !host.selinux) {
+    if let Some(label) = p.selinux.as_ref().filter(|_| !lsm.selinux) {
         let text = format!("SELinux is not enabled on this host, got {}", quoted(label));
         return Err(Error::spec(format!("{}/selinuxLabel", p.base), text).code(Code::Unsupported));
     }
