@@ -1,7 +1,7 @@
 //! Unix sockets: packet pairs, descriptors in messages, listening in and connecting to a directory.
 
 use super::show;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -10,6 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// Largest packet of the handshake, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -35,7 +36,13 @@ pub fn send<S: AsFd>(sock: S, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()>
             Err(rustix::io::Errno::INTR) => continue,
             r => {
                 return sys!("sendmsg", r, "{}, {} bytes, {} fds", show(&sock), data.len(), fds.len())
-                    .map(|_| ());
+                    .map_err(nobody_takes)
+                    .and_then(|n| match n == data.len() {
+                        true => Ok(()),
+                        false => {
+                            Err(Error::os("sendmsg", format_args!("{n} of {} bytes", data.len()), libc::EIO))
+                        }
+                    });
             }
         }
     }
@@ -65,13 +72,38 @@ pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     Ok((buf, fds))
 }
 
-/// connect(2) to a stream socket at a host path, as console, pidfd and seccomp receivers listen on.
+/// connect(2) to a stream socket at a host path, as console, pidfd and seccomp receivers listen on. Connecting and
+/// sending give up after ten seconds with EAGAIN (SO_SNDTIMEO, socket(7)). A path that is too long for sun_path is
+/// reached through a handle on its directory.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
-    let addr = sys!("connect", SocketAddrUnix::new(path), "{}", quoted(&path.to_string_lossy()))?;
     let sock = socket(SocketType::STREAM)?;
-    sys!("connect", rustix::net::connect(&sock, &addr), "{}", quoted(&path.to_string_lossy()))
-        .map_err(|e| e.path(path.to_string_lossy()))?;
+    let patience = Some(Duration::from_secs(10));
+    let set = rustix::net::sockopt::set_socket_timeout(&sock, rustix::net::sockopt::Timeout::Send, patience);
+    sys!("setsockopt", set, "{}, SO_SNDTIMEO", show(&sock))?;
+    // Lives until the connection is there.
+    let mut dir = None;
+    let addr = match SocketAddrUnix::new(path) {
+        Err(rustix::io::Errno::NAMETOOLONG) => {
+            let (parent, name) =
+                (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+            let fd = dir.insert(super::fs::open_dir_path(parent)?).as_fd().as_raw_fd();
+            SocketAddrUnix::new(Path::new(&format!("/proc/self/fd/{fd}")).join(name))
+        }
+        r => r,
+    };
+    let done = addr.and_then(|addr| rustix::net::connect(&sock, &addr));
+    let done = sys!("connect", done, "{}", quoted(&path.to_string_lossy()));
+    done.map_err(|e| e.path(path.to_string_lossy())).map_err(nobody_takes)?;
     Ok(sock)
+}
+
+/// What EAGAIN means on a socket with a time limit.
+fn nobody_takes(e: Error) -> Error {
+    if e.is(libc::EAGAIN) {
+        e.code(Code::Timeout).hint("whoever listens there has not taken it within 10 s")
+    } else {
+        e
+    }
 }
 
 /// A listening packet socket named `name` in the directory `dir`. The name is reached through the directory's
