@@ -383,10 +383,7 @@ struct Borrowed {
 impl Borrowed {
     fn enter(launch: &Launch, joins: &[(&Join, OwnedFd)], proc: &Proc) -> Result<Borrowed> {
         let mut back = Borrowed { own: Vec::new(), cwd: None };
-        for (join, fd) in joins {
-            back.remember(join.flag)?;
-            ns::setns(fd, join.flag).field(&join.field)?;
-        }
+        // Before the others: in another mount namespace /proc is somebody else's.
         if let Some(offsets) = &launch.time_offsets {
             back.remember(ns_flags::TIME)?;
             ns::unshare(ns_flags::TIME).step("make the time namespace")?;
@@ -394,6 +391,10 @@ impl Borrowed {
                 proc.write("self/timens_offsets", &format!("{clock} {secs} {nanos}\n"))
                     .field("/linux/timeOffsets")?;
             }
+        }
+        for (join, fd) in joins {
+            back.remember(join.flag)?;
+            ns::setns(fd, join.flag).field(&join.field)?;
         }
         Ok(back)
     }
@@ -458,18 +459,17 @@ fn prepare(plan: &Plan, child: &Child, proc: &Proc, host: &Host) -> Result<()> {
     if plan.launch.new & ns_flags::USER != 0 {
         write_maps(plan, pid, proc, host)?;
     }
-    if let Some(adj) = plan.process.oom_score_adj {
-        proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string()).field("/process/oomScoreAdj").map_err(
-            |e| {
-                if e.is(errno::EACCES) {
-                    e.hint("lowering it below our own needs CAP_SYS_RESOURCE")
-                } else {
-                    e
-                }
-            },
-        )?;
-    }
+    set_oom_score(&plan.process, pid, proc)?;
     raise_rlimits(&plan.process, pid)
+}
+
+/// From outside, because the process itself may not reach its own file under a read-only /proc.
+pub fn set_oom_score(p: &ProcessPlan, pid: i32, proc: &Proc) -> Result<()> {
+    let Some(adj) = p.oom_score_adj else { return Ok(()) };
+    let done = proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string());
+    done.field(&format!("{}/oomScoreAdj", p.base)).map_err(|e| {
+        if e.is(errno::EACCES) { e.hint("lowering it below our own needs CAP_SYS_RESOURCE") } else { e }
+    })
 }
 
 fn write_maps(plan: &Plan, pid: i32, proc: &Proc, host: &Host) -> Result<()> {
@@ -488,8 +488,8 @@ fn setgroups_denied(launch: &Launch, host: &Host) -> bool {
     launch.new & ns_flags::USER != 0 && host.euid != 0
 }
 
-/// Hard limits above our own, while the process still has our ids: it may not be able to raise them itself. It
-/// lowers the rest as its last step, so that a low limit hits the payload and not us.
+/// Hard limits above our own. The process lowers the rest as its last step, so that a low limit hits the payload and
+/// not us.
 pub fn raise_rlimits(p: &ProcessPlan, pid: i32) -> Result<()> {
     for limit in &p.rlimits {
         let (soft, hard) = sched::rlimit(limit.resource);

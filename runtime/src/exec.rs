@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::Cgroup;
-use crate::create::{raise_rlimits, send_listener_to};
+use crate::create::{raise_rlimits, send_listener_to, set_oom_score};
 use crate::error::{Code, Context, Error, Result};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
@@ -82,10 +82,7 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     raise_rlimits(&job.process, 0)?;
     let (parent, end) = link::pair()?;
     let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
-    if let Some(adj) = job.process.oom_score_adj {
-        proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string())
-            .field("/process/oomScoreAdj")?;
-    }
+    set_oom_score(&job.process, child.pid(), &proc).map_err(|e| parent.blame(e))?;
     let (link, handed) = parent
         .straight()
         .ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
