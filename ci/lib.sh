@@ -58,6 +58,12 @@ step() {
     return 1
 }
 
+# What `suite` does not show: closing lines that are not its own and, with KNARR_CI_BRIEF, what passed.
+hidden() {
+    printf '%s' "$closing_form"
+    [ -z "${KNARR_CI_BRIEF:-}" ] || printf '|^[^ ]+( +pass)+$'
+}
+
 # suite NAME SECONDS COMMAND...: something that ends with a closing line; shown as it runs, its counts are added.
 # Nothing printed, a lost closing line and a bad exit status without a counted failure are failures too.
 suite() {
@@ -67,7 +73,7 @@ suite() {
     note "--- $name"
     # Into a file, not a pipe: a process that outlives the command would hold a pipe open.
     : >"$log"
-    tail -n +1 -s 0.2 -f "$log" > >(grep --line-buffered -vE "$closing_form") 2>/dev/null &
+    tail -n +1 -s 0.2 -f "$log" > >(grep --line-buffered -vE "$(hidden)") 2>/dev/null &
     show=$!
     limited "$seconds" "$@" >>"$log" 2>&1 </dev/null || status=$?
     sleep 0.5

@@ -11,7 +11,7 @@ use crate::hooks;
 use crate::host::Host;
 use crate::init::mounts::Source;
 use crate::init::{self, Inherit, Start};
-use crate::link::{self, Parent, Sealed};
+use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::{Join, Launch};
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
 use crate::plan::process::{ProcessPlan, RLIMIT_NOFILE};
@@ -94,7 +94,10 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     for w in &warnings {
         report::warn(format_args!("{}: {w}", path.display()));
     }
-    let mut problems = spec::check::config(&spec);
+    let spec::check::Findings { errors: mut problems, warnings } = spec::check::findings(&spec);
+    for w in warnings {
+        report::warn(format_args!("{}: {w}", path.display()));
+    }
     if problems.is_empty() {
         return Ok((spec, bytes));
     }
@@ -141,7 +144,6 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         Start::Gate { listener: gate::listen(reservation.dir())?, accept }
     };
     let inherit = Inherit {
-        link: init_end,
         start,
         v1_tasks: group.v1_tasks()?,
         sources: open_sources(&plan, group, &host.cgroups)?,
@@ -152,14 +154,15 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         nofile,
         cgroup_ns: late_cgroup_namespace(&plan.launch)?,
     };
-    let child = launch(&plan, group, inherit, &proc)?;
+    let child = launch(&plan, group, init_end, inherit, &proc)?;
     let lead = || -> Result<_> {
-        prepare(&plan, &child, &proc, &host)?;
+        prepare(&plan, &child, &proc, &host).map_err(|e| parent.blame(e))?;
         let link = parent.build()?.root_ready()?;
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
-        link.enter(child.pid())?.ready(|fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd))
+        let hand_on = |fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd);
+        link.enter(child.pid())?.ready(child.pidfd(), hand_on)
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     let console = outside.deliver(handed.console, &child)?;
@@ -220,7 +223,6 @@ impl Outside {
         if let Some(path) = wish.pid_file {
             check_pid_file(path)?;
         }
-        wish.fds.check()?;
         Ok(Outside {
             console: wish.console_socket.map(sock::connect_stream).transpose().step("--console-socket")?,
             pidfd: wish.pidfd_socket.map(sock::connect_stream).transpose().step("--pidfd-socket")?,
@@ -303,6 +305,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         init: None,
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
+        no_new_keyring: plan.no_new_keyring,
     })
 }
 
@@ -409,14 +412,14 @@ fn is_late(join: &Join, launch: &Launch) -> bool {
 }
 
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
-fn launch(plan: &Plan, group: &Cgroup, inherit: Inherit, proc: &Proc) -> Result<Child> {
+fn launch(plan: &Plan, group: &Cgroup, link: Init<Held>, inherit: Inherit, proc: &Proc) -> Result<Child> {
     let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
     let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
     let back = Borrowed::enter(&plan.launch, &joins, proc)?;
     let child = match &user {
-        None => process::clone3(plan.launch.new, group.v2_dir(), || init::run(plan, inherit)),
-        Some(ns_fd) => clone_via_stager(plan, group, inherit, ns_fd),
+        None => process::clone3(plan.launch.new, group.v2_dir(), || init::run(plan, link, inherit)),
+        Some(ns_fd) => clone_via_stager(plan, group, ns_fd, || init::run(plan, link, inherit)),
     };
     let child = child.map_err(|e| {
         if e.is(errno::ENOSPC) {
@@ -485,9 +488,14 @@ impl Borrowed {
 }
 
 /// Nobody comes back from a user namespace, so a short-lived process enters it and makes init as our child.
-fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedFd) -> Result<Child> {
+fn clone_via_stager(
+    plan: &Plan,
+    group: &Cgroup,
+    user: &OwnedFd,
+    init: impl FnOnce() -> i32,
+) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
-    let mut stager = process::clone3(0, group.v2_dir(), || match stage(plan, inherit, user, &theirs) {
+    let mut stager = process::clone3(0, group.v2_dir(), || match stage(plan, user, init, &theirs) {
         Ok(()) => 0,
         Err(e) => {
             let _ = sock::send(&theirs, &serde_json::to_vec(&e).unwrap_or_default(), &[]);
@@ -497,18 +505,18 @@ fn clone_via_stager(plan: &Plan, group: &Cgroup, inherit: Inherit, user: &OwnedF
     drop(theirs);
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
-    match (serde_json::from_slice::<i32>(&data), fds.pop()) {
-        (Ok(pid), Some(pidfd)) => Ok(Child::adopt(pid, pidfd)),
-        _ => Err(serde_json::from_slice::<Error>(&data)
+    match fds.pop() {
+        Some(pidfd) => Child::adopt(pidfd),
+        None => Err(serde_json::from_slice::<Error>(&data)
             .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
     }
 }
 
-fn stage(plan: &Plan, inherit: Inherit, user: &OwnedFd, report: &OwnedFd) -> Result<()> {
+fn stage(plan: &Plan, user: &OwnedFd, init: impl FnOnce() -> i32, report: &OwnedFd) -> Result<()> {
     ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
-    let mut init = process::clone3_sibling(plan.launch.new, || init::run(plan, inherit))?;
-    let pid = serde_json::to_vec(&init.pid()).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    sock::send(report, &pid, &[init.pidfd()])?;
+    let mut init = process::clone3_sibling(plan.launch.new, init)?;
+    // No number: this process may be in another pid namespace, in which init has another one.
+    sock::send(report, b"init", &[init.pidfd()])?;
     init.release();
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::error::{Code, Context, Error, Result};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
 use crate::init::{console, payload};
-use crate::link::{self, Held, Init, LastWord, Parent, Sealed};
+use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
@@ -16,7 +16,7 @@ use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::process::{self, Child, ns_flags, sig};
-use crate::sys::{OwnedFd, cred, errno, ns, tty};
+use crate::sys::{BorrowedFd, OwnedFd, cred, errno, ns, sched, tty};
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 
@@ -53,6 +53,7 @@ pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
     }
     p.oom_score_adj = p.oom_score_adj.or(of.oom_score_adj);
     p.scheduler = p.scheduler.take().or_else(|| of.scheduler.clone());
+    p.exec_cpu_affinity = p.exec_cpu_affinity.take().or_else(|| of.exec_cpu_affinity.clone());
     p.io_priority = p.io_priority.take().or_else(|| of.io_priority.clone());
 }
 
@@ -60,9 +61,11 @@ pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
 pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &OwnedFd) -> Result<Entered> {
     let proc = Proc::open()?;
     let target = group.exec_target(init_pid)?;
+    let join = foreign_namespaces(init_pid)?;
     let shared = Shared {
-        join: foreign_namespaces(init_pid)?,
+        join,
         init,
+        root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
         tasks: target.tasks,
         proc: Proc::open()?,
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
@@ -71,15 +74,21 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
         // Only for children: this process stays where it is.
         ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
     }
+    if let Some(mask) = &job.process.affinity.0 {
+        // The child is born with it, before it is in the container's cpuset.
+        sched::set_affinity(0, mask).field(&format!("{}/execCPUAffinity/initial", job.process.base))?;
+    }
+    // Ours, for the child to inherit: nothing of this process but the child lives on.
+    raise_rlimits(&job.process, 0)?;
     let (parent, end) = link::pair()?;
     let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
     if let Some(adj) = job.process.oom_score_adj {
         proc.write(&format!("{}/oom_score_adj", child.pid()), &adj.to_string())
             .field("/process/oomScoreAdj")?;
     }
-    raise_rlimits(&job.process, child.pid())?;
-    let link = parent.build()?.root_ready()?.enter(child.pid())?;
-    let (link, handed) = link.ready(|fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
+    let (link, handed) = parent
+        .straight()
+        .ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
     Ok(Entered { child, link, console: handed.console })
 }
 
@@ -87,6 +96,8 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
 struct Shared<'a> {
     join: u64,
     init: &'a OwnedFd,
+    /// Of a container without a mount namespace: nothing but its root keeps it in.
+    root: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,
     proc: Proc,
     setgroups_denied: bool,
@@ -107,35 +118,40 @@ fn foreign_namespaces(pid: i32) -> Result<u64> {
     Ok(join)
 }
 
+/// A handle on the root directory of the process `pid`, which `pidfd` names too.
+fn root_of(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
+    let root = fs::open_dir_path(format!("/proc/{pid}/root")).step("look at the root of the container")?;
+    // Signal 0: as long as it is there, the number was not given to somebody else.
+    process::pidfd_signal(pidfd, 0)?;
+    Ok(root)
+}
+
 /// The child. Nothing here returns to the caller.
 fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
-    let Ok(last_word) = link.last_word() else { return 1 };
-    let done = drop_strangers(job, &shared, &link, &last_word).and_then(|()| life(job, shared, link));
-    match done {
-        Ok(never) => match never {},
-        Err(e) => {
-            last_word.failed(&e);
-            1
-        }
-    }
+    link.live(|link, word| {
+        drop_strangers(job, &shared, &[link.fd(), word])?;
+        life(job, shared, link)
+    })
 }
 
 /// See `init`.
-fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &Init<Held>, word: &LastWord) -> Result<()> {
-    let mut keep = vec![shared.init.as_fd(), shared.proc.fd(), link.fd(), word.fd()];
-    keep.extend(shared.tasks.iter().map(AsFd::as_fd));
+fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &[BorrowedFd<'_>]) -> Result<()> {
+    let Shared { join: _, init, root, tasks, proc, setgroups_denied: _ } = shared;
+    let mut keep = vec![init.as_fd(), proc.fd()];
+    keep.extend(link);
+    keep.extend(tasks.iter().chain(root).map(AsFd::as_fd));
     process::close_all_but(job.fds.end(), &keep)
 }
 
 /// The same order as in `init`, without the parts that make the container.
 fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
-    let Shared { join, init, tasks, proc, setgroups_denied } = shared;
+    let Shared { join, init, root, tasks, proc, setgroups_denied } = shared;
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     for fd in &tasks {
         fs::write_once(fd, b"0").step("enter a cgroup")?;
     }
     drop(tasks);
-    let link = link.wait_build()?;
+    let link = link.straight();
     // All at once, so that there is no moment between two namespaces. The pid namespace is ours by birth.
     let rest = join & !ns_flags::PID;
     if rest != 0 {
@@ -145,8 +161,11 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         cred::set_gid(0)?;
         cred::set_uid(0)?;
     }
+    if let Some(root) = root {
+        process::fchdir(&root)?;
+        process::chroot(".").step("enter the container's root")?;
+    }
     process::setsid()?;
-    let (link, _) = link.root_ready()?;
     if job.process.terminal {
         let root = RootDir::new(fs::open("/", OFlags::PATH | OFlags::DIRECTORY, 0)?);
         let c = console::open(&root)?;
@@ -159,24 +178,19 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
         filter: job.filter.as_ref(),
         personality: job.personality,
+        affinity: job.process.affinity.1.as_deref(),
         setgroups_denied,
     };
-    if let Some(fd) = identity::confine(&confinement, &proc)? {
-        link.listener(fd)?;
-    }
+    identity::confine(&confinement, &proc)?;
     drop(proc);
     let program = payload::find(&job.process, job.fds)?;
-    let early = job.filter.as_ref().is_some_and(|f| f.notify) && job.process.no_new_privs;
-    if early && let Some(fd) = identity::late_filter(&job.process, job.filter.as_ref())? {
-        link.listener(fd)?;
+    let mut filter = job.filter.as_ref();
+    if let Some(f) = filter.take_if(|f| f.notify) {
+        link.listener(|| identity::filter(&job.process, f))?;
     }
-    payload::set_rlimits(&job.process, None)?;
     process::set_pdeathsig(None)?;
     let _link = link.ready()?.wait_go()?;
-    payload::keep_fds(job.fds)?;
-    process::reset_signals();
-    identity::late_filter(&job.process, if early { None } else { job.filter.as_ref() })?;
-    Err(program.exec())
+    payload::finish(&job.process, job.fds, None, filter, &program)
 }
 
 /// A status in which nobody can be let in.

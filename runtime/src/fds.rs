@@ -28,21 +28,21 @@ impl Kept {
         self.total.saturating_add(3)
     }
 
-    /// Every one must be open.
+    /// Takes stock of what the caller left open: closes what it did not ask to keep, and makes sure that all it
+    /// asked to keep is there. Comes before this process opens anything of its own, or a number that the caller
+    /// promised and did not open would become one of our own descriptors, and be handed to the payload.
     ///
     /// # Errors
-    /// Names the first that is not.
-    pub fn check(self) -> Result<()> {
-        match (3..self.end() as i32).find(|fd| process::dup_number(*fd).is_none()) {
-            Some(fd) => Err(Error::new(Code::Usage, format!("--preserve-fds: descriptor {fd} is not open"))),
+    /// Names the first promised descriptor that is not open.
+    pub fn take_stock(self) -> Result<()> {
+        process::close_from(self.end())?;
+        match (3..self.end()).find(|fd| !process::is_open(*fd)) {
+            Some(fd) => {
+                let text = format!("descriptor {fd} is not open, want {} of them from 3 up", self.total);
+                Err(Error::new(Code::Usage, text).hint("see --preserve-fds and LISTEN_FDS"))
+            }
             None => Ok(()),
         }
-    }
-
-    /// Closes what the caller left open and did not ask to keep. Comes before this process opens anything of its
-    /// own.
-    pub fn close_others(self) -> Result<()> {
-        process::close_from(self.end())
     }
 
     /// Hides the kept ones from hooks; the payload's last step before execve makes them inheritable again.

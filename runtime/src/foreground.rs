@@ -21,11 +21,8 @@ pub struct Signals(OwnedFd);
 impl Signals {
     /// Blocks every signal that can be passed on. To be called before the payload runs.
     pub fn block() -> Result<Signals> {
-        const SYNCHRONOUS: [i32; 5] = [4, 5, 7, 8, 11]; // ILL TRAP BUS FPE SEGV: raised by our own faults
-        let all: Vec<i32> = (1..=64)
-            .filter(|n| *n != sig::SIGKILL && *n != 19 && *n != 32 && *n != 33 && !SYNCHRONOUS.contains(n))
-            .collect();
-        process::signal_fd(&all).map(Signals)
+        // KILL and STOP cannot be blocked; ILL, TRAP, BUS, FPE and SEGV are raised by our own faults.
+        process::signal_fd(&[4, 5, 7, 8, 11]).map(Signals)
     }
 }
 
@@ -84,6 +81,8 @@ impl Relay {
             _ => None,
         };
         fs::set_nonblocking(&master)?;
+        // Our own terminal, or whatever stdout is, gets plain newlines (as under runc).
+        tty::clear_onlcr(&master)?;
         let relay = Relay { master, stdin, stdout, pending: Vec::new(), _raw: raw };
         relay.copy_size();
         Ok(relay)

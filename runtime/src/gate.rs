@@ -8,7 +8,7 @@ use crate::sys::{errno, fs, poll, sock};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Name of the socket in the state directory; its presence is what "created" means.
+/// Name of the socket in the state directory; that somebody listens on it is what "created" means.
 pub const NAME: &str = "gate";
 
 /// What became of a start.
@@ -25,9 +25,10 @@ pub fn listen<D: AsFd>(dir: D) -> Result<OwnedFd> {
     sock::listen_in(dir, NAME)
 }
 
-/// True while the container waits to be started.
+/// True while the container waits to be started. A socket without a listener is what a `start` leaves that was
+/// killed before it could take the name away.
 pub fn waiting<D: AsFd>(dir: D) -> bool {
-    fs::statat(dir, NAME, fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    fs::statat(&dir, NAME, fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() && sock::alive_in(&dir, NAME)
 }
 
 /// Opens the gate of the container whose state directory is `dir` and waits for the verdict.

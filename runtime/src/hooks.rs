@@ -6,17 +6,20 @@ use crate::error::{Code, Error, Result, errno_text, printable, quoted};
 use crate::spec::Hook;
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, sig};
+use crate::sys::{OwnedFd, errno, fs};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::mem::take;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much of a hook's stderr is kept, in bytes: its end is what explains a failure.
 const KEEP_STDERR: usize = 4096;
+/// What a pipe holds unless told otherwise, in bytes (pipe(7)).
+const PIPE_SIZE: usize = 64 * 1024;
 
 /// runtime.md, "State": what a hook reads on stdin.
 #[derive(Debug, Clone, Serialize)]
@@ -71,58 +74,107 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
         let why = e.raw_os_error().map_or_else(|| e.to_string(), errno_text);
         Error::new(Code::Hook, format!("cannot execute {}: {why}", quoted(&hook.path)))
     })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read its state; a broken pipe is no failure.
-        let _ = stdin.write_all(&json);
-    }
-    let deadline = hook.timeout.map(|s| Duration::from_secs(s.max(0) as u64));
-    let pid = child.id() as i32;
-    let (tail, timed_out) = drain(&mut child, deadline)?;
-    if timed_out {
-        let _ = process::kill_group(pid, sig::SIGKILL);
+    let attended = Attended::new(&mut child, &json).and_then(|mut a| a.until_end(hook.timeout));
+    if !matches!(attended, Ok((_, false))) {
+        let _ = process::kill_group(child.id() as i32, sig::SIGKILL);
     }
     let status = child.wait().map_err(Error::from)?;
-    if timed_out {
-        let limit = hook.timeout.unwrap_or_default();
-        return Err(Error::new(
-            Code::Hook,
-            format!("{} ran longer than its timeout of {limit} s", quoted(&hook.path)),
-        ));
+    match attended? {
+        (tail, false) => verdict(&hook.path, status, &tail),
+        (tail, true) => {
+            let limit = hook.timeout.unwrap_or_default();
+            let text = format!("{} ran longer than its timeout of {limit} s", quoted(&hook.path));
+            Err(Error::new(Code::Hook, text + &said(&tail)))
+        }
     }
-    verdict(&hook.path, status, &tail)
 }
 
-/// Reads stderr until the hook has ended, keeping its end. `true` when the time ran out first.
-fn drain(child: &mut std::process::Child, deadline: Option<Duration>) -> Result<(Vec<u8>, bool)> {
-    let Some(mut stderr) = child.stderr.take() else { return Ok((Vec::new(), false)) };
-    let pidfd = process::pidfd_open(child.id() as i32)?;
-    let end = deadline.map(|d| Instant::now() + d);
-    let mut tail = Vec::new();
-    let mut open = true;
-    loop {
-        let left = end.map(|e| e.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return Ok((tail, true));
+/// A hook that runs. It is told its state and heard without ever waiting for it alone: it need not read the one, and
+/// what it leaves behind may write for ever.
+struct Attended<'a> {
+    pidfd: OwnedFd,
+    stdin: Option<ChildStdin>,
+    stderr: Option<ChildStderr>,
+    /// What it has not been told yet.
+    state: &'a [u8],
+    /// The end of what it said.
+    tail: Vec<u8>,
+}
+
+impl<'a> Attended<'a> {
+    fn new(child: &mut Child, state: &'a [u8]) -> Result<Attended<'a>> {
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        if let Some(pipe) = &stdin {
+            fs::set_nonblocking(pipe)?;
         }
-        let mut fds = vec![(pidfd.as_fd(), Interest::Read)];
-        if open {
-            fds.push((stderr.as_fd(), Interest::Read));
-        }
-        let ready = poll::wait_any(&fds, left)?;
-        if ready.get(1) == Some(&true) {
-            let mut buf = [0u8; 4096];
-            match stderr.read(&mut buf) {
-                Ok(n) if n > 0 => {
-                    tail.extend_from_slice(&buf[..n]);
-                    let cut = tail.len().saturating_sub(KEEP_STDERR);
-                    tail.drain(..cut);
-                }
-                _ => open = false,
+        let pidfd = process::pidfd_open(child.id() as i32)?;
+        Ok(Attended { pidfd, stdin, stderr, state, tail: Vec::new() })
+    }
+
+    /// Gives what it said last, and true when the time, in seconds, ran out first.
+    fn until_end(&mut self, timeout: Option<i64>) -> Result<(Vec<u8>, bool)> {
+        let end = timeout.map(|s| Instant::now() + Duration::from_secs(s.max(0) as u64));
+        loop {
+            let left = end.map(|e| e.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok((take(&mut self.tail), true));
             }
-        } else if ready[0] {
-            // Ended, and nothing more to read right now: what it left behind may hold the pipe open for ever.
-            return Ok((tail, false));
+            let mut fds = vec![(self.pidfd.as_fd(), Interest::Read)];
+            fds.extend(self.stderr.iter().map(|p| (p.as_fd(), Interest::Read)));
+            fds.extend(self.stdin.iter().map(|p| (p.as_fd(), Interest::Write)));
+            let ready = poll::wait_any(&fds, left)?;
+            if ready[0] {
+                self.hear_the_rest()?;
+                return Ok((take(&mut self.tail), false));
+            }
+            let (hear, tell) = match self.stderr {
+                Some(_) => (ready[1], ready.get(2) == Some(&true)),
+                None => (false, ready.get(1) == Some(&true)),
+            };
+            if tell {
+                self.tell();
+            }
+            if hear {
+                self.hear();
+            }
         }
+    }
+
+    /// A broken pipe is no failure.
+    fn tell(&mut self) {
+        let Some(pipe) = &self.stdin else { return };
+        match fs::write_some(pipe, self.state) {
+            Ok(n) => self.state = &self.state[n..],
+            Err(e) if e.is(errno::EAGAIN) => return,
+            Err(_) => self.state = &[],
+        }
+        if self.state.is_empty() {
+            self.stdin = None;
+        }
+    }
+
+    fn hear(&mut self) {
+        let Some(pipe) = &self.stderr else { return };
+        let mut buf = [0u8; KEEP_STDERR];
+        match fs::read_some(pipe, &mut buf) {
+            Ok(n) if n > 0 => {
+                self.tail.extend_from_slice(&buf[..n]);
+                let cut = self.tail.len().saturating_sub(KEEP_STDERR);
+                self.tail.drain(..cut);
+            }
+            _ => self.stderr = None,
+        }
+    }
+
+    /// What is in the pipe now, and not what others go on writing.
+    fn hear_the_rest(&mut self) -> Result<()> {
+        for _ in 0..PIPE_SIZE / KEEP_STDERR {
+            match &self.stderr {
+                Some(pipe) if poll::wait_readable(pipe, Some(Duration::ZERO))? => self.hear(),
+                _ => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -135,10 +187,15 @@ fn verdict(path: &str, status: ExitStatus, tail: &[u8]) -> Result<()> {
         (None, Some(s)) => format!("signal {s}"),
         (None, None) => "unknown status".to_string(),
     };
+    Err(Error::new(Code::Hook, format!("{}: {how}{}", quoted(path), said(tail))))
+}
+
+fn said(tail: &[u8]) -> String {
     let text = String::from_utf8_lossy(tail);
-    let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("");
-    let said = if last.is_empty() { String::new() } else { format!(", stderr: {}", printable(last)) };
-    Err(Error::new(Code::Hook, format!("{}: {how}{said}", quoted(path))))
+    match text.lines().rev().find(|l| !l.trim().is_empty()) {
+        Some(last) => format!(", stderr: {}", printable(last)),
+        None => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -190,6 +247,31 @@ mod tests {
         let e = try_hook("sleep 100 & sleep 100", Some(1)).unwrap_err().to_string();
         assert!(e.contains("timeout of 1 s"), "{e}");
         assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_large_state_that_nobody_reads_does_not_block() {
+        let large = [("k".to_string(), "v".repeat(1 << 20))].into();
+        let s = State {
+            oci_version: "1.3.0",
+            id: "x",
+            status: "creating",
+            pid: 1,
+            bundle: Path::new("/b"),
+            annotations: &large,
+        };
+        let start = Instant::now();
+        let e = run("prestart", &[hook("echo busy >&2; sleep 100", Some(1))], &s).unwrap_err().to_string();
+        assert!(e.contains("timeout of 1 s, stderr: busy"), "{e}");
+        assert!(start.elapsed() < Duration::from_secs(20));
+        run("prestart", &[hook("test $(wc -c) -gt 1048576", Some(60))], &s).unwrap();
+    }
+
+    #[test]
+    fn what_a_hook_leaves_behind_is_not_waited_for() {
+        let start = Instant::now();
+        try_hook("(for i in 1 2 3; do timeout 8 yes >&2 & done); exit 0", None).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

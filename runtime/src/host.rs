@@ -11,8 +11,21 @@ use crate::sys::{fs, process};
 pub struct Host {
     pub euid: u32,
     pub cgroups: Layout,
+    pub lsm: Lsm,
+}
+
+/// Which security modules can confine by label.
+#[derive(Debug, Clone, Copy)]
+pub struct Lsm {
     pub apparmor: bool,
     pub selinux: bool,
+}
+
+impl Lsm {
+    /// Asks the kernel.
+    pub fn detect() -> Lsm {
+        Lsm { apparmor: has_apparmor(), selinux: fs::stat("/sys/fs/selinux/enforce").is_ok() }
+    }
 }
 
 impl Host {
@@ -21,12 +34,7 @@ impl Host {
     /// # Errors
     /// When /proc cannot tell how control groups are mounted.
     pub fn detect() -> Result<Host> {
-        Ok(Host {
-            euid: process::euid(),
-            cgroups: Layout::detect()?,
-            apparmor: has_apparmor(),
-            selinux: fs::stat("/sys/fs/selinux/enforce").is_ok(),
-        })
+        Ok(Host { euid: process::euid(), cgroups: Layout::detect()?, lsm: Lsm::detect() })
     }
 }
 

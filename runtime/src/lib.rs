@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod host;
 pub mod init;
 pub mod link;
+pub mod mountinfo;
 pub mod ops;
 pub mod plan;
 pub mod report;

@@ -31,10 +31,13 @@ fn main() -> ExitCode {
 }
 
 fn run(request: &Request) -> Result<i32> {
-    if let Some(preserve) = request.command.makes_processes() {
-        Kept::new(preserve).close_others()?;
-    }
+    // First of all, but told through the log that comes after it.
+    let stock = match request.command.makes_processes() {
+        Some(preserve) => Kept::new(preserve).take_stock(),
+        None => Ok(()),
+    };
     report::init(&request.global.log)?;
+    stock?;
     if request.command.makes_processes().is_some() {
         seal::ensure()?;
     }

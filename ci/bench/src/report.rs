@@ -118,7 +118,8 @@ what this page is for.
 *Burst*: each start directly after the one before. *Idle*: 200 ms pause before each; then calls that wait for a grace period
 of the kernel show. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked
 paths), no terminal, a static program that ends at once. *Filtered*: with a seccomp profile of as many names as the head says.
-A runtime that failed, hung or left something behind is *invalid*, with its reason below the table.
+*hybrid-bare* is a machine with v1 controllers and a cgroup2 tree that looks as if it had none, because some peers refuse
+it otherwise. A runtime that failed, hung or left something behind is *invalid*, with its reason below the table.
 ";
 
 fn lane(page: &mut String, data: &Value, bases: &str) -> Result<()> {

@@ -144,6 +144,15 @@ fn flags() -> Vec<Case> {
             ensure!(code == 128 + libc::SIGTERM, "the exec'd process ended with {code}");
             Ok(())
         }),
+        case("exec.cpu-affinity")
+            .checks("config.md#linux-process execCPUAffinity")
+            .needs([Need::TwoCpus])
+            .steps(|t| {
+                t.spec["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "1"});
+                t.resident()?;
+                t.exec_probe(&["affinity"])?.ok()?.prints("1\n")?;
+                Ok(())
+            }),
         case("exec.no-new-privs").checks(cli).spec(|s| s["process"]["noNewPrivileges"] = false.into()).steps(
             |t| {
                 t.resident()?;

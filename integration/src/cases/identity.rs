@@ -155,6 +155,15 @@ fn limits() -> Vec<Case> {
             .probe(["limits"])
             .spec(|s| s["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 500, "hard": 600}]))
             .line("RLIMIT_NOFILE 500 600"),
+        case("rlimit.raised-hard")
+            .checks("config.md#posix-process rlimits")
+            .needs([Need::CapSysResource])
+            .probe(["limits"])
+            .spec(|s| {
+                s["process"]["rlimits"] =
+                    json!([{"type": "RLIMIT_MEMLOCK", "soft": 1024, "hard": 1099511627776u64}]);
+            })
+            .line("RLIMIT_MEMLOCK 1024 1099511627776"),
         case("rlimit.several")
             .checks("config.md#posix-process rlimits")
             .probe(["limits"])

@@ -400,6 +400,19 @@ fn notify() -> Vec<Case> {
             run.wait()?.ok()?.prints("ok 42\nerrno 95 EOPNOTSUPP\n")?;
             Ok(())
         }),
+        case("seccomp.notify-sendmsg").checks(text).needs([Need::Kernel(5, 6)]).steps(|t| {
+            // A runtime that hands the listener over with the very call that now waits for an agent hangs here.
+            let path = t.dir.join("n.sock");
+            let listener = UnixListener::bind(&path)?;
+            profile(rule("sendmsg", "SCMP_ACT_NOTIFY"))(&mut t.spec);
+            t.spec["linux"]["seccomp"]["listenerPath"] = path.display().to_string().into();
+            t.spec["process"]["args"] = json!([PROBE, "echo", "through"]);
+            let within = Duration::from_secs(t.seconds());
+            let run = t.run_background()?;
+            let _held = os::receive_fds(&os::accept(&listener, within)?, within)?;
+            run.wait()?.ok()?.prints("through\n")?;
+            Ok(())
+        }),
         case("seccomp.notify-exec").checks(text).needs([Need::Kernel(5, 6)]).steps(|t| {
             let path = t.dir.join("n.sock");
             let listener = UnixListener::bind(&path)?;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use nix::mount::MsFlags;
 use rustix::fs::{CWD, FileType, makedev, mknodat};
 use serde_json::json;
 
@@ -473,6 +474,18 @@ fn views() -> Vec<Case> {
             Ok(())
         }),
         case("view.no-umount-of-masks").checks("catalogue S23").probe(["all", "syscall", "umount2", "str:/proc/keys", "2", "--", "syscall", "umount2", "str:/proc", "2"]).stdout("errno 1 EPERM\nerrno 1 EPERM\n"),
+        case("view.null-of-host-is-fixed").checks("catalogue S22").needs([Need::Busybox]).steps(|t| {
+            let null = own_null(t)?;
+            let script = "for f in /proc/self/fd/0 /proc/keys /proc/timer_list; do busybox chmod 601 $f; done; busybox true";
+            t.spec["process"]["env"] = json!(["PATH=/bin"]);
+            t.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
+            t.run()?.ok()?;
+            t.resident()?;
+            t.exec(&["/bin/sh", "-c", "busybox chmod 602 /proc/self/fd/0; busybox true"])?.ok()?;
+            let mode = fs::metadata(&null)?.mode() & 0o777;
+            ensure!(mode == 0o666, "the container changed the mode of the host's null device to {mode:o}");
+            Ok(())
+        }),
         case("view.keyring-of-host-hidden").checks("catalogue S39").steps(|t| {
             let first = t.resident()?;
             ensure!(first > 0, "no pid");
@@ -496,6 +509,17 @@ fn views() -> Vec<Case> {
             Ok(())
         }),
     ]
+}
+
+/// A null device of this trial over the machine's, which a failing runtime would change for everybody.
+fn own_null(t: &mut Trial<'_>) -> Result<PathBuf> {
+    let null = t.dir.join("null");
+    mknodat(CWD, &null, FileType::CharacterDevice, 0o600.into(), makedev(1, 3)).context("mknod")?;
+    fs::set_permissions(&null, fs::Permissions::from_mode(0o666))?;
+    nix::mount::mount(Some(&null), "/dev/null", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("bind a null device")?;
+    t.mounted.push("/dev/null".into());
+    Ok(null)
 }
 
 fn odds() -> Vec<Case> {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Code, Error, Result};
+use crate::mountinfo::unescape;
 use crate::sys::fs;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -245,25 +246,6 @@ fn is_visible(mount: &Mount<'_>, all: &[Mount<'_>]) -> bool {
         next = p.parent;
     }
     !all.iter().any(|m| covers(m.point, mount.point) && !parents.contains(&m.id))
-}
-
-/// Undoes the `\ooo` escapes of mountinfo.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&b, tail)) = rest.split_first() {
-        match (b, tail) {
-            (b'\\', [x @ b'0'..=b'3', y @ b'0'..=b'7', z @ b'0'..=b'7', more @ ..]) => {
-                out.push((x - b'0') << 6 | (y - b'0') << 3 | (z - b'0'));
-                rest = more;
-            }
-            _ => {
-                out.push(b);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 fn text(field: &[u8]) -> String {

@@ -57,15 +57,7 @@ pub(super) fn memory(m: &spec::Memory) -> Result<Bytes> {
         }
     }
     let b = Bytes { limit: set(m.limit), reservation: set(m.reservation), swap: set(m.swap) };
-    let limit = b.limit.filter(|l| *l > 0);
-    if let (Some(l), Some(r)) = (limit, b.reservation)
-        && r > l
-    {
-        return Err(Error::spec(
-            at("memory/reservation"),
-            format!("memory reservation should be <= memory limit, got {r}, limit is {l}"),
-        ));
-    }
+    // A reservation above the limit is odd but not wrong for the kernel: `spec::check` warns.
     match (b.limit, b.swap) {
         (None, Some(s)) if s > 0 => {
             Err(Error::spec(at("memory/swap"), "unable to set swap limit without memory limit"))
@@ -156,7 +148,8 @@ fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
     };
     match list.trim() {
         "" => Some(Vec::new()),
-        text => text.split(',').map(|part| range(part.trim())).collect(),
+        // The kernel skips empty parts, and engines write them.
+        text => text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(range).collect(),
     }
 }
 
@@ -302,7 +295,6 @@ mod tests {
             (mem(-2, NO, NO), "/linux/resources/memory/limit", "got -2"),
             (mem(4095, NO, NO), "/linux/resources/memory/limit", "4096"),
             (mem(NO, -7, NO), "/linux/resources/memory/reservation", "got -7"),
-            (mem(1 << 20, 2 << 20, NO), "/linux/resources/memory/reservation", "<= memory limit"),
             (mem(2 << 20, NO, 1 << 20), "/linux/resources/memory/swap", "should be >= memory limit"),
             (mem(NO, NO, 1 << 20), "/linux/resources/memory/swap", "without memory limit"),
         ];
@@ -311,6 +303,7 @@ mod tests {
             assert_eq!(e.field_path(), Some(field));
             assert!(e.to_string().contains(text), "{e}");
         }
+        assert!(memory(&mem(1 << 20, 2 << 20, NO)).is_ok());
         assert!(memory(&mem(4096, 4096, 4096)).is_ok());
         assert!(memory(&mem(-1, 1 << 30, -1)).is_ok());
     }
@@ -341,11 +334,11 @@ mod tests {
         assert!(c(&|c| c.idle = Some(2)).is_err());
         assert!(c(&|c| (c.quota, c.burst) = (Some(5000), Some(5001))).is_err());
         assert!(c(&|c| (c.quota, c.burst) = (Some(5000), Some(5000))).is_ok());
-        for bad in ["a-b", "3-1", ",", "1,,2", "-", "1-", "+1", "0-4294967296", "0 1"] {
+        for bad in ["a-b", "3-1", "-", "1-", "+1", "0-4294967296", "0 1"] {
             let e = c(&|c| c.cpus = bad.into()).unwrap_err();
             assert_eq!(e.field_path(), Some("/linux/resources/cpu/cpus"), "{bad}");
         }
-        for good in ["0", "0-3,7", "0-9999", "1, 2"] {
+        for good in ["0", "0-3,7", "0-9999", "1, 2", "1,,2"] {
             assert!(c(&|c| c.mems = good.into()).is_ok(), "{good}");
         }
     }

@@ -50,12 +50,13 @@ pub(super) fn memory(m: &spec::Memory, out: &mut Sink) -> Result<()> {
     }
     kernel_memory(kernel, kernel_tcp, out);
     match swappiness {
+        // What engines write for "not set".
+        Some(u64::MAX) | None => {}
         Some(n) if *n > 100 => {
             let text = format!("out of range, got {n}, want 0 to 100");
             return Err(Error::spec(at("memory/swappiness"), text));
         }
         Some(n) => out.put("memory.swappiness", n, at("memory/swappiness")),
-        None => {}
     }
     if let Some(on) = use_hierarchy {
         out.put("memory.use_hierarchy", u8::from(*on), at("memory/useHierarchy"));

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::rootfs::RootDir;
-use crate::sys::fs::{self, AtFlags, FileType, OFlags};
+use crate::sys::fs::{self, AtFlags, FileType, OFlags, Stat};
 use crate::sys::{OwnedFd, errno};
 use std::os::fd::AsFd;
 
@@ -37,18 +37,28 @@ fn copy_dir<A: AsFd, B: AsFd>(from: &A, to: &B, depth: usize) -> Result<()> {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
                 let (a, b) = (fs::openat(from, &name, flags, 0)?, fs::openat(to, &name, flags, 0)?);
                 copy_dir(&a, &b, depth + 1)?;
+                same_rights(&b, st)?;
+                continue;
             }
-            FileType::Symlink => fs::symlinkat(fs::readlinkat(from, &name)?, to, &name)?,
             FileType::RegularFile => {
                 let a = fs::openat(from, &name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, 0)?;
                 let b = fs::openat(to, &name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode)?;
                 copy_bytes(&a, &b)?;
+                same_rights(&b, st)?;
+                continue;
             }
+            FileType::Symlink => fs::symlinkat(fs::readlinkat(from, &name)?, to, &name)?,
             kind => fs::mknodat(to, &name, kind, mode, st.rdev.0, st.rdev.1)?,
         }
         fs::chownat(to, &name, Some(st.uid), Some(st.gid))?;
     }
     Ok(())
+}
+
+/// In this order: a change of owner takes set-user-ID away (chown(2)), and mkdir(2) does not take set-group-ID.
+fn same_rights(to: &OwnedFd, st: Stat) -> Result<()> {
+    fs::chown(to, Some(st.uid), Some(st.gid))?;
+    fs::chmod(to, st.mode & 0o7777)
 }
 
 fn copy_bytes(from: &OwnedFd, to: &OwnedFd) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::Filter;
 use crate::rootfs::Proc;
 use crate::sys::cred::{self, CapSets};
-use crate::sys::fs;
+use crate::sys::fs::{self, OFlags};
 use crate::sys::{OwnedFd, errno, process, sched, seccomp};
 use std::ffi::CString;
 use std::path::Path;
@@ -18,28 +18,24 @@ pub struct Confinement<'a> {
     pub keyring: Option<String>,
     pub filter: Option<&'a Filter>,
     pub personality: Option<u64>,
+    /// CPUs to run on; `None` for all that the cgroup allows.
+    pub affinity: Option<&'a [u8]>,
     /// Inside a user namespace whose `setgroups` is "deny", setgroups(2) is not possible (user_namespaces(7)).
     pub setgroups_denied: bool,
 }
 
-/// Steps whose place matters carry the reason. Returns the seccomp listener when one was asked for.
-pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
+/// Steps whose place matters carry the reason. The filter comes later, see [`filter`].
+pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     let p = c.process;
     // Scheduling first: real-time policies need CAP_SYS_NICE.
-    scheduling(p, c.personality)?;
+    scheduling(c)?;
     // Labels only take effect at the next execve, and need an unconfined writer.
     labels(p, proc)?;
     if let Some(name) = &c.keyring {
         // Before the ids change, so that the keyring can be searched by the container's user later.
         keyring(name)?;
     }
-    stdio_owner(p)?;
-    let mut listener = None;
-    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, so it has to be there before the
-    // capabilities go; with it, or with a listener that the parent must hand on, see `late_filter`.
-    if let Some(filter) = c.filter.filter(|_| !p.no_new_privs) {
-        listener = install(filter)?;
-    }
+    stdio(p)?;
     // The bounding set before the uid: dropping needs CAP_SETPCAP.
     bounding(p)?;
     // As root first: a directory that only root may enter is a valid working directory (as in runc).
@@ -49,36 +45,50 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<Option<OwnedFd>> {
         enter_cwd(p)?;
     }
     fs::umask(p.umask);
-    capabilities(p)?;
+    capabilities(p, if c.filter.is_some() { for_filter(p)? } else { 0 })?;
     if p.no_new_privs {
         cred::no_new_privs()?;
+    }
+    Ok(())
+}
+
+/// What `confine` leaves of the capabilities so that the filter can be the last step: without no_new_privs only
+/// CAP_SYS_ADMIN may install one (seccomp(2)). It is not in the bounding set any more, so no program gets it.
+fn for_filter(p: &ProcessPlan) -> Result<u64> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    if p.no_new_privs { Ok(0) } else { Ok(SYS_ADMIN & cred::get_caps()?.permitted) }
+}
+
+/// Installs the filter, then gives up what that needed. With no_new_privs nothing of ours but execve comes after the
+/// filter, without it one capset. Gives the listener when the filter has one.
+pub fn filter(p: &ProcessPlan, filter: &Filter) -> Result<Option<OwnedFd>> {
+    let borrowed = for_filter(p)? & !(p.caps.permitted & p.caps.effective);
+    if borrowed != 0 {
+        set_caps(p, CapSets { effective: borrowed, permitted: borrowed, inheritable: 0 })?;
+    }
+    let listener = seccomp::install(&filter.program, filter.flags)
+        .step("unable to init seccomp")
+        .field("/linux/seccomp")?;
+    if borrowed != 0 {
+        set_caps(p, CapSets::default())
+            .map_err(|e| e.hint("without noNewPrivileges the seccomp profile must allow capset"))?;
     }
     Ok(listener)
 }
 
-/// With no_new_privs the filter comes as late as possible, so that a profile need not allow our own calls.
-pub fn late_filter(p: &ProcessPlan, filter: Option<&Filter>) -> Result<Option<OwnedFd>> {
-    match filter.filter(|_| p.no_new_privs) {
-        Some(f) => install(f),
-        None => Ok(None),
-    }
-}
-
-fn install(filter: &Filter) -> Result<Option<OwnedFd>> {
-    seccomp::install(&filter.program, filter.flags).step("unable to init seccomp").field("/linux/seccomp")
-}
-
-fn scheduling(p: &ProcessPlan, personality: Option<u64>) -> Result<()> {
+fn scheduling(c: &Confinement<'_>) -> Result<()> {
+    let p = c.process;
     // The cpuset of the new cgroup decides, not the affinity of whoever called us: since Linux 6.2 an explicit
     // affinity survives a change of cpuset. The kernel cuts the mask down to what is allowed.
-    sched::set_affinity(0, &[0xff; 128])?;
+    let mask = c.affinity.unwrap_or(&[0xff; 128]);
+    sched::set_affinity(0, mask).field(&format!("{}/execCPUAffinity/final", p.base))?;
     if let Some(s) = p.scheduler {
         sched::sched_setattr(s).field(&format!("{}/scheduler", p.base))?;
     }
     if let Some((class, level)) = p.io_priority {
         sched::set_io_priority(class, level).field(&format!("{}/ioPriority", p.base))?;
     }
-    if let Some(persona) = personality {
+    if let Some(persona) = c.personality {
         sched::set_personality(persona).field("/linux/personality")?;
     }
     Ok(())
@@ -119,12 +129,17 @@ fn keyring(name: &str) -> Result<()> {
     cred::add_key_permission(serial, KEY_USR_SEARCH)
 }
 
-/// The payload's user must own its own streams, or it could not reopen /dev/stdout.
-fn stdio_owner(p: &ProcessPlan) -> Result<()> {
+/// The payload's user must own its own streams, or it could not reopen /dev/stdout. A null device is replaced
+/// by the container's own: through a stream, root inside could change the mode of the host's.
+fn stdio(p: &ProcessPlan) -> Result<()> {
     for fd in 0..3 {
         let Some(copy) = process::dup_number(fd) else { continue };
         let st = fs::fstat(&copy)?;
-        if st.uid == p.uid || st.is_char(1, 3) {
+        if st.is_char(1, 3) {
+            process::dup_onto(own_null()?, fd)?;
+            continue;
+        }
+        if st.uid == p.uid {
             continue;
         }
         match fs::chown(&copy, Some(p.uid), None) {
@@ -136,18 +151,25 @@ fn stdio_owner(p: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn bounding(p: &ProcessPlan) -> Result<()> {
-    for cap in 0..crate::plan::process::CAP_NAMES.len() as u32 {
-        if p.caps.bounding & 1 << cap == 0 && cred::in_bounding(cap) {
-            cred::drop_bounding(cap).field(&format!("{}/capabilities/bounding", p.base))?;
-        }
+/// The image, or a process of a running container, may have put something else there.
+fn own_null() -> Result<OwnedFd> {
+    let step = "open the container's /dev/null in place of the caller's";
+    let null = fs::open("/dev/null", OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY, 0).step(step)?;
+    if !fs::fstat(&null)?.is_char(1, 3) {
+        return Err(Error::new(Code::Spec, "/dev/null is not the null device").step(step));
     }
-    // Newer capabilities than we know by name go too.
-    for cap in crate::plan::process::CAP_NAMES.len() as u32..64 {
-        if !cred::in_bounding(cap) {
-            break;
+    Ok(null)
+}
+
+fn bounding(p: &ProcessPlan) -> Result<()> {
+    // Also those that are newer than our list of names: up to the first that this kernel does not have.
+    for cap in (0..64).filter(|cap| p.caps.bounding & 1 << cap == 0) {
+        match cred::drop_bounding(cap) {
+            Err(e) if e.is(errno::EINVAL) => break,
+            // Without CAP_SETPCAP only what is there already can stay away.
+            Err(e) if e.is(errno::EPERM) && !cred::in_bounding(cap) => {}
+            r => r.field(&format!("{}/capabilities/bounding", p.base))?,
         }
-        cred::drop_bounding(cap)?;
     }
     Ok(())
 }
@@ -186,16 +208,25 @@ fn enter_cwd(p: &ProcessPlan) -> Result<()> {
     }
 }
 
-fn capabilities(p: &ProcessPlan) -> Result<()> {
-    let field = format!("{}/capabilities", p.base);
-    let c = &p.caps;
-    let sets = CapSets { effective: c.effective, permitted: c.permitted, inheritable: c.inheritable };
-    cred::set_caps(sets).field(&field).map_err(|e| {
+/// All five sets; those in `permitted` stay within reach as well.
+fn capabilities(p: &ProcessPlan, permitted: u64) -> Result<()> {
+    set_caps(p, CapSets { permitted, ..CapSets::default() }).map_err(|e| {
         if e.is(errno::EPERM) { e.hint("more was asked for than the runtime itself has") } else { e }
     })?;
     cred::clear_ambient()?;
-    for cap in (0..64).filter(|n| c.ambient & 1 << n != 0) {
-        cred::raise_ambient(cap).field(&format!("{field}/ambient"))?;
+    for cap in (0..64).filter(|n| p.caps.ambient & 1 << n != 0) {
+        cred::raise_ambient(cap).field(&format!("{}/capabilities/ambient", p.base))?;
     }
     Ok(())
+}
+
+/// The sets as configured, and what is in `more`.
+fn set_caps(p: &ProcessPlan, more: CapSets) -> Result<()> {
+    let c = &p.caps;
+    let sets = CapSets {
+        effective: c.effective | more.effective,
+        permitted: c.permitted | more.permitted,
+        inheritable: c.inheritable | more.inheritable,
+    };
+    cred::set_caps(sets).field(&format!("{}/capabilities", p.base))
 }

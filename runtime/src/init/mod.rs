@@ -8,15 +8,16 @@ pub mod identity;
 pub mod mounts;
 pub mod payload;
 
-use crate::error::{Code, Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::gate;
 use crate::hooks;
-use crate::link::{Held, Init, LastWord};
+use crate::link::{Held, Init};
 use crate::plan::Plan;
+use crate::plan::seccomp::Filter;
 use crate::rootfs::{Proc, RootDir};
 use crate::sys::fs::{self, Stat};
 use crate::sys::process::{self, ns_flags, sig};
-use crate::sys::{OwnedFd, cred, net, ns, tty};
+use crate::sys::{BorrowedFd, OwnedFd, cred, net, ns, tty};
 use identity::Confinement;
 use mounts::Source;
 use std::convert::Infallible;
@@ -24,7 +25,6 @@ use std::os::fd::AsFd;
 
 /// What init inherits from its parent besides the plan.
 pub struct Inherit {
-    pub link: Init<Held>,
     /// How the payload is started.
     pub start: Start,
     pub proc: Proc,
@@ -52,27 +52,31 @@ pub enum Start {
 }
 
 /// Runs the child's whole life up to execve. The result is an exit code, which nobody but a supervisor sees.
-pub fn run(plan: &Plan, inherit: Inherit) -> i32 {
-    let last_word = match inherit.link.last_word() {
-        Ok(w) => w,
-        Err(_) => return 1,
-    };
-    report_panics(&inherit.link);
-    match drop_strangers(plan, &inherit, &last_word).and_then(|()| life(plan, inherit)) {
-        Ok(never) => match never {},
-        Err(e) => {
-            last_word.failed(&e);
-            1
-        }
-    }
+pub fn run(plan: &Plan, link: Init<Held>, inherit: Inherit) -> i32 {
+    link.live(|link, word| {
+        drop_strangers(plan, &inherit, &[link.fd(), word])?;
+        life(plan, link, inherit)
+    })
 }
 
 /// Everything else that the clone copied from the parent goes at once: the state directory, cgroup directories,
 /// locks. What is not open cannot be reached through /proc/self/fd, neither by a path of the config nor by
 /// another process (CVE-2024-21626).
-fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()> {
-    let Inherit { link, start, proc, v1_tasks, sources, root, cgroup_ns, .. } = inherit;
-    let mut keep = vec![link.fd(), word.fd(), proc.fd(), root.as_fd()];
+fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Result<()> {
+    // Without `..`: whoever adds a descriptor decides here whether it stays open.
+    let Inherit {
+        start,
+        proc,
+        v1_tasks,
+        sources,
+        root,
+        cgroup_ns,
+        root_seen: _,
+        setgroups_denied: _,
+        nofile: _,
+    } = inherit;
+    let mut keep = vec![proc.fd(), root.as_fd()];
+    keep.extend(link);
     keep.extend(v1_tasks.iter().chain(cgroup_ns).map(AsFd::as_fd));
     keep.extend(sources.iter().flat_map(Source::fds));
     if let Start::Gate { listener, .. } = start {
@@ -81,29 +85,10 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, word: &LastWord) -> Result<()>
     process::close_all_but(plan.fds.end(), &keep)
 }
 
-/// A panic must reach the parent as an error, not as a closed socket.
-fn report_panics(link: &Init<Held>) {
-    if let Ok(word) = link.last_word() {
-        std::panic::set_hook(Box::new(move |info| {
-            word.failed(&Error::new(Code::Internal, format!("init panicked: {info}")));
-        }));
-    }
-}
-
 /// The order of init. Reasons stand where a line must not move.
-fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
-    let Inherit {
-        link,
-        start,
-        proc,
-        v1_tasks,
-        sources,
-        root_seen,
-        root,
-        setgroups_denied,
-        nofile,
-        cgroup_ns,
-    } = inherit;
+fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
+    let Inherit { start, proc, v1_tasks, sources, root_seen, root, setgroups_denied, nofile, cgroup_ns } =
+        inherit;
     // If the runtime dies before the container is ready, nobody would ever start or remove us.
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     // First of all: whatever we do from here on is accounted to the container.
@@ -126,7 +111,7 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
     let console = open_console(plan, &root)?;
     make_cwd(plan, &root);
     mounts::finish(plan, &root, deferred)?;
-    mounts::enter(plan, &root, plan.no_pivot).step("enter the root file system")?;
+    mounts::enter(plan, &root, &proc).step("enter the root file system")?;
     drop(root);
     if let Some(c) = console {
         let size = plan.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });
@@ -138,54 +123,46 @@ fn life(plan: &Plan, inherit: Inherit) -> Result<Infallible> {
         keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
         filter: plan.seccomp.as_ref(),
         personality: plan.personality,
+        affinity: None,
         setgroups_denied,
     };
-    if let Some(fd) = identity::confine(&confinement, &proc)? {
-        link.listener(fd)?;
-    }
+    identity::confine(&confinement, &proc)?;
     // From here on nothing may reach the host's procfs.
     drop(proc);
     let program = payload::find(&plan.process, plan.fds)?;
-    // A listener must be with its agent before the container counts as created.
-    let early = plan.seccomp.as_ref().is_some_and(|f| f.notify) && plan.process.no_new_privs;
-    if early && let Some(fd) = identity::late_filter(&plan.process, plan.seccomp.as_ref())? {
-        link.listener(fd)?;
+    let mut filter = plan.seccomp.as_ref();
+    if let Some(f) = filter.take_if(|f| f.notify) {
+        // A listener must be with its agent before the container counts as created.
+        link.listener(|| identity::filter(&plan.process, f))?;
     }
-    payload::set_rlimits(&plan.process, nofile)?;
     // Before the word that lets the runtime end, or its end could still take us along. If it is gone already,
     // the word cannot be sent, and we end by that.
     process::set_pdeathsig(None)?;
     let link = link.ready()?;
-    let late = if early { None } else { plan.seccomp.as_ref() };
+    let last = || last_steps(plan, filter, nofile, &program, host_pid);
     match start {
         Start::Link => {
             let _link = link.wait_go()?;
-            last_steps(plan, late, &program, host_pid)
+            last()
         }
         Start::Gate { listener, accept } => {
             drop(link);
             let conn = gate::wait(listener, accept)?;
-            let e = last_steps(plan, late, &program, host_pid);
-            if let Err(e) = &e {
-                conn.failed(e);
-            }
-            e
+            last().inspect_err(|e| conn.failed(e))
         }
     }
 }
 
-/// After the start: hooks inside, filter, execve. What is still open is close-on-exec.
+/// After the start: hooks inside, limits, filter, execve. What is still open is close-on-exec.
 fn last_steps(
     plan: &Plan,
-    late: Option<&crate::plan::seccomp::Filter>,
+    filter: Option<&Filter>,
+    nofile: Option<u64>,
     program: &payload::Program,
     host_pid: i32,
 ) -> Result<Infallible> {
     hooks::run("startContainer", &plan.hooks.start_container, &plan.hook_state("created", host_pid))?;
-    payload::keep_fds(plan.fds)?;
-    process::reset_signals();
-    identity::late_filter(&plan.process, late)?;
-    Err(program.exec())
+    payload::finish(&plan.process, plan.fds, nofile, filter, program)
 }
 
 /// cgroup v1: a single-threaded process that writes `0` into `tasks` moves itself without the global lock that

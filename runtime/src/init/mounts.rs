@@ -3,7 +3,9 @@
 
 use super::copyup;
 use crate::error::{Code, Context, Error, Result, quoted};
+use crate::mountinfo;
 use crate::plan::Plan;
+use crate::plan::devices::DeviceNode;
 use crate::plan::launch::Launch;
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
 use crate::rootfs::{Missing, Proc, RootDir};
@@ -81,12 +83,14 @@ fn make(
     match (&op.kind, source) {
         (_, Source::Tree(tree)) => {
             let missing = if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File };
-            let target = root.open_or_create(&op.dest, missing)?;
-            mount::move_mount(&tree, &target).map_err(|e| explain_types(e, &tree, &target))
+            let target = target(root, &op.dest, missing)?;
+            same_type(&tree, &target, &op.dest)?;
+            mount::move_mount(&tree, &target)
         }
         (MountKind::Fs { fs: name, source, options, copy_up }, Source::None) => {
+            let mode = if name == "tmpfs" { inherited_mode(root, &op.dest, options) } else { None };
             let target = fs_target(root, name, &op.dest)?;
-            let made = new_fs(op, name, source, options)
+            let made = new_fs(op, name, source, options, mode)
                 .or_else(|e| if name == "sysfs" { sysfs_from_host(op, launch, e) } else { Err(e) })?;
             if *copy_up {
                 copyup::copy(root, &op.dest, &made).step("tmpcopyup")?;
@@ -110,11 +114,44 @@ fn defer_read_only(fs: &str, dest: &str) -> bool {
     fs == "tmpfs" || dest.trim_end_matches('/') == "/dev"
 }
 
+/// Where a mount goes. The text of a destination was checked already; a symbolic link of the image must not lead
+/// it to a place that the text would have been refused for (CVE-2019-16884).
+fn target(root: &RootDir, dest: &str, missing: Missing) -> Result<OwnedFd> {
+    let fd = root.open_or_create(dest, missing)?;
+    let (seen, top) = (fs::fstat(&fd)?, fs::fstat(root.fd())?);
+    if (seen.dev, seen.ino) == (top.dev, top.ino) {
+        let text = format!("{} is the container's root, which cannot be covered", quoted(dest));
+        return Err(Error::new(Code::Spec, text));
+    }
+    if fs::fs_magic(&fd)? == fs::magic::PROC {
+        let direct = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        match fs::openat2(root.fd(), dest, OFlags::PATH, 0, direct) {
+            Err(e) if e.is(errno::ELOOP) => {
+                let text = format!("{} cannot be mounted because it is inside /proc", quoted(dest));
+                return Err(Error::new(Code::Spec, text).hint("a symbolic link of the image leads there"));
+            }
+            r => r?,
+        };
+    }
+    Ok(fd)
+}
+
+/// The kernel only says that it is invalid; callers look for these words.
+fn same_type(from: &OwnedFd, to: &OwnedFd, dest: &str) -> Result<()> {
+    match (fs::fstat(from)?.is_dir(), fs::fstat(to)?.is_dir()) {
+        (true, false) => Err(Error::os("move_mount", quoted(dest), errno::ENOTDIR)
+            .hint("the source is a directory, the destination is not")),
+        (false, true) => Err(Error::os("move_mount", quoted(dest), errno::EISDIR)
+            .hint("not a directory is the source, the destination is one")),
+        _ => Ok(()),
+    }
+}
+
 /// procfs and sysfs go on real directories only: through a link that a racing process owns, they would appear
 /// where later writes of ours could be led astray (CVE-2019-19921, CVE-2025-54867).
 fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
     if fs != "proc" && fs != "sysfs" {
-        return root.open_or_create(dest, Missing::Dir);
+        return target(root, dest, Missing::Dir);
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     match fs::openat2(root.fd(), dest, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0, resolve) {
@@ -127,12 +164,30 @@ fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
     }
 }
 
-fn new_fs(op: &MountOp, name: &str, source: &str, options: &[(String, Option<String>)]) -> Result<OwnedFd> {
+/// A tmpfs whose mode is not given takes that of the directory it covers: what the image made private stays private.
+fn inherited_mode(root: &RootDir, dest: &str, options: &[(String, Option<String>)]) -> Option<u32> {
+    if options.iter().any(|(key, _)| key == "mode") {
+        return None;
+    }
+    let covered = root.open_path(dest).and_then(fs::fstat).ok()?;
+    Some(covered.mode & 0o7777)
+}
+
+fn new_fs(
+    op: &MountOp,
+    name: &str,
+    source: &str,
+    options: &[(String, Option<String>)],
+    mode: Option<u32>,
+) -> Result<OwnedFd> {
     let ctx = FsContext::open(name).map_err(|e| {
         if e.is(errno::ENODEV) { e.hint("this kernel has no file system of that type") } else { e }
     })?;
     if !source.is_empty() {
         ctx.set("source", source)?;
+    }
+    if let Some(mode) = mode {
+        ctx.set("mode", &format!("{mode:o}"))?;
     }
     for (key, value) in options {
         match value {
@@ -154,7 +209,8 @@ fn sysfs_from_host(op: &MountOp, launch: &Launch, e: Error) -> Result<OwnedFd> {
     }
     let tree = mount::open_tree_clone(fs::CWD, "/sys", true)?;
     let (set, clear) = attr_pair(op.set | op.rec_set, 0);
-    mount::set_attr(&tree, set, clear, 0, false)?;
+    // With all that the host has mounted below, such as its control groups.
+    mount::set_attr(&tree, set, clear, 0, true)?;
     Ok(tree)
 }
 
@@ -165,18 +221,6 @@ fn set_propagation(fd: &OwnedFd, op: &MountOp) -> Result<()> {
     Ok(())
 }
 
-fn explain_types(e: Error, from: &OwnedFd, to: &OwnedFd) -> Error {
-    let name = |fd: &OwnedFd| match fs::fstat(fd) {
-        Ok(s) if s.is_dir() => "a directory",
-        _ => "not a directory",
-    };
-    if e.is(errno::ENOTDIR) {
-        e.hint(format!("the source is {}, the target is {}", name(from), name(to)))
-    } else {
-        e
-    }
-}
-
 /// cgroup v1: a small tmpfs with one directory per hierarchy, each bound to the container's own directory.
 fn cgroup_v1(
     op: &MountOp,
@@ -184,7 +228,7 @@ fn cgroup_v1(
     root: &RootDir,
     deferred: &mut Deferred,
 ) -> Result<()> {
-    let target = root.open_or_create(&op.dest, Missing::Dir)?;
+    let target = target(root, &op.dest, Missing::Dir)?;
     let ctx = FsContext::open("tmpfs")?;
     ctx.set("source", "tmpfs")?;
     ctx.set("mode", "755")?;
@@ -281,7 +325,10 @@ impl Masks {
             self.null = Some(host_null()?);
         }
         let null = self.null.as_ref().map(|n| n.as_fd()).unwrap_or(fs::CWD);
-        Ok(Cover::Copy(mount::open_tree_clone(null, "", false)?))
+        let copy = mount::open_tree_clone(null, "", false)?;
+        // Read-only does not concern what is written to a device, but its mode and owner, which are the host's.
+        mount::set_attr(&copy, attr::RDONLY | attr::NOSUID | attr::NOEXEC, 0, 0, false)?;
+        Ok(Cover::Copy(copy))
     }
 }
 
@@ -319,11 +366,11 @@ fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
             let (dir, name) = root.parent_of(&node.path)?;
             if in_userns && node.kind != FileType::Fifo {
                 // mknod is not allowed here: the host's node is bound.
-                return bind_node(&dir, &name, &node.path);
+                return bind_node(&dir, &name, node);
             }
             match fs::mknodat(&dir, &name, node.kind, node.mode, node.major, node.minor) {
                 Err(e) if e.is(errno::EEXIST) => check_node(&dir, &name, node, e)?,
-                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, &node.path),
+                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, node),
                 r => r?,
             }
             if node.uid != 0 || node.gid != 0 {
@@ -342,19 +389,30 @@ fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
     Ok(())
 }
 
-fn check_node(dir: &OwnedFd, name: &str, node: &crate::plan::devices::DeviceNode, e: Error) -> Result<()> {
+fn check_node(dir: &OwnedFd, name: &str, node: &DeviceNode, e: Error) -> Result<()> {
     let st = fs::statat(dir, name, fs::AtFlags::SYMLINK_NOFOLLOW)?;
-    let same = st.kind() == node.kind && (node.kind == FileType::Fifo || st.rdev == (node.major, node.minor));
-    if same { Ok(()) } else { Err(e.hint("the image has something else of that name")) }
+    if is_node(st, node) { Ok(()) } else { Err(e.hint("the image has something else of that name")) }
 }
 
-fn bind_node(dir: &OwnedFd, name: &str, host: &str) -> Result<()> {
+fn is_node(st: Stat, node: &DeviceNode) -> bool {
+    st.kind() == node.kind && (node.kind == FileType::Fifo || st.rdev == (node.major, node.minor))
+}
+
+/// The host's node of the same path, if it is the device that was asked for.
+fn bind_node(dir: &OwnedFd, name: &str, node: &DeviceNode) -> Result<()> {
+    let host = fs::open(&node.path, OFlags::PATH | OFlags::NOFOLLOW, 0)
+        .step("mknod is not allowed here, and the host's node cannot be bound")?;
+    if !is_node(fs::fstat(&host)?, node) {
+        let text =
+            format!("mknod is not allowed here, and the host's {} is another device", quoted(&node.path));
+        return Err(Error::new(Code::Unsupported, text));
+    }
     match fs::mknodat(dir, name, FileType::RegularFile, 0o666, 0, 0) {
         Err(e) if !e.is(errno::EEXIST) => return Err(e),
         _ => {}
     }
     let target = fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
-    let source = mount::open_tree_clone(fs::CWD, host, false)?;
+    let source = mount::open_tree_clone(&host, "", false)?;
     mount::move_mount(&source, &target)
 }
 
@@ -389,18 +447,19 @@ pub fn write_sysctls(plan: &Plan, proc: &Proc) -> Result<()> {
 }
 
 /// Makes the container's root the process's root and drops the host's tree.
-pub fn enter(plan: &Plan, root: &RootDir, no_pivot: bool) -> Result<()> {
+pub fn enter(plan: &Plan, root: &RootDir, proc: &Proc) -> Result<()> {
     use crate::sys::process;
     process::fchdir(root.fd())?;
     if !plan.launch.has(ns_flags::MOUNT) {
         return process::chroot(".");
     }
-    if no_pivot {
-        return move_root();
+    if plan.no_pivot {
+        move_root(&plan.root.path, proc)?;
+    } else {
+        mount::pivot_root_here()?;
+        // The old root is now stacked on ".": one lazy unmount and nothing of the host is reachable.
+        mount::umount_detach(Path::new("."))?;
     }
-    mount::pivot_root_here()?;
-    // The old root is now stacked on ".": one lazy unmount and nothing of the host is reachable.
-    mount::umount_detach(".")?;
     process::chdir(Path::new("/"))?;
     // Not earlier: pivot_root refuses a shared mount.
     if let Some((kind, recursive)) = plan.root.propagation {
@@ -409,13 +468,24 @@ pub fn enter(plan: &Plan, root: &RootDir, no_pivot: bool) -> Result<()> {
     Ok(())
 }
 
-/// `--no-pivot`, for a root on ramfs, where pivot_root is refused: the mount is moved onto "/" instead.
-fn move_root() -> Result<()> {
+/// `--no-pivot`, for a root on ramfs, where pivot_root is refused: the mount is moved onto "/" instead. The host's
+/// tree stays below, out of reach, but its procfs and sysfs would make the kernel allow unmasked new ones to user
+/// namespaces inside (mount_too_revealing() in fs/namespace.c), so those go.
+fn move_root(root: &Path, proc: &Proc) -> Result<()> {
     use crate::sys::process;
+    let table = fs::read_all(proc.open_file("thread-self/mountinfo", OFlags::RDONLY)?, MAX_MOUNTINFO)?;
+    for point in mountinfo::points(&table, &["proc", "sysfs"]) {
+        // What cannot be unmounted is covered.
+        if !point.starts_with(root) && mount::umount_detach(&point).is_err() {
+            mount::mount("tmpfs", &point, "tmpfs", 0, "")?;
+        }
+    }
     mount::mount(".", Path::new("/"), "", MS_MOVE, "")?;
-    process::chroot(".")?;
-    process::chdir(Path::new("/"))
+    process::chroot(".")
 }
+
+/// 100 000 mounts, the kernel's limit for a namespace (fs.mount-max), with long paths, in bytes.
+const MAX_MOUNTINFO: usize = 64 << 20;
 
 /// mount(2).
 const MS_MOVE: u64 = 8192;

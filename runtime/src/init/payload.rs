@@ -1,12 +1,15 @@
 //! The last steps: find the program, close what is ours, execve. Used by init and by `exec`.
 //! May use: `sys`, plan types.
 
+use super::identity;
 use crate::error::{Code, Context, Error, Result, errno_text, quoted};
 use crate::fds::Kept;
 use crate::plan::process::{ProcessPlan, RLIMIT_NOFILE};
+use crate::plan::seccomp::Filter;
 use crate::sys::fs::{self, FileType};
 use crate::sys::process::{self, CStrings};
 use crate::sys::{errno, sched};
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +34,9 @@ pub fn find(p: &ProcessPlan, fds: Kept) -> Result<Program> {
             Err(e) => {
                 let errno = e.errno().unwrap_or(errno::ENOENT);
                 let text = match errno {
-                    errno::EACCES | errno::EISDIR => format!("exec: {}: {}", quoted(name), errno_text(errno)),
+                    errno::EACCES => format!("exec: {}: {}", quoted(name), errno_text(errno)),
+                    // Both what runc 1.1 and what runc 1.2 say: engines match either for exit code 126.
+                    errno::EISDIR => format!("exec: {}: is a directory: permission denied", quoted(name)),
                     _ => format!("exec: {}: stat {name}: {}", quoted(name), errno_text(errno)),
                 };
                 return Err(Error::new(Code::Os, text).field(field.clone()));
@@ -129,9 +134,27 @@ impl Program {
     }
 }
 
+/// The very last steps, the same for init and exec. Limits come after everything of ours that needs descriptors or
+/// memory, the filter after everything else, so that a profile need not allow our own calls.
+pub fn finish(
+    p: &ProcessPlan,
+    fds: Kept,
+    nofile: Option<u64>,
+    filter: Option<&Filter>,
+    program: &Program,
+) -> Result<Infallible> {
+    keep_fds(fds)?;
+    set_rlimits(p, nofile)?;
+    process::reset_signals();
+    if let Some(f) = filter {
+        identity::filter(p, f)?;
+    }
+    Err(program.exec())
+}
+
 /// Sets `process.rlimits`; what had to be raised was raised from outside. `nofile` is the soft limit of descriptors
 /// to go back to first.
-pub fn set_rlimits(p: &ProcessPlan, nofile: Option<u64>) -> Result<()> {
+fn set_rlimits(p: &ProcessPlan, nofile: Option<u64>) -> Result<()> {
     if let Some(soft) = nofile {
         let (_, hard) = sched::rlimit(RLIMIT_NOFILE);
         sched::set_rlimit(0, RLIMIT_NOFILE, soft, hard)?;
@@ -145,7 +168,7 @@ pub fn set_rlimits(p: &ProcessPlan, nofile: Option<u64>) -> Result<()> {
 }
 
 /// Unmarks the descriptors that the payload gets. Everything else is close-on-exec already.
-pub fn keep_fds(fds: Kept) -> Result<()> {
+fn keep_fds(fds: Kept) -> Result<()> {
     for fd in 3..fds.end() as i32 {
         process::set_cloexec(fd, false)
             .step_with(|| format!("--preserve-fds: descriptor {fd} is not open"))?;

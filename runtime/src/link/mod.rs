@@ -1,6 +1,6 @@
 //! The handshake between the parent (`create`) and init: one packet socket, one enum per direction, one type per
 //! phase. Any wait also takes `Log` (printed, go on) and `Failed` (becomes the parent's error); end of file is
-//! never success. May use: `sys::sock`, `error`.
+//! never success. May use: `sys`, `error`, `report`.
 //!
 //! ```text
 //!   parent                         init
@@ -8,8 +8,8 @@
 //!   Building  <- RootReady ------- Building   mounts and devices are in place
 //!   Hooking   -- Enter ----------> Hooking    prestart, createRuntime hooks have run
 //!   Entering  <- Console (fd) ---- Entering   only with a terminal
-//!             <- Listener (fd) --- Entering   only with seccomp notify
-//!             -- ListenerTaken -->
+//!             <- Listener -------- Entering   only with seccomp notify: about to install the filter
+//!             -- ListenerTaken -->            the parent took the listener and handed it to the agent
 //!             <- Ready ----------- Entering   confined, program found
 //!   Sealed    -- Go -------------> Sealed     `run` only; `create` leaves that to the gate
 //! ```
@@ -17,9 +17,12 @@
 
 use crate::error::{Code, Error, Result};
 use crate::report;
-use crate::sys::sock;
+use crate::sys::{errno, poll, process, sock};
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What the parent says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,8 +39,11 @@ pub enum FromInit {
     RootReady,
     /// Carries the terminal's master.
     Console,
-    /// Carries the seccomp listener.
-    Listener,
+    /// The next call installs a filter whose listener will have this descriptor number. It cannot be sent: the
+    /// filter may notify of sendmsg(2) itself, and nobody would answer.
+    Listener {
+        number: i32,
+    },
     Ready,
     Failed(Error),
     Warn(String),
@@ -73,6 +79,9 @@ pub struct Entering;
 #[derive(Debug, Clone, Copy)]
 pub struct Sealed;
 
+/// How long an agent may take to let init's own calls go on. Only with seccomp notify.
+const AGENT_DEADLINE: Duration = Duration::from_secs(60);
+
 /// What init handed over on its way from *Entering* to *Sealed*.
 #[derive(Debug, Default)]
 pub struct Handed {
@@ -87,6 +96,10 @@ pub fn pair() -> Result<(Parent<Held>, Init<Held>)> {
 
 fn send<T: Serialize>(sock: &OwnedFd, msg: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
     let data = serde_json::to_vec(msg).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    if fds.is_empty() {
+        // write(2) is the one call that a profile may not hand to an agent, who might not answer.
+        return crate::sys::fs::write_once(sock, &data);
+    }
     sock::send(sock, &data, fds)
 }
 
@@ -95,18 +108,40 @@ fn closed(by: &str) -> Error {
 }
 
 impl<P> Parent<P> {
-    fn next(&self) -> Result<(FromInit, Vec<OwnedFd>)> {
+    /// The next message that is not a log line; `None` at end of file.
+    fn hear(&self) -> Result<Option<(FromInit, Vec<OwnedFd>)>> {
         loop {
             let (data, fds) = sock::recv(&self.sock)?;
             if data.is_empty() {
-                return Err(closed("init"));
+                return Ok(None);
             }
             match serde_json::from_slice(&data) {
                 Ok(FromInit::Failed(e)) => return Err(e),
                 Ok(FromInit::Warn(text)) => report::warn(format_args!("{text}")),
-                Ok(msg) => return Ok((msg, fds)),
+                Ok(msg) => return Ok(Some((msg, fds))),
                 Err(e) => return Err(Error::new(Code::Init, format!("init sent nonsense: {e}"))),
             }
+        }
+    }
+    fn next(&self) -> Result<(FromInit, Vec<OwnedFd>)> {
+        self.hear()?.ok_or_else(|| closed("init"))
+    }
+    fn say(&self, msg: &ToInit) -> Result<()> {
+        match send(&self.sock, msg, &[]) {
+            // It ended; its last word, if there was one, is the better reason.
+            Err(e) if e.is(errno::EPIPE) || e.is(errno::ECONNRESET) => match self.next() {
+                Ok((other, _)) => Err(unexpected(&other)),
+                Err(why) => Err(why),
+            },
+            r => r,
+        }
+    }
+    /// What to report when something done to init from outside failed with `e`: init's own last word, if that is
+    /// why.
+    pub fn blame(&self, e: Error) -> Error {
+        match poll::wait_readable(&self.sock, Some(Duration::ZERO)) {
+            Ok(true) => self.next().err().unwrap_or(e),
+            _ => e,
         }
     }
     fn go_on<Q>(self, phase: Q) -> Parent<Q> {
@@ -119,10 +154,15 @@ fn unexpected(msg: &FromInit) -> Error {
 }
 
 impl Parent<Held> {
+    /// `exec`: there is no root to build and no hook to run.
+    pub fn straight(self) -> Parent<Entering> {
+        let Held = self.phase;
+        self.go_on(Entering)
+    }
     /// Maps and limits are set: build the root file system.
     pub fn build(self) -> Result<Parent<Building>> {
         let Held = self.phase;
-        send(&self.sock, &ToInit::Build, &[])?;
+        self.say(&ToInit::Build)?;
         Ok(self.go_on(Building))
     }
 }
@@ -142,26 +182,57 @@ impl Parent<Hooking> {
     /// Hooks have run; `pid` is init's as the host sees it, for its own hooks' state.
     pub fn enter(self, pid: i32) -> Result<Parent<Entering>> {
         let Hooking = self.phase;
-        send(&self.sock, &ToInit::Enter { pid }, &[])?;
+        self.say(&ToInit::Enter { pid })?;
         Ok(self.go_on(Entering))
     }
 }
 
 impl Parent<Entering> {
-    /// Waits until init is confined; `listener` takes the seccomp listener when there is one.
-    pub fn ready(self, mut listener: impl FnMut(OwnedFd) -> Result<()>) -> Result<(Parent<Sealed>, Handed)> {
+    /// Waits until init is confined; `listener` takes the seccomp listener, when there is one, out of the descriptor
+    /// table of `init`, a pidfd.
+    pub fn ready(
+        self,
+        init: BorrowedFd<'_>,
+        listener: impl Fn(OwnedFd) -> Result<()>,
+    ) -> Result<(Parent<Sealed>, Handed)> {
         let Entering = self.phase;
         let mut handed = Handed::default();
+        let mut deadline = None;
         loop {
+            if !poll::wait_readable(&self.sock, deadline)? {
+                let text = format!("the seccomp agent has held init for {} s", AGENT_DEADLINE.as_secs());
+                return Err(Error::new(Code::Timeout, text));
+            }
             let (msg, mut fds) = self.next()?;
             match (msg, fds.pop()) {
                 (FromInit::Ready, None) => return Ok((self.go_on(Sealed), handed)),
                 (FromInit::Console, Some(fd)) => handed.console = Some(fd),
-                (FromInit::Listener, Some(fd)) => {
-                    listener(fd)?;
-                    send(&self.sock, &ToInit::ListenerTaken, &[])?;
+                (FromInit::Listener { number }, None) => {
+                    listener(self.fetch_listener(init, number)?)?;
+                    self.say(&ToInit::ListenerTaken)?;
+                    deadline = Some(AGENT_DEADLINE);
                 }
                 (other, _) => return Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+impl Parent<Entering> {
+    /// Waits until the filter is installed, which a moment after its announcement it is.
+    fn fetch_listener(&self, init: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+        let end = Instant::now() + AGENT_DEADLINE;
+        loop {
+            match process::pidfd_getfd(&init, number) {
+                Err(e) if e.is(errno::EBADF) && Instant::now() < end => {}
+                Err(e) if e.is(errno::EPERM) => {
+                    return Err(e.hint("taking over a seccomp listener needs CAP_SYS_PTRACE"));
+                }
+                r => return r,
+            }
+            // It has something to say instead: that it could not be installed.
+            if poll::wait_readable(&self.sock, Some(Duration::from_millis(1)))? {
+                return Err(self.next().map_or_else(|e| e, |(other, _)| unexpected(&other)));
             }
         }
     }
@@ -171,11 +242,10 @@ impl Parent<Sealed> {
     /// Starts the payload over the link. End of file then means that execve succeeded or that init ended.
     pub fn go(self) -> Result<()> {
         let Sealed = self.phase;
-        send(&self.sock, &ToInit::Go, &[])?;
-        match self.next() {
-            Ok((other, _)) => Err(unexpected(&other)),
-            Err(e) if e.kind() == Code::Init && e.to_string().starts_with("init ended") => Ok(()),
-            Err(e) => Err(e),
+        self.say(&ToInit::Go)?;
+        match self.hear()? {
+            Some((other, _)) => Err(unexpected(&other)),
+            None => Ok(()),
         }
     }
 }
@@ -199,28 +269,38 @@ impl<P> Init<P> {
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.sock.as_fd()
     }
-    /// A second handle on the socket that can only say *Failed*: for the last word, also from a panic.
-    pub fn last_word(&self) -> Result<LastWord> {
-        Ok(LastWord(crate::sys::fs::dup(&self.sock)?))
-    }
 }
 
-/// See [`Init::last_word`].
+/// A second handle on the socket that can only say *Failed*.
 #[derive(Debug)]
-pub struct LastWord(OwnedFd);
+struct LastWord(OwnedFd);
 
 impl LastWord {
-    /// The socket, for the list of what to keep open.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-    /// Tells the parent why init ends now.
-    pub fn failed(&self, e: &Error) {
+    fn failed(&self, e: &Error) {
         let _ = send(&self.0, &FromInit::Failed(e.clone()), &[]);
     }
 }
 
 impl Init<Held> {
+    /// `exec`: there is no root to build and no hook to wait for.
+    pub fn straight(self) -> Init<Entering> {
+        let Held = self.phase;
+        self.go_on(Entering)
+    }
+    /// Runs `life`, which ends in execve or with an error. The error, and a panic too, goes to the parent as the last
+    /// word over a handle that `life` must keep open. The result is an exit code, which nobody but a supervisor
+    /// sees.
+    pub fn live(self, life: impl FnOnce(Init<Held>, BorrowedFd<'_>) -> Result<Infallible>) -> i32 {
+        let Ok(word) = crate::sys::fs::dup(&self.sock).map(|fd| Arc::new(LastWord(fd))) else { return 1 };
+        let at_panic = Arc::clone(&word);
+        std::panic::set_hook(Box::new(move |info| {
+            at_panic.failed(&Error::new(Code::Internal, format!("init panicked: {info}")));
+        }));
+        let Err(e) = life(self, word.0.as_fd());
+        word.failed(&e);
+        1
+    }
+
     /// Waits for maps and limits.
     pub fn wait_build(self) -> Result<Init<Building>> {
         let Held = self.phase;
@@ -252,9 +332,12 @@ impl Init<Entering> {
     pub fn console(&self, master: OwnedFd) -> Result<()> {
         send(&self.sock, &FromInit::Console, &[master.as_fd()])
     }
-    /// Hands the seccomp listener to the parent and waits until its agent has it.
-    pub fn listener(&self, fd: OwnedFd) -> Result<()> {
-        send(&self.sock, &FromInit::Listener, &[fd.as_fd()])?;
+    /// Announces a filter with a listener, has `install` do it, and waits until the agent has the listener.
+    pub fn listener(&self, install: impl FnOnce() -> Result<Option<OwnedFd>>) -> Result<()> {
+        // The kernel gives out the lowest number that is free.
+        let number = crate::sys::fs::dup(&self.sock)?.as_raw_fd();
+        send(&self.sock, &FromInit::Listener { number }, &[])?;
+        let _listener = install()?;
         match self.next()? {
             ToInit::ListenerTaken => Ok(()),
             ToInit::Build | ToInit::Enter { .. } | ToInit::Go => Err(out_of_turn()),
@@ -283,6 +366,12 @@ impl Init<Sealed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fs::OFlags;
+
+    /// The end of `live`, which itself would change the panic hook of all tests.
+    fn die<P>(init: Init<P>, e: Error) {
+        LastWord(init.sock).failed(&e);
+    }
 
     #[test]
     fn the_whole_road() {
@@ -294,11 +383,19 @@ mod tests {
             assert_eq!(pid, 7);
             let (master, _keep) = sock::pair().unwrap();
             init.console(master).unwrap();
+            init.listener(|| crate::sys::fs::open("/proc/self/exe", OFlags::RDONLY, 0).map(Some)).unwrap();
             let init = init.ready().unwrap();
             drop(init.wait_go().unwrap());
         });
         let parent = parent.build().unwrap().root_ready().unwrap().enter(7).unwrap();
-        let (parent, handed) = parent.ready(|_| Ok(())).unwrap();
+        let pidfd = process::pidfd_open(process::getpid()).unwrap();
+        let taken = std::cell::Cell::new(0);
+        let take = |fd: OwnedFd| {
+            taken.set(crate::sys::fs::fstat(fd)?.size);
+            Ok(())
+        };
+        let (parent, handed) = parent.ready(pidfd.as_fd(), take).unwrap();
+        assert!(taken.get() > 0);
         assert!(handed.console.is_some());
         parent.go().unwrap();
         t.join().unwrap();
@@ -308,11 +405,24 @@ mod tests {
     fn a_failure_crosses_with_its_errno() {
         let (parent, init) = pair().unwrap();
         let parent = parent.build().unwrap();
-        let init = init.wait_build().unwrap();
-        init.last_word().unwrap().failed(&Error::os("mount", "x", 1).step("mount proc"));
+        // It ends without having read "Build", which must not cost its last word.
+        die(init, Error::os("mount", "x", 1).step("mount proc"));
         let e = parent.root_ready().unwrap_err();
         assert_eq!(e.errno(), Some(1));
         assert!(e.to_string().starts_with("mount proc: mount(x)"), "{e}");
+    }
+
+    #[test]
+    fn a_last_word_is_heard_in_place_of_a_broken_pipe() {
+        for early in [false, true] {
+            let (parent, init) = pair().unwrap();
+            die(init, Error::new(Code::Spec, "why"));
+            let e =
+                if early { parent.blame(Error::new(Code::Os, "gone")) } else { parent.build().unwrap_err() };
+            assert_eq!(e.to_string(), "why");
+        }
+        let (parent, _init) = pair().unwrap();
+        assert_eq!(parent.blame(Error::new(Code::Os, "gone")).to_string(), "gone");
     }
 
     #[test]

@@ -20,7 +20,10 @@ pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
     for w in &warnings {
         out.push_str(&format!("warning: {w}\n"));
     }
-    let problems = spec::check::config(&spec);
+    let spec::check::Findings { errors: problems, warnings } = spec::check::findings(&spec);
+    for w in &warnings {
+        out.push_str(&format!("warning: {w}\n"));
+    }
     for p in &problems {
         out.push_str(&format!("error: {p}\n"));
     }

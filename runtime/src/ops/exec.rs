@@ -7,10 +7,10 @@ use crate::error::{Code, Context, Error, Result};
 use crate::exec::{self, Entered, Job};
 use crate::fds::Kept;
 use crate::foreground::{self, Signals};
-use crate::host::Host;
+use crate::host::Lsm;
 use crate::plan::{self, seccomp};
 use crate::spec::{self, Spec};
-use crate::state::{Container, Store, observe};
+use crate::state::{Container, Record, Store, observe};
 use crate::sys::{fs, process, sock};
 use std::os::fd::AsFd;
 
@@ -23,14 +23,13 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let container = store.load(&args.id)?;
     exec::refuse_status(container.status()?, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
-    let job = plan_job(args, &spec)?;
+    let job = plan_job(args, &spec, &container.record)?;
     let console_path = args.console_socket.as_deref().map(create::absolute).transpose()?;
     create::console_rules(job.process.terminal, args.detach, console_path.as_deref())?;
     let pid_file = args.pid_file.as_deref().map(create::absolute).transpose()?;
     if let Some(path) = &pid_file {
         create::check_pid_file(path)?;
     }
-    job.fds.check()?;
     let console = console_path.as_deref().map(sock::connect_stream).transpose().step("--console-socket")?;
     let pidfd = args.pidfd_socket.as_deref().map(sock::connect_stream).transpose().step("--pidfd-socket")?;
     process::set_dumpable(false)?;
@@ -66,7 +65,7 @@ fn open_init(container: &Container) -> Result<(i32, crate::sys::OwnedFd)> {
     Ok((init.pid, fd))
 }
 
-fn plan_job(args: &ExecArgs, spec: &Spec) -> Result<Job> {
+fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
     let of = spec.process.clone().unwrap_or_default();
     let (wanted, base) = match &args.process {
         Some(path) => {
@@ -82,13 +81,15 @@ fn plan_job(args: &ExecArgs, spec: &Spec) -> Result<Job> {
     }
     let linux = spec.linux();
     let process = plan::process::plan(&wanted, base)?;
-    plan::lsm_present(&process, &linux, &Host::detect()?)?;
+    if process.apparmor.is_some() || process.selinux.is_some() {
+        plan::lsm_present(&process, Lsm::detect())?;
+    }
     Ok(Job {
         id: args.id.clone(),
         process,
         filter: linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?,
         personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
-        no_new_keyring: false,
+        no_new_keyring: record.no_new_keyring,
         fds: Kept::new(args.preserve_fds),
     })
 }

@@ -7,11 +7,15 @@ use crate::gate::{self, Verdict};
 use crate::hooks;
 use crate::report;
 use crate::spec;
-use crate::state::{Container, Phase, Status};
+use crate::state::{Container, Phase, Record, Status};
+use crate::sys::poll;
 use std::time::Duration;
 
 /// How long init may take from the open gate to execve; startContainer hooks without a timeout run in it.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long an init that reported its failure may take to end.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// Starts the container.
 pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
@@ -19,7 +23,10 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
     allowed(&container)?;
     match gate::open(container.dir(), DEADLINE)? {
         Verdict::Running => {}
-        Verdict::Failed(e) => return Err(e),
+        Verdict::Failed(e) => {
+            await_end(&container.record)?;
+            return Err(e);
+        }
     }
     poststart(&container).inspect_err(|_| {
         // runtime.md, "Lifecycle": the container is stopped; poststop hooks follow with its deletion.
@@ -28,6 +35,15 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
         }
     })?;
     Ok(0)
+}
+
+/// A failed start leaves a stopped container, not one that is about to stop: Docker deletes it at once, and
+/// its containerd refuses that while it has not seen init end.
+fn await_end(record: &Record) -> Result<()> {
+    match record.init.map(|init| init.open(&record.boot_id)).transpose()?.flatten() {
+        Some(init) => poll::wait_readable(&init, Some(END_WAIT)).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn allowed(container: &Container) -> Result<()> {

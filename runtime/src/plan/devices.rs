@@ -38,8 +38,11 @@ pub const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
     ("/proc/kcore", "/dev/core"),
-    ("pts/ptmx", "/dev/ptmx"),
+    ("pts/ptmx", PTMX),
 ];
+
+/// config-linux.md, "Default Devices": always the container's own /dev/pts/ptmx.
+const PTMX: &str = "/dev/ptmx";
 
 /// Defaults first; an entry of the config with the same path replaces its default.
 pub fn plan(devices: &[spec::Device]) -> Result<Vec<DeviceNode>> {
@@ -56,7 +59,17 @@ pub fn plan(devices: &[spec::Device]) -> Result<Vec<DeviceNode>> {
     let mut out: Vec<DeviceNode> =
         DEFAULTS.iter().filter(|(p, _, _)| !devices.iter().any(|d| d.path == *p)).map(default).collect();
     for (i, d) in devices.iter().enumerate() {
-        out.push(plan_one(d, format!("/linux/devices/{i}"))?);
+        let field = format!("/linux/devices/{i}");
+        let node = plan_one(d, field.clone())?;
+        if node.path != PTMX {
+            out.push(node);
+        } else if (node.kind, node.major, node.minor) != (FileType::CharacterDevice, 5, 2) {
+            return Err(Error::spec(
+                format!("{field}/path"),
+                format!("{PTMX} is the multiplexer of the container's own terminals, got another device"),
+            ));
+        }
+        // An engine that passes on every device of the host lists ptmx too: the link below is that device.
     }
     Ok(out)
 }
@@ -90,4 +103,29 @@ fn plan_one(d: &spec::Device, field: String) -> Result<DeviceNode> {
         gid: gid.unwrap_or(0),
         field: Some(field),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(path: &str, major: i64, minor: i64) -> spec::Device {
+        spec::Device { kind: "c".into(), path: path.into(), major, minor, ..Default::default() }
+    }
+
+    #[test]
+    fn ptmx_of_the_host_is_the_link_and_no_node() {
+        let nodes = plan(&[device("/dev/ptmx", 5, 2), device("/dev/fuse", 10, 229)]).unwrap();
+        assert_eq!(nodes.len(), DEFAULTS.len() + 1);
+        assert!(nodes.iter().all(|n| n.path != "/dev/ptmx"));
+        let e = plan(&[device("/dev/ptmx", 1, 3)]).unwrap_err();
+        assert_eq!(e.field_path(), Some("/linux/devices/0/path"));
+    }
+
+    #[test]
+    fn an_entry_replaces_its_default() {
+        let nodes = plan(&[device("/dev/null", 1, 3)]).unwrap();
+        assert_eq!(nodes.len(), DEFAULTS.len());
+        assert_eq!(nodes.iter().filter(|n| n.path == "/dev/null" && n.field.is_some()).count(), 1);
+    }
 }

@@ -12,7 +12,7 @@ use crate::cgroup;
 use crate::error::{Code, Error, Result, quoted};
 use crate::fds::Kept;
 use crate::hooks::State;
-use crate::host::Host;
+use crate::host::{Host, Lsm};
 use crate::spec::{self, Spec};
 use crate::sys::mount::propagation;
 use crate::sys::process::ns_flags;
@@ -103,7 +103,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     refuse_unbuilt(&linux)?;
     let mut launch = launch::plan(&linux)?;
     let process = process::plan(process, "/process")?;
-    lsm_present(&process, &linux, host)?;
+    lsm_present(&process, host.lsm)?;
     if launch.new & ns_flags::USER != 0 {
         process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
     }
@@ -117,8 +117,12 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let filter = linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?;
     let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
     warnings.extend(cgroup.warnings.iter().cloned());
-    warnings.extend(process.warnings.iter().cloned());
     let propagation = root_propagation(&linux.rootfs_propagation)?;
+    if req.no_pivot && matches!(propagation, Some((propagation::PRIVATE, _))) {
+        // runc's rule and text.
+        let text = "rootfsPropagation of [r]private is not safe without pivot_root";
+        return Err(Error::spec("/linux/rootfsPropagation", text).hint("leave --no-pivot out"));
+    }
     Ok(Plan {
         id: req.id.to_string(),
         bundle: req.bundle.to_path_buf(),
@@ -157,6 +161,7 @@ fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
         (linux.intel_rdt.is_some(), "/linux/intelRdt"),
         (linux.memory_policy.is_some(), "/linux/memoryPolicy"),
         (!linux.net_devices.is_empty(), "/linux/netDevices"),
+        (!linux.mount_label.is_empty(), "/linux/mountLabel"),
     ];
     match unbuilt.iter().find(|(set, _)| *set) {
         Some((_, field)) => Err(Error::spec(*field, "not supported by this build").code(Code::Unsupported)),
@@ -165,18 +170,14 @@ fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
 }
 
 /// Confinement that was asked for and cannot be given is an error, never a warning.
-pub fn lsm_present(p: &ProcessPlan, linux: &spec::Linux, host: &Host) -> Result<()> {
-    if let Some(profile) = p.apparmor.as_ref().filter(|p| !host.apparmor && *p != "unconfined") {
+pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
+    if let Some(profile) = p.apparmor.as_ref().filter(|p| !lsm.apparmor && *p != "unconfined") {
         let text = format!("AppArmor is not enabled on this host, got {}", quoted(profile));
         return Err(Error::spec(format!("{}/apparmorProfile", p.base), text).code(Code::Unsupported));
     }
-    if let Some(label) = p.selinux.as_ref().filter(|_| !host.selinux) {
+    if let Some(label) = p.selinux.as_ref().filter(|_| !lsm.selinux) {
         let text = format!("SELinux is not enabled on this host, got {}", quoted(label));
         return Err(Error::spec(format!("{}/selinuxLabel", p.base), text).code(Code::Unsupported));
-    }
-    if !linux.mount_label.is_empty() && !host.selinux {
-        let text = format!("SELinux is not enabled on this host, got {}", quoted(&linux.mount_label));
-        return Err(Error::spec("/linux/mountLabel", text).code(Code::Unsupported));
     }
     Ok(())
 }

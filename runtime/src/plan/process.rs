@@ -30,10 +30,10 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// Class and level of ioprio_set(2).
     pub io_priority: Option<(u32, u32)>,
+    /// CPU masks for `exec`, bit n of the bytes is CPU n: before and after the cgroup is entered.
+    pub affinity: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// Prefix for JSON pointers, `/process` for config.json.
     pub base: String,
-    /// What was asked for and cannot take effect.
-    pub warnings: Vec<String>,
 }
 
 /// One limit of setrlimit(2).
@@ -143,14 +143,16 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
         selinux_label,
         scheduler,
         io_priority,
-        exec_cpu_affinity: _, // read by `exec` only
+        exec_cpu_affinity,
     } = p;
     let spec::User { uid, gid, umask, additional_gids, username: _ } = user; // username: Windows only
     let mut caps = match capabilities {
         Some(c) => plan_caps(c, base)?,
         None => Caps::default(),
     };
-    let warnings = cut_ambient(&mut caps, base);
+    // The kernel raises an ambient capability only when it is permitted and inheritable (capabilities(7)). Configs
+    // that name it without the inheritable set are common, and run elsewhere without it: `spec::check` warns.
+    caps.ambient &= caps.permitted & caps.inheritable;
     Ok(ProcessPlan {
         args: args.clone(),
         env: env.clone(),
@@ -171,8 +173,14 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
         selinux: Some(selinux_label.clone()).filter(|s| !s.is_empty()),
         scheduler: scheduler.as_ref().map(|s| plan_scheduler(s, base)).transpose()?,
         io_priority: io_priority.as_ref().map(|i| plan_io_priority(i, base)).transpose()?,
+        affinity: match exec_cpu_affinity {
+            Some(a) => (
+                cpu_mask(&a.initial, &format!("{base}/execCPUAffinity/initial"))?,
+                cpu_mask(&a.r#final, &format!("{base}/execCPUAffinity/final"))?,
+            ),
+            None => (None, None),
+        },
         base: base.to_string(),
-        warnings,
     })
 }
 
@@ -201,21 +209,6 @@ fn plan_caps(c: &spec::Capabilities, base: &str) -> Result<Caps> {
         permitted: mask(permitted, "permitted")?,
         ambient: mask(ambient, "ambient")?,
     })
-}
-
-/// The kernel raises an ambient capability only when it is permitted and inheritable (capabilities(7)). Configs
-/// that name it without the inheritable set are common, and run elsewhere without it: said, not refused.
-fn cut_ambient(caps: &mut Caps, base: &str) -> Vec<String> {
-    let possible = caps.ambient & caps.permitted & caps.inheritable;
-    let lost = caps.ambient & !possible;
-    caps.ambient = possible;
-    let name = |n: usize| {
-        format!(
-            "{base}/capabilities/ambient: {} cannot be raised: it is not in permitted and inheritable",
-            CAP_NAMES[n]
-        )
-    };
-    (0..CAP_NAMES.len()).filter(|n| lost & 1 << n != 0).map(name).collect()
 }
 
 fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<Limit>> {
@@ -295,6 +288,27 @@ fn plan_io_priority(p: &spec::IoPriority, base: &str) -> Result<(u32, u32)> {
     Ok((class, level))
 }
 
+/// A list such as `0-3,7` as a mask for sched_setaffinity(2); `None` when it is empty.
+fn cpu_mask(list: &str, field: &str) -> Result<Option<Vec<u8>>> {
+    /// More than any kernel is built for.
+    const MAX: usize = 8192;
+    let wrong = || Error::spec(field, format!("got {}, want CPUs such as 0-3,7", quoted(list)));
+    let mut mask = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |s: &str| s.parse::<usize>().ok().filter(|n| *n < MAX).ok_or_else(wrong);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        mask.resize(mask.len().max(last / 8 + 1), 0);
+        (first..=last).for_each(|n| mask[n / 8] |= 1 << (n % 8));
+    }
+    // The kernel takes whole words.
+    mask.resize(mask.len().next_multiple_of(8), 0);
+    Ok(Some(mask).filter(|m| !m.is_empty()))
+}
+
 /// Every id of the process must exist in a user namespace that the container makes.
 pub fn ids_mapped(p: &ProcessPlan, uids: &[spec::IdMapping], gids: &[spec::IdMapping]) -> Result<()> {
     let check = |id: u32, maps: &[spec::IdMapping], field: String| {
@@ -343,6 +357,13 @@ mod tests {
         assert_eq!(cap_number("CAP_SYS_ADMIN"), Some(21));
         assert_eq!(cap_number("CAP_CHECKPOINT_RESTORE"), Some(40));
         assert_eq!(cap_number("CAP_NONE"), None);
+    }
+
+    #[test]
+    fn cpu_lists_become_masks() {
+        assert_eq!(cpu_mask("0-3, 7,", "f").unwrap().unwrap(), [0x8f, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(cpu_mask("", "f").unwrap(), None);
+        assert!(cpu_mask("3-1", "f").is_err() && cpu_mask("x", "f").is_err());
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::sys::errno;
 use crate::sys::fs::{self, FileType, OFlags, ResolveFlags};
 use crate::sys::{BorrowedFd, OwnedFd};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// Handle on a container's root.
 #[derive(Debug)]
@@ -53,20 +56,8 @@ impl RootDir {
     /// An `O_PATH` handle on `path`, created as directory or empty file when it is missing.
     pub fn open_or_create(&self, path: &str, missing: Missing) -> Result<OwnedFd> {
         match self.open_path(path) {
-            Err(e) if e.is(errno::ENOENT) => {}
-            r => return r,
-        }
-        match missing {
-            Missing::Dir => self.make_dirs(path),
-            Missing::File => {
-                let (dir, name) = self.parent_of(path)?;
-                match fs::mknodat(&dir, &name, FileType::RegularFile, 0o644, 0, 0) {
-                    // Somebody else was quicker, or a dangling link is in the way: the open below decides.
-                    Err(e) if !e.is(errno::EEXIST) => return Err(e),
-                    _ => {}
-                }
-                fs::openat2(&dir, &name, OFlags::PATH | OFlags::NOFOLLOW, 0, INSIDE).and_then(not_a_link)
-            }
+            Err(e) if e.is(errno::ENOENT) => self.walk(path, missing),
+            r => r,
         }
     }
 
@@ -85,41 +76,93 @@ impl RootDir {
         Ok((dir, name.to_string()))
     }
 
-    /// mkdir -p inside the root: the longest existing prefix may go through symbolic links (inside); below it
-    /// each component is made and opened without following anything.
+    /// mkdir -p inside the root.
     pub fn make_dirs(&self, path: &str) -> Result<OwnedFd> {
-        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
-        let mut depth = parts.len();
-        let mut dir = loop {
-            let prefix = if depth == 0 { "/".to_string() } else { parts[..depth].join("/") };
-            match self.open(&prefix, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(fd) => break fd,
-                Err(e) if e.is(errno::ENOENT) && depth > 0 => depth -= 1,
-                Err(e) => return Err(e),
+        self.walk(path, Missing::Dir)
+    }
+
+    /// Goes down `path` one component at a time and makes what is missing. Symbolic links are followed here and not
+    /// by the kernel, so that one whose target is missing leads to where it points, inside the root: images have
+    /// such links (/etc/resolv.conf) where engines mount files. Nothing is followed in the step that makes an
+    /// object, and no step leaves the directory it starts from, however the tree changes meanwhile.
+    fn walk(&self, path: &str, missing: Missing) -> Result<OwnedFd> {
+        let refused = |e: i32, why: &str| Error::os("openat2", quoted(path), e).hint(why);
+        let mut here = fs::dup(&self.fd)?;
+        // The components of `here`, for "..": symbolic links are resolved in it already.
+        let mut done: Vec<OsString> = Vec::new();
+        let mut todo = parts(OsStr::new(path));
+        let (mut links, mut made) = (0, false);
+        while let Some(part) = todo.pop() {
+            if part == ".." {
+                if made {
+                    return Err(refused(errno::ENOENT, "it has .. below a missing directory"));
+                }
+                done.pop();
+                here = self.open_dir(&done)?;
+                continue;
             }
-        };
-        for part in &parts[depth..] {
-            if *part == ".." {
-                return Err(Error::new(
-                    Code::Spec,
-                    format!("{} has .. below a missing directory", quoted(path)),
-                ));
+            let next = match open_component(&here, &part) {
+                Err(e) if e.is(errno::ENOENT) => {
+                    made = true;
+                    make_component(&here, &part, if todo.is_empty() { missing } else { Missing::Dir })?;
+                    open_component(&here, &part)?
+                }
+                r => r?,
+            };
+            match fs::fstat(&next)?.kind() {
+                FileType::Directory => {
+                    here = next;
+                    done.push(part);
+                }
+                FileType::Symlink => {
+                    links += 1;
+                    if links > MAX_LINKS || fs::fs_magic(&next)? == fs::magic::PROC {
+                        return Err(refused(errno::ELOOP, "too many symbolic links, or one of procfs"));
+                    }
+                    let target = fs::readlinkat(&next, "")?;
+                    if target.as_bytes().starts_with(b"/") {
+                        here = fs::dup(&self.fd)?;
+                        done.clear();
+                    }
+                    todo.extend(parts(&target));
+                }
+                _ if todo.is_empty() && missing == Missing::File => return Ok(next),
+                _ => return Err(refused(errno::ENOTDIR, "something in it is not a directory")),
             }
-            match fs::mkdirat(&dir, part, 0o755) {
-                Err(e) if !e.is(errno::EEXIST) => return Err(e),
-                _ => {}
-            }
-            dir = fs::openat2(&dir, part, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0, INSIDE)?;
         }
-        Ok(dir)
+        Ok(here)
+    }
+
+    fn open_dir(&self, parts: &[OsString]) -> Result<OwnedFd> {
+        let mut path = PathBuf::from("/");
+        path.extend(parts);
+        fs::openat2(&self.fd, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE)
     }
 }
 
-fn not_a_link(fd: OwnedFd) -> Result<OwnedFd> {
-    if fs::fstat(&fd)?.kind() == FileType::Symlink {
-        return Err(Error::os("openat2", "a dangling symbolic link", errno::ELOOP));
+/// As in the kernel (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
+/// Components in reverse order, without empty ones and ".".
+fn parts(path: &OsStr) -> Vec<OsString> {
+    let parts = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".");
+    parts.rev().map(|p| OsStr::from_bytes(p).to_os_string()).collect()
+}
+
+fn open_component(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    fs::openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW, 0, INSIDE)
+}
+
+/// Somebody may be quicker: what is there then is looked at by the caller.
+fn make_component(dir: &OwnedFd, name: &OsStr, kind: Missing) -> Result<()> {
+    let made = match kind {
+        Missing::Dir => fs::mkdirat(dir, name, 0o755),
+        Missing::File => fs::mknodat(dir, name, FileType::RegularFile, 0o644, 0, 0),
+    };
+    match made {
+        Err(e) if e.is(errno::EEXIST) => Ok(()),
+        r => r,
     }
-    Ok(fd)
 }
 
 /// The host's /proc, opened before anything of the container is touched. Writes to process attributes go
@@ -195,12 +238,35 @@ mod tests {
     }
 
     #[test]
-    fn a_dangling_link_is_not_followed_for_creation() {
+    fn dangling_links_lead_to_where_they_point_inside() {
         let (dir, root) = root();
-        symlink("/nowhere/at/all", dir.path().join("d")).unwrap();
-        let e = root.open_or_create("/d", Missing::File).unwrap_err();
-        assert_eq!(e.errno(), Some(errno::ELOOP), "{e}");
-        assert!(!dir.path().join("nowhere").exists());
+        let here = dir.path();
+        std::fs::create_dir(here.join("etc")).unwrap();
+        symlink("../run/a/resolv.conf", here.join("etc/resolv.conf")).unwrap();
+        symlink("/../../var/data", here.join("data")).unwrap();
+        root.open_or_create("/etc/resolv.conf", Missing::File).unwrap();
+        assert!(here.join("run/a/resolv.conf").is_file());
+        root.open_or_create("/data/deep/er", Missing::Dir).unwrap();
+        assert!(here.join("var/data/deep/er").is_dir());
+        // Now that the targets are there, the kernel resolves the same.
+        assert!(root.open_path("/etc/resolv.conf").is_ok() && root.open_path("/data/deep/er").is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_made_says_why() {
+        let (dir, root) = root();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        for (path, errno) in [
+            ("/loop", errno::ELOOP),
+            ("/loop/x", errno::ELOOP),
+            ("/file/x", errno::ENOTDIR),
+            ("/gone/../x", errno::ENOENT),
+        ] {
+            let e = root.make_dirs(path).unwrap_err();
+            assert_eq!(e.errno(), Some(errno), "{path}: {e}");
+        }
+        assert!(!dir.path().join("x").exists());
     }
 
     #[test]

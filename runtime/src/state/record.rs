@@ -62,6 +62,9 @@ pub struct Record {
     pub cgroup: Saved,
     /// The container has no pid namespace of its own, so that init's death does not end the others.
     pub shared_pidns: bool,
+    /// Made with `--no-new-keyring`: further processes stay in the caller's session keyring too.
+    #[serde(default)]
+    pub no_new_keyring: bool,
 }
 
 impl Record {
@@ -147,6 +150,7 @@ pub(crate) mod tests {
                 ..Saved::default()
             },
             shared_pidns: false,
+            no_new_keyring: false,
         }
     }
 

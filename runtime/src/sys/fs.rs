@@ -201,11 +201,6 @@ pub fn fs_magic<F: AsFd>(fd: F) -> Result<u64> {
     sys!("fstatfs", rfs::fstatfs(&fd), "{}", show(&fd)).map(|s| s.f_type as u64)
 }
 
-/// `ST_*` mount flags of the mount that `fd` is on; see statvfs(3).
-pub fn mount_flags<F: AsFd>(fd: F) -> Result<u64> {
-    sys!("fstatvfs", rfs::fstatvfs(&fd), "{}", show(&fd)).map(|s| s.f_flag.bits())
-}
-
 /// Magic numbers of statfs(2) that matter here.
 pub mod magic {
     pub const PROC: u64 = 0x9fa0;

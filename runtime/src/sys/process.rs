@@ -2,6 +2,8 @@
 
 use super::{Errno, cvt, show};
 use crate::error::{Error, Result, quoted};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process as rp;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -61,12 +63,11 @@ impl Child {
         Ok(exit)
     }
     /// A child that another process made for us (see `clone3_sibling`).
-    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Child {
-        Child { pid, pidfd, guard: true }
-    }
-    /// A copy of the pidfd, to hand on.
-    pub fn dup_pidfd(&self) -> Result<OwnedFd> {
-        super::fs::dup(&self.pidfd)
+    ///
+    /// # Errors
+    /// /proc is not ours, so that it cannot tell the child's number.
+    pub fn adopt(pidfd: OwnedFd) -> Result<Child> {
+        Ok(Child { pid: pidfd_pid(&pidfd)?, pidfd, guard: true })
     }
     /// From now on the child outlives this value.
     pub fn release(&mut self) {
@@ -173,6 +174,17 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
         .filter(|_| pid > 0)
         .ok_or_else(|| Error::os("pidfd_open", pid, libc::ESRCH))?;
     sys!("pidfd_open", rp::pidfd_open(p, rp::PidfdFlags::empty()), "{pid}")
+}
+
+/// The process's number in the pid namespace of /proc, from fdinfo (proc_pid_fdinfo(5), Linux 5.2).
+///
+/// # Errors
+/// ESRCH when it has been reaped or cannot be seen from there.
+pub fn pidfd_pid<F: AsFd>(fd: &F) -> Result<i32> {
+    let info = super::fs::read_regular(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()), 4096)?;
+    let text = String::from_utf8_lossy(&info);
+    let pid = text.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|n| *n > 0).ok_or_else(|| Error::os("fdinfo", show(fd), libc::ESRCH))
 }
 
 /// pidfd_send_signal(2) (Linux 5.1). Signal 0 only checks.
@@ -282,11 +294,10 @@ pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
     close_range(from, u32::MAX, 0)
 }
 
-/// kill(2) of a whole process group.
+/// killpg(3).
 pub fn kill_group(pgid: i32, sig: i32) -> Result<()> {
-    // SAFETY: integers only.
-    let r = unsafe { libc::kill(-pgid, sig) };
-    sys!("kill", cvt(r.into()), "-{pgid}, {sig}").map(|_| ())
+    let r = Signal::try_from(sig).and_then(|s| nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pgid), s));
+    sys!("kill", r.map_err(from_nix), "-{pgid}, {sig}")
 }
 
 /// Clears or sets close-on-exec of one descriptor by number; fails with EBADF when it is not open.
@@ -301,6 +312,12 @@ pub fn dup_onto<F: AsFd>(fd: F, target: i32) -> Result<()> {
     // SAFETY: replaces descriptor `target`; callers use 0, 1 and 2 only.
     let r = unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) };
     sys!("dup2", cvt(r.into()), "{}, {target}", show(&fd)).map(|_| ())
+}
+
+/// fcntl(2), F_GETFD: true when there is an open descriptor of this number.
+pub fn is_open(fd: u32) -> bool {
+    // SAFETY: F_GETFD on any number is safe; a number too large for one is -1 here, which is never open.
+    unsafe { libc::fcntl(i32::try_from(fd).unwrap_or(-1), libc::F_GETFD) >= 0 }
 }
 
 /// A copy of descriptor number `fd`, or `None` when it is not open.
@@ -403,7 +420,9 @@ pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
     )
 }
 
-const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+/// `FUTURE_WRITE` (Linux 5.1) and not `WRITE`: nobody ever maps the copy, so both forbid the same, but `WRITE` has to
+/// wait until no page is pinned by anybody, for up to 150 ms, and may then still fail with EBUSY.
+const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
 pub fn is_sealed<F: AsFd>(fd: F) -> bool {
@@ -474,19 +493,16 @@ pub fn reset_signals() {
     }
 }
 
-/// Blocks the given signals and returns a signalfd for them (signalfd(2)).
-pub fn signal_fd(signals: &[i32]) -> Result<OwnedFd> {
-    // SAFETY: the set is local; signalfd returns a new descriptor or -1.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for s in signals {
-            libc::sigaddset(&raw mut set, *s);
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        sys!("signalfd", cvt(fd.into()), "{signals:?}").map(|n| OwnedFd::from_raw_fd(n as i32))
+/// Blocks every signal but those in `except` and returns a signalfd for them (signalfd(2)).
+pub fn signal_fd(except: &[i32]) -> Result<OwnedFd> {
+    let mut set = SigSet::all();
+    for s in except.iter().filter_map(|s| Signal::try_from(*s).ok()) {
+        set.remove(s);
     }
+    let made = set
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
+    sys!("signalfd", made.map(OwnedFd::from).map_err(from_nix), "all but {except:?}")
 }
 
 /// The next pending signal of a signalfd, if any.
@@ -496,6 +512,10 @@ pub fn next_signal<F: AsFd>(fd: F) -> Option<i32> {
         Ok(n) if n == buf.len() => Some(i32::from_ne_bytes([buf[0], buf[1], buf[2], buf[3]])),
         _ => None,
     }
+}
+
+fn from_nix(e: nix::errno::Errno) -> Errno {
+    Errno(e as i32)
 }
 
 /// Signal numbers other modules name.

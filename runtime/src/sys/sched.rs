@@ -2,7 +2,6 @@
 
 use super::cvt;
 use crate::error::Result;
-use std::ffi::c_long;
 
 /// prlimit64(2). `pid` 0 is the caller; values are raw, `u64::MAX` is infinity.
 pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
@@ -65,15 +64,6 @@ pub fn set_affinity(pid: i32, mask: &[u8]) -> Result<()> {
     // SAFETY: mask is valid for its length.
     let r = unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, mask.len(), mask.as_ptr()) };
     sys!("sched_setaffinity", cvt(r), "{pid}, {mask:x?}").map(|_| ())
-}
-
-/// set_mempolicy(2): mode with flags, and a bit mask of nodes.
-pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
-    let bits = nodes.len() * 64;
-    let ptr = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
-    // SAFETY: the mask is valid for the number of bits given; null with 0 bits is allowed.
-    let r = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as c_long, ptr, bits) };
-    sys!("set_mempolicy", cvt(r), "{mode:#x}, {nodes:x?}").map(|_| ())
 }
 
 /// personality(2).

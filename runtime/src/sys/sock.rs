@@ -49,8 +49,9 @@ pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     let got = loop {
         let mut iov = [IoSliceMut::new(&mut buf)];
         match rustix::net::recvmsg(&sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::CONNRESET) => break 0,
+            // ECONNRESET says once that the other end closed without reading all that we sent; what it had said
+            // before can still be read, and then end of file.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => continue,
             r => break sys!("recvmsg", r, "{}", show(&sock))?.bytes,
         }
     };
@@ -89,6 +90,16 @@ pub fn connect_in<D: AsFd>(dir: D, name: &str) -> Result<OwnedFd> {
     let sock = socket(SocketType::SEQPACKET)?;
     sys!("connect", rustix::net::connect(&sock, &addr), "{}, {name}", show(&dir))?;
     Ok(sock)
+}
+
+/// True when some process has the socket of that name open. A connect(2) of another type is refused with
+/// EPROTOTYPE, without the listener noticing; with ECONNREFUSED when nobody holds the socket.
+pub fn alive_in<D: AsFd>(dir: D, name: &str) -> bool {
+    let probe = address_in(&dir, name).and_then(|addr| {
+        let sock = socket(SocketType::DGRAM)?;
+        sys!("connect", rustix::net::connect(&sock, &addr), "{}, {name}", show(&dir))
+    });
+    probe.is_err_and(|e| e.is(libc::EPROTOTYPE))
 }
 
 /// accept4(2).

@@ -1,10 +1,10 @@
 //! Pseudo terminals: pty(7), ioctl_tty(2).
 
-use super::{cvt, show};
+use super::show;
 use crate::error::Result;
 use rustix::pty::OpenptFlags;
 use rustix::termios as rt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The terminal's far end, opened through the master itself with TIOCGPTPEER (Linux 4.13), so that no path in
 /// a hostile /dev is involved.
@@ -16,14 +16,6 @@ pub fn open_peer<F: AsFd>(master: F) -> Result<OwnedFd> {
 /// unlockpt(3).
 pub fn unlock<F: AsFd>(master: F) -> Result<()> {
     sys!("ioctl", rustix::pty::unlockpt(&master), "{}, TIOCSPTLCK", show(&master))
-}
-
-/// TIOCGPTN: the number under /dev/pts.
-pub fn pty_number<F: AsFd>(master: F) -> Result<u32> {
-    let mut n: libc::c_uint = 0;
-    // SAFETY: the request stores an unsigned int.
-    let r = unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTN as _, &raw mut n) };
-    sys!("ioctl", cvt(r.into()), "{}, TIOCGPTN", show(&master)).map(|_| n)
 }
 
 /// TIOCSCTTY: makes `fd` the controlling terminal of our (new) session.
@@ -66,6 +58,7 @@ impl RawMode {
         let old = sys!("ioctl", rt::tcgetattr(&fd), "{}, TCGETS", show(&fd))?;
         let mut new = old.clone();
         new.make_raw();
+        new.output_modes = old.output_modes;
         sys!("ioctl", rt::tcsetattr(&fd, rt::OptionalActions::Now, &new), "{}, TCSETS", show(&fd))?;
         Ok(RawMode { fd, old })
     }
