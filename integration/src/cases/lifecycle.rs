@@ -334,6 +334,7 @@ fn delete() -> Vec<Case> {
             Ok(())
         }),
         case("delete.force-unknown").checks("cli: delete --force of an unknown id").steps(|t| {
+            t.works()?;
             let id = t.id.clone();
             t.rt(&["delete", "--force", &id]).run()?.ok()?;
             Ok(())
