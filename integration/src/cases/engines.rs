@@ -1,6 +1,8 @@
 //! Real engines on top of the runtime: Podman, Docker with a daemon of its own, containerd with `ctr`.
 //! Each runs below the trial's directory in its own mount and network namespace, without any network.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use nix::sched::CloneFlags;
 
@@ -73,8 +75,13 @@ fn start(t: &mut Trial<'_>, script: &str) -> Result<String> {
 
 /// Engines leave the parents of their cgroups, as they always do; only empty ones may be left.
 fn tidy(t: &Trial<'_>) -> Result<()> {
+    // The engine's monitor ends by itself a moment after its container.
+    let patience = Instant::now() + Duration::from_secs(t.seconds().min(20));
     for dir in oracle::cgroups(t.yard) {
-        std::fs::remove_dir(&dir).with_context(|| format!("{} is left and in use", dir.display()))?;
+        while let Err(e) = std::fs::remove_dir(&dir) {
+            ensure!(Instant::now() < patience, "{} is left and in use: {e}", dir.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     Ok(())
 }
