@@ -132,7 +132,8 @@ fn shared(yard: &Yard) -> BTreeMap<PathBuf, String> {
 }
 
 /// Leftovers of a trial are removed, by exact name, whatever state it ended in.
-pub fn clean(trial: &Trial<'_>) -> Result<()> {
+pub fn clean(trial: &mut Trial<'_>) -> Result<()> {
+    let unmounted = trial.unmount();
     for _ in 0..100 {
         let left = children();
         if left.is_empty() {
@@ -147,7 +148,8 @@ pub fn clean(trial: &Trial<'_>) -> Result<()> {
     for dir in cgroups(trial.yard) {
         let _ = wait_for(1, || Ok(fs::remove_dir(&dir).is_ok().then_some(())));
     }
-    remove_tree(&trial.dir)
+    remove_tree(&trial.dir)?;
+    unmounted
 }
 
 /// Empties every cgroup of ours.

@@ -40,7 +40,7 @@ pub fn run(yard: &Yard, runtime: &Runtime, case: &Case, number: u32) -> Verdict 
         Ok(mut trial) => {
             let result = guarded(case, &mut trial);
             let story = if result.is_err() { tell(&trial) } else { String::new() };
-            let cleaned = oracle::clean(&trial);
+            let cleaned = oracle::clean(&mut trial);
             (result.and(cleaned.context("cleaning up")), story)
         }
         Err(e) => (Err(e.context("preparing the case")), String::new()),

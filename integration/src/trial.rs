@@ -400,6 +400,16 @@ impl<'y> Trial<'y> {
         Ok(path)
     }
 
+    /// The same on a file system of its own that has devices, which that of the work directory may forbid.
+    pub fn device_dir(&mut self, name: &str) -> Result<PathBuf> {
+        let dir = self.host_dir(name)?;
+        let none: Option<&str> = None;
+        nix::mount::mount(Some("none"), &dir, Some("tmpfs"), nix::mount::MsFlags::empty(), none)
+            .with_context(|| format!("mount a tmpfs on {}", dir.display()))?;
+        self.mounted.push(dir.clone());
+        Ok(dir)
+    }
+
     /// Any command, with files for its streams.
     pub fn command(&mut self, program: &Path, args: &[String]) -> Cmd<'_> {
         self.count += 1;

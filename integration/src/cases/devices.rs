@@ -85,7 +85,7 @@ fn defaults() -> Vec<Case> {
         case("dev.bound-dev-is-left-alone")
             .checks("cli: a bind on /dev")
             .prepare(|t| {
-                let dir = t.host_dir("dev")?;
+                let dir = t.device_dir("dev")?;
                 std::fs::write(dir.join("only"), "x")?;
                 let null = rustix::fs::makedev(1, 3);
                 let kind = rustix::fs::FileType::CharacterDevice;

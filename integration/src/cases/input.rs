@@ -99,9 +99,12 @@ fn resources(r: Value) -> Value {
     linux(json!({"resources": r}))
 }
 
-/// Exactly these mounts beside /proc.
+/// Exactly these mounts beside /proc and /dev; the first of them is `/mounts/2`.
 fn mounts(list: Value) -> Value {
-    let mut all = vec![json!({"destination": "/proc", "type": "proc", "source": "proc"})];
+    let mut all = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc"}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}),
+    ];
     all.extend(list.as_array().cloned().unwrap_or_default());
     json!({"mounts": all, "linux": {"maskedPaths": [], "readonlyPaths": []}})
 }
@@ -516,7 +519,7 @@ fn of_mounts() -> Vec<Row> {
     let bind = |d: &str| {
         one(json!({"destination": d, "type": "bind", "source": "/etc", "options": ["rbind", "ro"]}))
     };
-    let at = "/mounts/1/destination";
+    let at = "/mounts/2/destination";
     vec![
         row("B063", "destination-empty", bind(""), at, "absolute").twin(bind("/data")),
         row("B063", "destination-relative", bind("data"), at, "absolute").twin(bind("/data")),
@@ -525,18 +528,18 @@ fn of_mounts() -> Vec<Row> {
         row("B064", "destination-root-by-dotdot", bind("/data/.."), at, "root").twin(bind("/data/../data")),
         row("B065", "component-300", bind(&format!("/{}", "x".repeat(300))), at, "too long").twin(bind("/data")),
         row("B065", "path-4097", one(json!({"destination": "/x".repeat(2049), "type": "bind", "source": "/etc", "options": ["rbind"]})), at, "too long").twin(bind("/data")),
-        row("B066", "source-missing", one(json!({"destination": "/data", "type": "bind", "source": "/not/there", "options": ["bind"]})), "/mounts/1", "/not/there").twin(bind("/data")),
-        row("B066", "source-absent", one(json!({"destination": "/data", "type": "bind", "options": ["bind"]})), "/mounts/1/source", "source").twin(bind("/data")),
-        row("B067", "directory-on-file", one(json!({"destination": "/etc/marker", "type": "bind", "source": "/etc", "options": ["bind"]})), "/mounts/1", "/etc/marker").twin(bind("/data")),
-        row("B067", "file-on-directory", one(json!({"destination": "/data", "type": "bind", "source": "/etc/passwd", "options": ["bind"]})), "/mounts/1", "/data").twin(bind("/data")),
-        row("B068", "type-unknown", one(json!({"destination": "/data", "type": "nosuchfs", "source": "x"})), "/mounts/1", "nosuchfs").twin(tmpfs("ro")),
-        row("B068", "option-unknown", tmpfs("nosuchoption"), "/mounts/1", "nosuchoption").twin(tmpfs("ro")),
-        row("B068", "bind-with-data", one(json!({"destination": "/data", "type": "bind", "source": "/etc", "options": ["bind", "size=1k"]})), "/mounts/1/options/1", "size=1k").twin(bind("/data")),
-        row("B068", "idmap-without-maps", one(json!({"destination": "/data", "type": "bind", "source": "/etc", "options": ["bind", "idmap"]})), "/mounts/1/options/1", "idmap").twin(bind("/data")),
-        row("B070", "size-1E", tmpfs("size=1E"), "/mounts/1/options/0", "size").twin(tmpfs("size=1m")),
-        row("B070", "size-negative", tmpfs("size=-1"), "/mounts/1/options/0", "-1").twin(tmpfs("size=50%")),
-        row("B070", "size-abc", tmpfs("size=abc"), "/mounts/1/options/0", "abc").twin(tmpfs("size=64k")),
-        row("B070", "mode-99999", tmpfs("mode=99999"), "/mounts/1/options/0", "99999").twin(tmpfs("mode=1777")),
+        row("B066", "source-missing", one(json!({"destination": "/data", "type": "bind", "source": "/not/there", "options": ["bind"]})), "/mounts/2", "/not/there").twin(bind("/data")),
+        row("B066", "source-absent", one(json!({"destination": "/data", "type": "bind", "options": ["bind"]})), "/mounts/2/source", "source").twin(bind("/data")),
+        row("B067", "directory-on-file", one(json!({"destination": "/etc/marker", "type": "bind", "source": "/etc", "options": ["bind"]})), "/mounts/2", "/etc/marker").twin(bind("/data")),
+        row("B067", "file-on-directory", one(json!({"destination": "/data", "type": "bind", "source": "/etc/passwd", "options": ["bind"]})), "/mounts/2", "/data").twin(bind("/data")),
+        row("B068", "type-unknown", one(json!({"destination": "/data", "type": "nosuchfs", "source": "x"})), "/mounts/2", "nosuchfs").twin(tmpfs("ro")),
+        row("B068", "option-unknown", tmpfs("nosuchoption"), "/mounts/2", "nosuchoption").twin(tmpfs("ro")),
+        row("B068", "bind-with-data", one(json!({"destination": "/data", "type": "bind", "source": "/etc", "options": ["bind", "size=1k"]})), "/mounts/2/options/1", "size=1k").twin(bind("/data")),
+        row("B068", "idmap-without-maps", one(json!({"destination": "/data", "type": "bind", "source": "/etc", "options": ["bind", "idmap"]})), "/mounts/2/options/1", "idmap").twin(bind("/data")),
+        row("B070", "size-1E", tmpfs("size=1E"), "/mounts/2/options/0", "size").twin(tmpfs("size=1m")),
+        row("B070", "size-negative", tmpfs("size=-1"), "/mounts/2/options/0", "-1").twin(tmpfs("size=50%")),
+        row("B070", "size-abc", tmpfs("size=abc"), "/mounts/2/options/0", "abc").twin(tmpfs("size=64k")),
+        row("B070", "mode-99999", tmpfs("mode=99999"), "/mounts/2/options/0", "99999").twin(tmpfs("mode=1777")),
         row("B071", "over-proc-attr", one(json!({"destination": "/proc/self/attr", "type": "tmpfs", "source": "tmpfs"})), at, "/proc").twin(tmpfs("ro")),
         row("B071", "over-proc-sys", one(json!({"destination": "/proc/sys", "type": "tmpfs", "source": "tmpfs"})), at, "inside /proc").twin(tmpfs("ro")),
         row("B071", "over-proc-1", bind("/proc/1"), at, "inside /proc").twin(bind("/data")),

@@ -351,7 +351,7 @@ fn links() -> Vec<Case> {
         case("link.dev-null-is-not-null").checks("catalogue S22").steps(|t| {
             t.works()?;
             // A bound /dev whose null is another device must never be used as a mask.
-            let dir = t.host_dir("dev")?;
+            let dir = t.device_dir("dev")?;
             mknodat(CWD, dir.join("null"), FileType::CharacterDevice, 0o666.into(), makedev(1, 5))?;
             let source = dir.display().to_string();
             if let Some(list) = t.spec["mounts"].as_array_mut() {
@@ -513,7 +513,7 @@ fn views() -> Vec<Case> {
 
 /// A null device of this trial over the machine's, which a failing runtime would change for everybody.
 fn own_null(t: &mut Trial<'_>) -> Result<PathBuf> {
-    let null = t.dir.join("null");
+    let null = t.device_dir("nulls")?.join("null");
     mknodat(CWD, &null, FileType::CharacterDevice, 0o600.into(), makedev(1, 3)).context("mknod")?;
     fs::set_permissions(&null, fs::Permissions::from_mode(0o666))?;
     nix::mount::mount(Some(&null), "/dev/null", None::<&str>, MsFlags::MS_BIND, None::<&str>)
