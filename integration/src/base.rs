@@ -123,3 +123,34 @@ pub fn merge(to: &mut Value, patch: &Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_patch_adds_replaces_and_removes() {
+        let mut v = json!({"a": {"b": 1, "c": 2}, "d": [1]});
+        merge(&mut v, &json!({"a": {"b": null, "e": 3}, "d": [2, 3]}));
+        assert_eq!(v, json!({"a": {"c": 2, "e": 3}, "d": [2, 3]}));
+    }
+
+    #[test]
+    fn a_difference_names_each_leaf() {
+        let lines = difference(&json!({"a": 1, "b": [1]}), &json!({"a": 2, "b": [1], "c": {}}));
+        assert_eq!(lines, ["- /a = 1", "+ /a = 2", "+ /c = {}"]);
+    }
+
+    #[test]
+    fn namespaces_are_replaced_not_doubled() {
+        let mut v = config("/x");
+        namespace(&mut v, "uts", Some("/p"));
+        let uts: Vec<&Value> = v["linux"]["namespaces"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|n| n["type"] == "uts")
+            .collect();
+        assert_eq!(uts, [&json!({"type": "uts", "path": "/p"})]);
+    }
+}

@@ -263,3 +263,30 @@ fn try_userns() -> bool {
     crate::os::isolate(&mut command, nix::sched::CloneFlags::CLONE_NEWUSER);
     command.status().is_ok_and(|s| s.success())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup_mounts_of_a_hybrid_host() {
+        let info = "1 0 0:1 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                    2 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                    3 1 0:3 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+                    4 1 0:4 / /sys/fs/cgroup/unified rw shared:3 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let (v1, v2) = cgroup_mounts(info);
+        assert_eq!(v1["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(v1["cpuacct"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(v1["name=systemd"], Path::new("/sys/fs/cgroup/systemd"));
+        assert_eq!(v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+    }
+
+    #[test]
+    fn a_covered_v1_tree_does_not_count() {
+        let info = "2 1 0:2 / /no/such/top/cpu rw - cgroup cgroup rw,cpu\n\
+                    4 1 0:4 / /no/such/top rw - cgroup2 cgroup2 rw\n";
+        let (v1, v2) = cgroup_mounts(info);
+        assert!(v1.is_empty());
+        assert!(v2.is_some());
+    }
+}

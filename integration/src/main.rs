@@ -176,6 +176,7 @@ fn run_cases(m: &ArgMatches) -> Result<bool> {
         os::private_mounts()?;
     }
     os::become_subreaper()?;
+    os::end_on_request()?;
     let yard = make_yard(m)?;
     let results = run_all(m, &yard, &runtimes, &cases);
     let cleaned = remove_yard(&yard);
@@ -224,6 +225,7 @@ fn run_all(m: &ArgMatches, yard: &Yard, runtimes: &[Runtime], cases: &[Case]) ->
     }
     let mut number = 0;
     for case in cases {
+        ensure!(!os::asked_to_end(), "asked to end before {}", case.name);
         let mut row = Row { name: case.name.clone(), checks: case.checks.clone(), verdicts: Vec::new() };
         for runtime in runtimes {
             number += 1;

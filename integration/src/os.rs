@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +24,29 @@ thread_local! {
     static OURS: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
     /// Wait status of orphans that came to us as their subreaper, in the form a shell shows.
     static ORPHANS: RefCell<BTreeMap<i32, i32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Set when somebody asked the suite to end.
+static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_request(_: i32) {
+    ASKED_TO_END.store(true, Ordering::Relaxed);
+}
+
+/// From now on SIGTERM, SIGINT and SIGHUP end the suite after it has cleaned up, instead of at once.
+pub fn end_on_request() -> Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let action = SigAction::new(SigHandler::Handler(note_request), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { sigaction(signal, &action) }.context("sigaction")?;
+    }
+    Ok(())
+}
+
+/// Whether the suite shall end; every wait is over then.
+pub fn asked_to_end() -> bool {
+    ASKED_TO_END.load(Ordering::Relaxed)
 }
 
 /// Leaves the machine's mount namespace, so that no mount of a case can reach it.
@@ -47,7 +71,7 @@ pub fn wait_end(pid: u32, deadline: Instant) -> Result<bool> {
             return Ok(true);
         }
         reap_orphans();
-        if left.is_zero() {
+        if left.is_zero() || asked_to_end() {
             return Ok(false);
         }
     }
@@ -252,7 +276,7 @@ fn read(fd: BorrowedFd<'_>, within: Duration, enough: impl Fn(&str) -> bool) -> 
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || enough(&text) {
+        if left.is_zero() || asked_to_end() || enough(&text) {
             return Ok((text, false));
         }
         reap_orphans();

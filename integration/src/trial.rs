@@ -609,7 +609,7 @@ impl<'y> Trial<'y> {
     /// Waits until init has ended and gives its status (128 + signal), as a monitor sees it.
     pub fn ended(&mut self, pid: i32) -> Result<i32> {
         let deadline = Instant::now() + Duration::from_secs(self.seconds);
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && !os::asked_to_end() {
             if let Some(code) = os::orphan_status(pid) {
                 return Ok(code);
             }
@@ -686,7 +686,7 @@ pub fn wait_for<T>(seconds: u64, mut look: impl FnMut() -> Result<Option<T>>) ->
         if let Some(answer) = look()? {
             return Ok(answer);
         }
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || os::asked_to_end() {
             bail!("waited {seconds} s in vain");
         }
         std::thread::sleep(Duration::from_millis(3));

@@ -125,8 +125,8 @@ fn control() -> Vec<Case> {
             s["linux"]["resources"]["devices"] = json!(all);
         }
     }
-    /// Makes the node of a disk and tries to open it.
-    const DISK: [&str; 11] = ["all", "mknod", "/tmp/d", "b", "8", "0", "--", "open-dev", "/tmp/d", "r", "--"];
+    /// Makes the node of a disk and tries to open it; below /dev, because the root may forbid devices.
+    const DISK: [&str; 11] = ["all", "mknod", "/dev/d", "b", "8", "0", "--", "open-dev", "/dev/d", "r", "--"];
     let disk = |more: &'static str| {
         let mut all: Vec<String> = DISK[..10].iter().map(|s| s.to_string()).collect();
         all.extend(more.split_whitespace().map(String::from));
@@ -151,7 +151,7 @@ fn control() -> Vec<Case> {
         case("devctl.deny-all").checks(CONTROL).spec(rules(json!([]))).spec(disk("")).output(denied),
         case("devctl.mknod-only").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "m"}]))).spec(disk("")).stdout("ok 0\nerrno 1 EPERM\n"),
         case("devctl.read-allowed").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rm"}]))).spec(disk("")).output(move |o| allowed(o, "ok 0")),
-        case("devctl.read-not-write").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rm"}]))).spec(disk("-- open-dev /tmp/d w")).output(|o| {
+        case("devctl.read-not-write").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rm"}]))).spec(disk("-- open-dev /dev/d w")).output(|o| {
             let lines: Vec<&str> = o.lines().collect();
             ensure!(lines.len() == 3 && !lines[1].contains("EPERM") && lines[2] == "errno 1 EPERM", "{o}");
             Ok(())
@@ -164,7 +164,7 @@ fn control() -> Vec<Case> {
         case("devctl.configured-needs-a-rule").checks(CONTROL).spec(rules(json!([]))).spec(|s| s["linux"]["devices"] = json!([{"path": "/dev/kn0", "type": "b", "major": 8, "minor": 0, "fileMode": 438, "uid": 0, "gid": 0}])).probe(["open-dev", "/dev/kn0", "r"]).stdout("errno 1 EPERM\n"),
         case("devctl.exec-is-held-too").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "m"}]))).steps(|t| {
             t.resident()?;
-            t.exec_probe(&["all", "mknod", "/tmp/d", "b", "8", "0", "--", "open-dev", "/tmp/d", "r"])?.ok()?.prints("ok 0\nerrno 1 EPERM\n")?;
+            t.exec_probe(&["all", "mknod", "/dev/d", "b", "8", "0", "--", "open-dev", "/dev/d", "r"])?.ok()?.prints("ok 0\nerrno 1 EPERM\n")?;
             Ok(())
         }),
         case("devctl.v1-list").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "r"}]))).needs([crate::host::Need::CgroupAny("devices")]).created(|t| {

@@ -7,7 +7,7 @@ use crate::base::{self, PROBE};
 use crate::case::{Case, case};
 use crate::host::Need;
 use crate::run::process_json;
-use crate::trial::Trial;
+use crate::trial::{Trial, wait_for};
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -137,8 +137,11 @@ fn flags() -> Vec<Case> {
             t.exec_flags = vec!["--detach".into(), "--pid-file".into(), file.display().to_string()];
             t.exec_probe(&["sleep", "100000"])?.ok()?;
             let pid: i32 = std::fs::read_to_string(&file)?.parse().context("not a bare number")?;
-            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-            ensure!(comm.trim() == "probe", "{pid} is {comm}");
+            // A detached exec may return a moment before the program is there.
+            wait_for(t.seconds(), || {
+                let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+                Ok((comm.trim() == "probe").then_some(()))
+            })?;
             crate::os::kill(pid, libc::SIGTERM);
             let code = t.ended(pid)?;
             ensure!(code == 128 + libc::SIGTERM, "the exec'd process ended with {code}");

@@ -64,3 +64,34 @@ pub fn parse_known(text: &str) -> Result<Vec<(String, String)>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_difference_is_a_case() {
+        let names: std::collections::BTreeSet<String> = all().into_iter().map(|c| c.name).collect();
+        for runtime in ["runc", "crun"] {
+            for (case, why) in known(runtime).unwrap() {
+                assert!(names.contains(&case), "known/{runtime}: no case {case}");
+                assert!(!why.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_reason_is_refused() {
+        assert!(parse_known("# comment\n\na.b  why not\n").is_ok());
+        assert!(parse_known("a.b\n").is_err());
+    }
+
+    #[test]
+    fn the_required_catalogue_numbers_are_there() {
+        let all: Vec<String> = all().into_iter().map(|c| c.name + " " + &c.checks).collect();
+        for n in (1..=58).chain(61..=73) {
+            let id = format!("B{n:03}");
+            assert!(all.iter().any(|c| c.contains(&id)), "no case for {id}");
+        }
+    }
+}
