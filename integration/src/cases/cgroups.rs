@@ -80,6 +80,8 @@ fn limits() -> Vec<Limit> {
         ),
         l("pids-limit", "pids", json!({"pids": {"limit": 10}}), ("pids.max", "10"), ("pids.max", "10")),
         l("pids-unlimited", "pids", json!({"pids": {"limit": -1}}), ("pids.max", "max"), ("pids.max", "max")),
+        // The base config is of version 1.0.2; see the text of config-linux.md before 1.3.
+        l("pids-zero", "pids", json!({"pids": {"limit": 0}}), ("pids.max", "max"), ("pids.max", "max")),
         l(
             "hugetlb",
             "hugetlb",

@@ -1,7 +1,7 @@
 //! Real engines on top of the runtime: Podman, Docker with a daemon of its own, containerd with `ctr`.
 //! Each runs below the trial's directory in its own mount and network namespace, without any network.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::CloneFlags;
@@ -10,7 +10,7 @@ use crate::case::{Case, case};
 use crate::host::Need;
 use crate::oracle;
 use crate::os;
-use crate::trial::Trial;
+use crate::trial::{Trial, wait_for};
 
 const PRELUDE: &str = include_str!("engines/prelude.sh");
 const PODMAN: &str = include_str!("engines/podman.sh");
@@ -73,15 +73,13 @@ fn start(t: &mut Trial<'_>, script: &str) -> Result<String> {
     Ok(cmd.adjust(|c| os::isolate(c, spaces)).run()?.ok()?.stdout)
 }
 
-/// Engines leave the parents of their cgroups, as they always do; only empty ones may be left.
+/// Engines leave the parents of their cgroups, as they always do, and Podman's monitors end a moment after their
+/// containers; only empty groups may be left.
 fn tidy(t: &Trial<'_>) -> Result<()> {
-    // The engine's monitor ends by itself a moment after its container.
-    let patience = Instant::now() + Duration::from_secs(t.seconds().min(20));
+    let removed = |dir: &PathBuf| Ok(std::fs::remove_dir(dir).is_ok().then_some(()));
     for dir in oracle::cgroups(t.yard) {
-        while let Err(e) = std::fs::remove_dir(&dir) {
-            ensure!(Instant::now() < patience, "{} is left and in use: {e}", dir.display());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for(t.seconds().min(10), || removed(&dir))
+            .with_context(|| format!("{} is left and in use", dir.display()))?;
     }
     Ok(())
 }
@@ -104,11 +102,32 @@ fn podman() -> Vec<Case> {
              limit $(p inspect --format '{{.State.Pid}}' one)\n\
              p exec one /probe echo inside\n\
              code p exec one /probe exit 7\n\
+             code p exec one /no/such/program 2>/dev/null\n\
+             code p exec one /etc 2>/dev/null\n\
              p pause one >/dev/null; p inspect --format '{{.State.Status}}' one; p unpause one >/dev/null\n\
              p stop one >/dev/null; p wait one\n\
              p inspect --format '{{.State.Status}}' one\n\
              p rm one >/dev/null; p ps -aq | wc -l\n",
-            &["67108864", "inside", "code 7", "paused", "exited", "0"],
+            &["67108864", "inside", "code 7", "code 127", "code 126", "paused", "exited", "0"],
+        ),
+        engine(
+            "podman-kill-rm",
+            "start() { p run -d --name one $run probe:1 /probe trap TERM >/dev/null\n\
+             pid=$(p inspect --format '{{.State.Pid}}' one); dir=$(group $pid); id=$(p inspect --format '{{.Id}}' one); }\n\
+             start; p kill one >/dev/null; p wait one; p rm one >/dev/null; gone $pid $dir $id\n\
+             start; p pause one >/dev/null; p rm -f -t 0 one >/dev/null; echo paused $(gone $pid $dir $id)\n\
+             p run --rm $run --cidfile $DIR/id probe:1 /orphan >/dev/null 2>&1 || echo orphan $(gone none none $(cat $DIR/id))\n",
+            &["137", "gone", "paused gone", "orphan gone"],
+        ),
+        engine(
+            "podman-userns",
+            "map='--uidmap 0:100000:65536 --gidmap 0:100000:65536'\n\
+             p run -d --name one $run $map probe:1 /probe trap TERM >/dev/null\n\
+             p exec one /probe cat /proc/self/uid_map\n\
+             code p run --rm $run --userns container:one --pid container:one probe:1 /probe exit 8\n\
+             code p run --rm $run $map --privileged probe:1 /probe exit 9\n\
+             p rm -f -t 0 one >/dev/null\n",
+            &["         0     100000      65536", "code 8", "code 9"],
         ),
         engine(
             "podman-errors",
@@ -139,10 +158,20 @@ fn docker() -> Vec<Case> {
              limit $(d inspect --format '{{.State.Pid}}' one)\n\
              d exec one /probe echo inside\n\
              code d exec one /probe exit 7\n\
+             code d exec one /etc 2>/dev/null\n\
              d pause one >/dev/null; d inspect --format '{{.State.Status}}' one; d unpause one >/dev/null\n\
              d stop one >/dev/null; d inspect --format 'ended {{.State.ExitCode}}' one\n\
              d rm one >/dev/null; d ps -aq | wc -l\n",
-            &["67108864", "inside", "code 7", "paused", "ended 0", "0"],
+            &["67108864", "inside", "code 7", "code 126", "paused", "ended 0", "0"],
+        ),
+        engine(
+            "docker-kill-rm",
+            "start() { d run -d --name one $run probe:1 /probe trap TERM >/dev/null\n\
+             pid=$(d inspect --format '{{.State.Pid}}' one); dir=$(group $pid); id=$(d inspect --format '{{.Id}}' one); }\n\
+             start; d kill one >/dev/null; d wait one; d rm one >/dev/null; gone $pid $dir $id\n\
+             start; d pause one >/dev/null; d rm -f one >/dev/null; echo paused $(gone $pid $dir $id)\n\
+             d run --rm $run --cidfile $DIR/id probe:1 /orphan >/dev/null 2>&1 || echo orphan $(gone none none $(cat $DIR/id))\n",
+            &["137", "gone", "paused gone", "orphan gone"],
         ),
         engine(
             "docker-oom",
@@ -192,6 +221,15 @@ fn containerd() -> Vec<Case> {
              c task rm one >/dev/null 2>&1 || true\n\
              c container rm one; c container ls -q | wc -l\n",
             &["67108864", "inside", "PAUSED", "stopped", "0"],
+        ),
+        engine(
+            "containerd-kill-rm",
+            "start() { c run -d $run --cgroup $PARENT/one suite/probe:1 one /probe trap TERM\n\
+             pid=$(c task ls | sed -n 's/^one *\\([0-9]*\\) .*/\\1/p'); dir=$(group $pid); }\n\
+             start; code c task rm -f one 2>/dev/null; c container rm one; gone $pid $dir one\n\
+             start; c task pause one; c task rm -f one >/dev/null 2>&1 || true; c container rm one; echo paused $(gone $pid $dir one)\n\
+             c run --rm $run --cgroup $PARENT/two suite/probe:1 two /orphan >/dev/null 2>&1 || echo orphan $(gone none none two)\n",
+            &["gone", "paused gone", "orphan gone"],
         ),
     ]
 }

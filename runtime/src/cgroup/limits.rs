@@ -178,7 +178,7 @@ pub(super) fn is_part_of(inner: &str, outer: &str) -> bool {
     })
 }
 
-/// `pids.max`. 0 would forbid even the first process and becomes 1, as in runc.
+/// `pids.max`. 0 would forbid even the first process and becomes 1, as in runc; see `plan` for older configs.
 pub(super) fn pids(p: &spec::Pids) -> Result<Option<String>> {
     let spec::Pids { limit } = p;
     match limit {

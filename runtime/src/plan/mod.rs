@@ -107,9 +107,9 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     if launch.new & ns_flags::USER != 0 {
         process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
     }
-    let empty = spec::Resources::default();
-    let resources = linux.resources.as_ref().unwrap_or(&empty);
-    let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, resources)?;
+    let mut resources = linux.resources.clone().unwrap_or_default();
+    pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
+    let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, &resources)?;
     let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
@@ -216,6 +216,17 @@ fn sysctl_path(name: &str) -> String {
     format!("sys/{path}")
 }
 
+/// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
+/// `--pids-limit -1`; since 1.3 it means that no further process may be made.
+fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
+    let minor = version.split('.').nth(1).and_then(|n| n.parse::<u32>().ok());
+    if minor.is_some_and(|n| n < 3)
+        && let Some(pids) = resources.pids.as_mut().filter(|p| p.limit == Some(0))
+    {
+        pids.limit = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +236,21 @@ mod tests {
         assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
         assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
         assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
+
+    #[test]
+    fn zero_pids_are_no_limit_before_version_1_3() {
+        let limit = |version: &str, limit: i64| {
+            let mut r =
+                spec::Resources { pids: Some(spec::Pids { limit: Some(limit) }), ..Default::default() };
+            pids_of_old_configs(&mut r, version);
+            r.pids.and_then(|p| p.limit)
+        };
+        assert_eq!(limit("1.0.2-dev", 0), None);
+        assert_eq!(limit("1.2.1", 0), None);
+        assert_eq!(limit("1.3.0", 0), Some(0));
+        assert_eq!(limit("1.0.2", 7), Some(7));
+        assert_eq!(limit("1.0.2", -1), Some(-1));
     }
 
     #[test]

@@ -36,4 +36,4 @@ printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.
 printf '{"imageLayoutVersion":"1.0.0"}' >"$DIR/oci/oci-layout"
 tar -C "$DIR/oci" -cf "$DIR/image.tar" .
 c images import --snapshotter native "$DIR/image.tar" >/dev/null
-run="--snapshotter native --runc-binary $RUNTIME --memory-limit 67108864"
+run="--snapshotter native --runc-binary $RUNTIME --runc-root /run/state --memory-limit 67108864"

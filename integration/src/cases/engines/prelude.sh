@@ -8,13 +8,30 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mkdir -p "$DIR/tmp" "$DIR/image/tmp" "$DIR/image/etc" /run/lock
 cp "$PROBE" "$DIR/image/probe"
+printf '#!/no/interpreter\n' >"$DIR/image/orphan"
+chmod 755 "$DIR/image/orphan"
 tar -C "$DIR/image" -cf "$DIR/root.tar" .
+
+# The directory of a process's cgroup, in the hierarchy that limits memory.
+group() {
+    path=$(sed -n 's/^[0-9]*:memory://p' "/proc/$1/cgroup")
+    [ -n "$path" ] || path=$(sed -n 's/^0:://p' "/proc/$1/cgroup")
+    echo "$MEMTOP$path"
+}
 
 # The memory limit of a process as the host's files tell it.
 limit() {
-    path=$(sed -n 's/^[0-9]*:memory://p' "/proc/$1/cgroup")
-    [ -n "$path" ] || path=$(sed -n 's/^0:://p' "/proc/$1/cgroup")
-    cat "$MEMTOP$path/$MEMFILE"
+    cat "$(group "$1")/$MEMFILE"
+}
+
+# Says "gone" once a process, its cgroup and all state under a container's id are gone: runtimes and engines keep
+# theirs below /run. Engines clean up in the background, so this may take a moment; a monitor's note of an exit may even
+# come after the engine has forgotten the container.
+gone() {
+    until_ok 10 nothing_of "$@" && echo gone
+}
+nothing_of() {
+    ! [ -e "/proc/$1" ] && ! [ -e "$2" ] && [ -z "$(find /run -name "$3" -not -path '*/exits/*')" ]
 }
 
 # Tries a command until it succeeds, for at most $1 seconds.
