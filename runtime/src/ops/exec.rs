@@ -4,7 +4,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::{ExecArgs, Global};
 use crate::create;
 use crate::error::{Code, Context, Error, Result};
-use crate::exec::{self, Entered, Job};
+use crate::exec::{self, Entered, Home, Job};
 use crate::fds::Kept;
 use crate::foreground::{self, Relay, Signals};
 use crate::handover::{Asked, Handover};
@@ -41,7 +41,8 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };
-    let Entered { mut child, link, console } = exec::enter(&job, &spec, &group, init_pid, &init)?;
+    let home = Home { spec: &spec, group: &group, init_pid, init: &init };
+    let Entered { mut child, link, console } = exec::enter(&job, &home)?;
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
     link.go()?;
