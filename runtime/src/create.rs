@@ -105,7 +105,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let mut made = Made { cgroup: None, reservation: store.reserve(wish.id)? };
     let mut record = new_record(wish.id, &plan)?;
     made.reservation.save(&record)?;
-    made.reservation.put_config(&bytes)?;
+    made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
     let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup)?);
     let gate = if wish.started_by_us { None } else { Some(gate::listen(made.reservation.dir())?) };
 
