@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::Cgroup;
-use crate::create::{raise_rlimits, send_listener_to, set_oom_score};
+use crate::create::{raise_rlimits, send_listener_to, set_oom_score, stillborn};
 use crate::error::{Code, Context, Error, Result};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
-use crate::init::{console, payload};
+use crate::init::{self, console, payload};
 use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::ProcessPlan;
@@ -57,22 +57,20 @@ pub fn inherit(p: &mut spec::Process, of: &spec::Process) {
     p.io_priority = p.io_priority.take().or_else(|| of.io_priority.clone());
 }
 
-/// Enters the container of `init` (its pid and a pidfd on it) and stops before the payload.
-pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &OwnedFd) -> Result<Entered> {
-    let proc = Proc::open()?;
-    let target = group.exec_target(init_pid)?;
-    let join = foreign_namespaces(init_pid)?;
-    let shared = Shared {
-        join,
-        init,
-        root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
-        tasks: target.tasks,
-        proc: Proc::open()?,
-        setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
-    };
-    if shared.join & ns_flags::PID != 0 {
+/// The container to enter: its config, its group, its init by number and pidfd.
+pub struct Home<'a> {
+    pub spec: &'a Spec,
+    pub group: &'a Cgroup,
+    pub init_pid: i32,
+    pub init: &'a OwnedFd,
+}
+
+/// Enters the container and stops before the payload.
+pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
+    let join = foreign_namespaces(home.init_pid)?;
+    if join & ns_flags::PID != 0 {
         // Only for children: this process stays where it is.
-        ns::setns(init, ns_flags::PID).step("enter the pid namespace")?;
+        ns::setns(home.init, ns_flags::PID).step("enter the pid namespace")?;
     }
     if let Some(mask) = &job.process.affinity.0 {
         // The child is born with it, before it is in the container's cpuset.
@@ -80,13 +78,44 @@ pub fn enter(job: &Job, spec: &Spec, group: &Cgroup, init_pid: i32, init: &Owned
     }
     // Ours, for the child to inherit: nothing of this process but the child lives on.
     raise_rlimits(&job.process, 0)?;
+    let (e, child) = match attempt(job, home, join, false) {
+        Ok(entered) => return Ok(entered),
+        Err(failed) => failed,
+    };
+    if !child.is_some_and(|c| stillborn(&e, c, home.group)) {
+        return Err(e);
+    }
+    attempt(job, home, join, true).map_err(|(e, _)| e)
+}
+
+/// With `moved` the process is born in our cgroup and moves. On failure gives the child back, if there was one.
+fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered, (Error, Option<Child>)> {
+    let proc = Proc::open().map_err(|e| (e, None))?;
+    let (parent, child) = launch(job, home, join, &proc, moved).map_err(|e| (e, None))?;
+    let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
+    let done = set_oom_score(&job.process, child.pid(), &proc)
+        .map_err(|e| parent.blame(e))
+        .and_then(|()| parent.straight().ready(child.pidfd(), hand_on));
+    match done {
+        Ok((link, handed)) => Ok(Entered { child, link, console: handed.console }),
+        Err(e) => Err((e, Some(child))),
+    }
+}
+
+fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Result<(Parent<Held>, Child)> {
+    let Home { spec: _, group, init_pid, init } = *home;
+    let target = group.exec_target(init_pid, moved)?;
+    let shared = Shared {
+        join,
+        init,
+        root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
+        entrances: target.entrances,
+        proc: Proc::open()?,
+        setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
+    };
     let (parent, end) = link::pair()?;
     let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
-    set_oom_score(&job.process, child.pid(), &proc).map_err(|e| parent.blame(e))?;
-    let (link, handed) = parent
-        .straight()
-        .ready(child.pidfd(), |fd| send_listener_to(spec, &job.id, child.pid(), "running", fd))?;
-    Ok(Entered { child, link, console: handed.console })
+    Ok((parent, child))
 }
 
 /// What the child takes along.
@@ -95,7 +124,7 @@ struct Shared<'a> {
     init: &'a OwnedFd,
     /// Of a container without a mount namespace: nothing but its root keeps it in.
     root: Option<OwnedFd>,
-    tasks: Vec<OwnedFd>,
+    entrances: Vec<OwnedFd>,
     proc: Proc,
     setgroups_denied: bool,
 }
@@ -133,21 +162,18 @@ fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
 
 /// See `init`.
 fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &[BorrowedFd<'_>]) -> Result<()> {
-    let Shared { join: _, init, root, tasks, proc, setgroups_denied: _ } = shared;
+    let Shared { join: _, init, root, entrances, proc, setgroups_denied: _ } = shared;
     let mut keep = vec![init.as_fd(), proc.fd()];
     keep.extend(link);
-    keep.extend(tasks.iter().chain(root).map(AsFd::as_fd));
+    keep.extend(entrances.iter().chain(root).map(AsFd::as_fd));
     process::close_all_but(job.fds.end(), &keep)
 }
 
 /// The same order as in `init`, without the parts that make the container.
 fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
-    let Shared { join, init, root, tasks, proc, setgroups_denied } = shared;
+    let Shared { join, init, root, entrances, proc, setgroups_denied } = shared;
     process::set_pdeathsig(Some(sig::SIGKILL))?;
-    for fd in &tasks {
-        fs::write_once(fd, b"0").step("enter a cgroup")?;
-    }
-    drop(tasks);
+    init::enter_cgroups(entrances)?;
     let link = link.straight();
     // All at once, so that there is no moment between two namespaces. The pid namespace is ours by birth.
     let rest = join & !ns_flags::PID;

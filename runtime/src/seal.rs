@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 /// # Errors
 /// When no sealed copy can be made: going on unsealed is not an option.
 pub fn ensure() -> Result<()> {
-    let own = fs::open("/proc/self/exe", OFlags::RDONLY, 0)?;
+    let own = fs::open("/proc/self/exe", OFlags::RDONLY, 0).step("protect the runtime's own binary")?;
     if process::is_sealed(&own) {
         // execveat of a memfd names the process after a descriptor number.
         return process::set_name(c"knarr");

@@ -9,7 +9,6 @@ use super::tree::{
 use super::{Cgroup, Dir, Whose, layout, v1};
 use crate::error::{Code, Error, Result};
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a process that `create` had cloned may take to die after its creator was killed.
@@ -20,10 +19,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct ExecTarget {
     /// For `CLONE_INTO_CGROUP`.
     pub v2: Option<OwnedFd>,
-    /// The directory that `v2` is, for messages.
-    pub v2_path: PathBuf,
     /// For the child to write `0` into.
-    pub tasks: Vec<OwnedFd>,
+    pub entrances: Vec<OwnedFd>,
 }
 
 impl Cgroup {
@@ -195,13 +192,20 @@ impl Cgroup {
 
     /// Where a process that joins is to be born: on v2 in the group where init is now, because a group whose
     /// children have controllers takes no process; if init's group is gone, in the nearest living one above
-    /// it, never outside of the container's.
-    pub fn exec_target(&self, init_pid: i32) -> Result<ExecTarget> {
-        let tasks = self.v1_tasks()?;
-        let Some(dir) = self.v2() else {
-            return Ok(ExecTarget { v2: None, v2_path: PathBuf::new(), tasks });
-        };
-        let top = dir.fd()?;
+    /// it, never outside of the container's. With `moved` it is born elsewhere and moves there.
+    pub fn exec_target(&self, init_pid: i32, moved: bool) -> Result<ExecTarget> {
+        let mut entrances = self.v1_tasks()?;
+        let Some(dir) = self.v2() else { return Ok(ExecTarget { v2: None, entrances }) };
+        let group = self.group_of(dir.fd()?, init_pid)?;
+        if moved {
+            entrances.push(fs::openat(&group, "cgroup.procs", fs::OFlags::WRONLY, 0)?);
+            return Ok(ExecTarget { v2: None, entrances });
+        }
+        Ok(ExecTarget { v2: Some(group), entrances })
+    }
+
+    /// The v2 group that init is in, below `top`.
+    fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
         let file = fs::read_regular(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
         let now = layout::own_groups(&file).find(|(key, _)| key.is_empty()).map(|(_, path)| path);
         let inside = now.and_then(|p| layout::below(p.trim_end_matches(" (deleted)"), &self.seen));
@@ -214,7 +218,7 @@ impl Cgroup {
             let how = fs::ResolveFlags::BENEATH | fs::ResolveFlags::NO_SYMLINKS | fs::ResolveFlags::NO_XDEV;
             match fs::openat2(top, path, flags, 0, how) {
                 Err(e) if e.is(errno::ENOENT) && names.pop().is_some() => continue,
-                r => return Ok(ExecTarget { v2: Some(r?), v2_path: dir.path.join(below), tasks }),
+                r => return r,
             }
         }
     }

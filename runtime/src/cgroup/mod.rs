@@ -1,5 +1,6 @@
 //! Control groups: layout found at run time, limits written before anybody is inside, freeze, kill, remove.
-//! May use: `sys`, `spec`, `error`. Never writes a pid to `cgroup.procs`: that waits for a grace period.
+//! May use: `sys`, `spec`, `error`. Writes to `cgroup.procs`, which waits for a grace period, only where a kernel
+//! leaves no other way.
 #![forbid(unsafe_code)]
 
 mod create;
@@ -137,8 +138,18 @@ impl Cgroup {
 
     /// Opened `tasks` files of all v1 hierarchies, for the fresh child to write `0` into. It has one thread, so
     /// that moves all of it, and without the grace period that a write to `cgroup.procs` waits for.
-    pub fn v1_tasks(&self) -> Result<Vec<OwnedFd>> {
+    fn v1_tasks(&self) -> Result<Vec<OwnedFd>> {
         self.v1().map(|d| fs::openat(d.fd()?, "tasks", fs::OFlags::WRONLY, 0)).collect()
+    }
+
+    /// Files into which a fresh child writes `0` to be in all of the groups: those of v1, and when it was not cloned
+    /// into the v2 group (`moved`), that one's `cgroup.procs`, which then costs a grace period.
+    pub fn entrances(&self, moved: bool) -> Result<Vec<OwnedFd>> {
+        let mut files = self.v1_tasks()?;
+        if let Some(dir) = self.v2().filter(|_| moved) {
+            files.push(fs::openat(dir.fd()?, "cgroup.procs", fs::OFlags::WRONLY, 0)?);
+        }
+        Ok(files)
     }
 
     /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, `O_PATH` handle). On

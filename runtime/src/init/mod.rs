@@ -28,8 +28,8 @@ pub struct Inherit {
     /// How the payload is started.
     pub start: Start,
     pub proc: Proc,
-    /// `tasks` files of the container's v1 cgroups.
-    pub v1_tasks: Vec<OwnedFd>,
+    /// See `Cgroup::entrances`.
+    pub entrances: Vec<OwnedFd>,
     /// One per mount of the plan.
     pub sources: Vec<Source>,
     /// The root file system as the parent saw it.
@@ -41,6 +41,8 @@ pub struct Inherit {
     pub nofile: Option<u64>,
     /// A cgroup namespace to enter once init is in its group.
     pub cgroup_ns: Option<OwnedFd>,
+    /// The container's own cgroup namespace is made by init, not by the clone.
+    pub own_cgroup_ns: bool,
 }
 
 /// How a finished init learns that it may run the payload.
@@ -67,17 +69,18 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
     let Inherit {
         start,
         proc,
-        v1_tasks,
+        entrances,
         sources,
         root,
         cgroup_ns,
         root_seen: _,
         setgroups_denied: _,
         nofile: _,
+        own_cgroup_ns: _,
     } = inherit;
     let mut keep = vec![proc.fd(), root.as_fd()];
     keep.extend(link);
-    keep.extend(v1_tasks.iter().chain(cgroup_ns).map(AsFd::as_fd));
+    keep.extend(entrances.iter().chain(cgroup_ns).map(AsFd::as_fd));
     keep.extend(sources.iter().flat_map(Source::fds));
     if let Start::Gate { listener, .. } = start {
         keep.push(listener.as_fd());
@@ -87,20 +90,29 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
 
 /// The order of init. Reasons stand where a line must not move.
 fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
-    let Inherit { start, proc, v1_tasks, sources, root_seen, root, setgroups_denied, nofile, cgroup_ns } =
-        inherit;
+    let Inherit {
+        start,
+        proc,
+        entrances,
+        sources,
+        root_seen,
+        root,
+        setgroups_denied,
+        nofile,
+        cgroup_ns,
+        own_cgroup_ns,
+    } = inherit;
     // If the runtime dies before the container is ready, nobody would ever start or remove us.
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     // First of all: whatever we do from here on is accounted to the container.
-    enter_v1_cgroups(&v1_tasks)?;
-    drop(v1_tasks);
+    enter_cgroups(entrances)?;
     let link = link.wait_build()?;
     become_root(plan)?;
     process::setsid()?;
     if let Some(fd) = cgroup_ns {
         ns::setns(fd, ns_flags::CGROUP).step("enter the cgroup namespace")?;
     }
-    own_namespaces(plan)?;
+    own_namespaces(plan, own_cgroup_ns)?;
     let (root, deferred) = build_root(plan, root, root_seen, sources)?;
     let (link, host_pid) = link.root_ready()?;
     let state = plan.hook_state("creating", host_pid);
@@ -167,8 +179,8 @@ fn last_steps(
 
 /// cgroup v1: a single-threaded process that writes `0` into `tasks` moves itself without the global lock that
 /// a pid written to `cgroup.procs` takes.
-fn enter_v1_cgroups(tasks: &[OwnedFd]) -> Result<()> {
-    for fd in tasks {
+pub fn enter_cgroups(entrances: Vec<OwnedFd>) -> Result<()> {
+    for fd in entrances {
         fs::write_once(fd, b"0").step("enter a cgroup")?;
     }
     Ok(())
@@ -183,9 +195,9 @@ fn become_root(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn own_namespaces(plan: &Plan) -> Result<()> {
-    // A cgroup namespace shows the groups we are in when it is made: after `enter_v1_cgroups`.
-    if plan.late_cgroup_ns {
+fn own_namespaces(plan: &Plan, cgroup: bool) -> Result<()> {
+    // A cgroup namespace shows the groups we are in when it is made: after `enter_cgroups`.
+    if cgroup {
         ns::unshare(ns_flags::CGROUP).step("make the cgroup namespace")?;
     }
     if plan.launch.makes(ns_flags::NET) {

@@ -4,7 +4,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::{ExecArgs, Global};
 use crate::create;
 use crate::error::{Code, Context, Error, Result};
-use crate::exec::{self, Entered, Job};
+use crate::exec::{self, Entered, Home, Job};
 use crate::fds::Kept;
 use crate::foreground::{self, Relay, Signals};
 use crate::handover::{Asked, Handover};
@@ -13,8 +13,9 @@ use crate::interrupt;
 use crate::plan::{self, seccomp};
 use crate::spec::{self, Spec};
 use crate::state::{Container, Record, Store, observe};
-use crate::sys::{fs, process};
+use crate::sys::{OwnedFd, fs, poll, process};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// See `knarr exec --help`. The exit code is the process's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
@@ -41,7 +42,8 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };
-    let Entered { mut child, link, console } = exec::enter(&job, &spec, &group, init_pid, &init)?;
+    let home = Home { spec: &spec, group: &group, init_pid, init: &init };
+    let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
     link.go()?;
@@ -55,7 +57,15 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     }
 }
 
-fn open_init(container: &Container) -> Result<(i32, crate::sys::OwnedFd)> {
+/// What fails because the container ends meanwhile fails for that reason.
+fn gone(e: Error, init: &OwnedFd) -> Error {
+    match poll::wait_readable(init, Some(Duration::ZERO)) {
+        Ok(true) => Error::new(Code::Status, "cannot exec in a stopped container").hint(e.to_string()),
+        _ => e,
+    }
+}
+
+fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
     let stopped = || Error::new(Code::Status, "cannot exec in a stopped container");
     let init = container.record.init.ok_or_else(stopped)?;
     let fd = init.open(&observe::boot_id()?)?.ok_or_else(stopped)?;

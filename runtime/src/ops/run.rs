@@ -46,9 +46,9 @@ fn attached(global: &Global, mut container: Container, args: &RunArgs) -> Result
 impl Container {
     /// Lets the payload run and waits for the verdict of execve.
     fn start(self) -> Result<create::Started> {
-        let Container { child, link, cgroup, reservation, plan, console } = self;
+        let Container { child, link, made, plan, console } = self;
         link.go()?;
-        Ok(create::Started { child, cgroup, reservation, plan, console })
+        Ok(create::Started { child, made, plan, console })
     }
 }
 

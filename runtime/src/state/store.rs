@@ -96,8 +96,15 @@ impl Store {
                 Err(e) if e.is(errno::EEXIST) => return Err(self.exists(id)),
                 Err(e) => return Err(e.step("reserve the container id")),
             }
-            let Some(dir) = gone_is_none(open_dir(&root, id))? else { continue };
-            let home = Home { root: root.clone(), id: id.to_string(), lock: Guard::new(&dir)?, dir };
+            let opened = open_dir(&root, id).and_then(|dir| Ok((Guard::new(&dir)?, dir)));
+            let Some((lock, dir)) = gone_is_none(opened).inspect_err(|_| {
+                // Ours, and empty.
+                let _ = fs::rmdirat(&root, id);
+            })?
+            else {
+                continue;
+            };
+            let home = Home { root: root.clone(), id: id.to_string(), lock, dir };
             if home.lock.attempt(true)? && home.linked()? {
                 return Ok(Reservation { home, keep: false });
             }
@@ -438,9 +445,13 @@ impl Reservation {
     pub fn put_config(&self, bytes: &[u8]) -> Result<()> {
         self.put(CONFIG, bytes)
     }
+    /// The container stays, and the lock is given up when this is dropped.
+    pub fn leave(&mut self) {
+        self.keep = true;
+    }
     /// The container stays. The lock is given up.
     pub fn keep(mut self) {
-        self.keep = true;
+        self.leave();
     }
 }
 

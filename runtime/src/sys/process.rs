@@ -510,7 +510,10 @@ pub fn unblock_signals() {
 
 /// Blocks these signals and returns a signalfd for them (signalfd(2)).
 pub fn signal_fd(signals: &[i32]) -> Result<OwnedFd> {
-    signal_fd_of(signals.iter().filter_map(|s| Signal::try_from(*s).ok()).collect())
+    signal_fd_of(
+        signals.iter().filter_map(|s| Signal::try_from(*s).ok()).collect(),
+        format_args!("{signals:?}"),
+    )
 }
 
 /// As [`signal_fd`], for every signal but those in `except`.
@@ -519,14 +522,14 @@ pub fn signal_fd_but(except: &[i32]) -> Result<OwnedFd> {
     for s in except.iter().filter_map(|s| Signal::try_from(*s).ok()) {
         set.remove(s);
     }
-    signal_fd_of(set)
+    signal_fd_of(set, format_args!("all but {except:?}"))
 }
 
-fn signal_fd_of(set: SigSet) -> Result<OwnedFd> {
+fn signal_fd_of(set: SigSet, names: std::fmt::Arguments<'_>) -> Result<OwnedFd> {
     let made = set
         .thread_block()
         .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
-    sys!("signalfd", made.map(OwnedFd::from).map_err(from_nix), "{set:?}")
+    sys!("signalfd", made.map(OwnedFd::from).map_err(from_nix), "{names}")
 }
 
 /// Reaps every dead child but `keep` (waitid(2)): as a subreaper we inherit what a container leaves behind, and
