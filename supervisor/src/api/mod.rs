@@ -1,0 +1,5 @@
+//! HTTP over a unix socket.
+#![forbid(unsafe_code)]
+
+pub mod core;
+pub mod model;

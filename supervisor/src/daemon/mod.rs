@@ -1,0 +1,2 @@
+//! The daemon: one owner of all state.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Log files: written by keepers, read by everybody else.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! State x event -> state + effects. Pure.
+#![forbid(unsafe_code)]

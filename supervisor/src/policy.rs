@@ -1,0 +1,2 @@
+//! Restart decisions, each with its reason. Pure.
+#![forbid(unsafe_code)]

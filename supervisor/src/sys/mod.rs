@@ -1,0 +1,3 @@
+//! The fence: the only code of the supervisor that is unsafe or names libc, rustix or nix. One call a function, no policy.
+
+pub mod time;
