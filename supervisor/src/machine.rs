@@ -182,7 +182,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Write it down before the next effect.
-    Journal(Record),
+    Journal(Box<Record>),
     /// Tell people: a kind and a line.
     Tell(&'static str, String),
     /// The keeper may forget the exit record.
@@ -426,7 +426,7 @@ impl Machine {
             | State::Backoff { .. }
             | State::Done { .. } => return,
         };
-        out.push(Effect::Journal(Record::Stopping { run: run.clone() }));
+        out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone() })));
         let signal = &rules.stop.signal;
         if runs && signal.name != "KILL" {
             let grace = span(rules.stop.grace);
@@ -485,12 +485,12 @@ impl Machine {
             State::Queued => {
                 self.last_run += 1;
                 let run = RunId { instance: self.instance.clone(), run: self.last_run };
-                out.push(Effect::Journal(Record::Intent {
+                out.push(Effect::Journal(Box::new(Record::Intent {
                     run: run.clone(),
                     boot_id: rules.boot_id.to_owned(),
                     version: rules.version.to_owned(),
                     restarts: self.restarts,
-                }));
+                })));
                 out.push(Effect::Tell("creating", format!("makes {run}")));
                 out.push(Effect::Launch(run.clone()));
                 self.state = State::Creating { run };
@@ -536,7 +536,7 @@ impl Machine {
         match &self.state {
             State::Starting { run, pid } => {
                 let (run, pid, since) = (run.clone(), *pid, now.moment.boot);
-                out.push(Effect::Journal(Record::Started { run: run.clone(), pid, at: since }));
+                out.push(Effect::Journal(Box::new(Record::Started { run: run.clone(), pid, at: since })));
                 out.push(Effect::Tell("started", format!("runs as process {pid}")));
                 self.reason = "runs".into();
                 self.state = State::Running { run, pid, since };
@@ -584,14 +584,14 @@ impl Machine {
                 since.map_or(Duration::ZERO, |s| exit.as_ref().map_or(now.moment.boot, |e| e.ended).since(s));
             self.decide(&ending, ran, now, rules)
         };
-        out.push(Effect::Journal(Record::Ended {
+        out.push(Effect::Journal(Box::new(Record::Ended {
             run: run.clone(),
             exit,
             at: now.moment.wall,
             text: text.clone(),
             failures: if wanted { 0 } else { self.failures },
             finished,
-        }));
+        })));
         out.push(Effect::Ack(run.clone()));
         if !wanted {
             let kind = match ending {

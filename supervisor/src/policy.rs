@@ -93,7 +93,7 @@ pub fn span(d: Duration) -> String {
         0 => format!("{} ms", d.as_millis().max(1)),
         1..60 if d.subsec_millis() > 0 && s < 10 => format!("{}.{} s", s, d.subsec_millis() / 100),
         1..60 => format!("{s} s"),
-        60..3600 if s % 60 == 0 => format!("{} min", s / 60),
+        60..3600 if s.is_multiple_of(60) => format!("{} min", s / 60),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
         3600..86_400 => format!("{} h {} min", s / 3600, s % 3600 / 60),
         _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
