@@ -4,13 +4,13 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 
 use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, Stream, Word};
@@ -150,13 +150,13 @@ pub enum Note {
 /// The controller's connection to one keeper.
 #[derive(Debug)]
 pub struct Keeper {
-    fd: Arc<AsyncFd<OwnedFd>>,
+    fd: Arc<UnixDatagram>,
     packet: Vec<u8>,
 }
 
 /// The half that sends; any number of copies.
 #[derive(Debug, Clone)]
-pub struct Orders(Arc<AsyncFd<OwnedFd>>);
+pub struct Orders(Arc<UnixDatagram>);
 
 impl Keeper {
     /// Becomes the controller of the keeper in `dir`; an older controller's connection ends.
@@ -237,7 +237,7 @@ pub enum Piece {
 /// One attached client. Both directions may be used at the same time through `&self`.
 #[derive(Debug)]
 pub struct Attach {
-    fd: AsyncFd<OwnedFd>,
+    fd: UnixDatagram,
 }
 
 /// Attaches to the keeper in `dir`: from here on its output comes; what was before is in the logs.
@@ -280,17 +280,20 @@ impl Attach {
         }
         let (head, body) = order.encode();
         loop {
-            let mut ready = self.fd.writable().await?;
-            if let Ok(sent) = ready.try_io(|fd| sys::send(fd.get_ref(), head.as_bytes(), body)) {
-                return sent;
+            self.fd.writable().await?;
+            let sent = self.fd.try_io(Interest::WRITABLE, || sys::send(&self.fd, head.as_bytes(), body));
+            match sent {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
             }
         }
     }
 }
 
 /// Connects, says what this is, reads the hello.
-async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(AsyncFd<OwnedFd>, Hello)> {
-    let fd = AsyncFd::register(sys::connect(dir)?)?;
+async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(UnixDatagram, Hello)> {
+    // Not a datagram socket, but all that tokio does with one fits a packet socket, too.
+    let fd = UnixDatagram::from_std(sys::connect(dir)?.into())?;
     send_now(&fd, role)?;
     let mut packet = vec![0; MESSAGE_MAX];
     let n = tokio::time::timeout(PATIENCE, receive(&fd, &mut packet))
@@ -337,19 +340,19 @@ fn foreign(packet: &[u8]) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no message of this protocol: type {kind}"))
 }
 
-async fn receive(fd: &AsyncFd<OwnedFd>, packet: &mut [u8]) -> io::Result<usize> {
+async fn receive(fd: &UnixDatagram, packet: &mut [u8]) -> io::Result<usize> {
     loop {
-        let mut ready = fd.readable().await?;
-        match ready.try_io(|fd| sys::recv(fd.get_ref(), packet)) {
+        fd.readable().await?;
+        match fd.try_io(Interest::READABLE, || sys::recv(fd, packet)) {
             // A connection that was reset is one that is over.
-            Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
-            Ok(done) => return done,
-            Err(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
         }
     }
 }
 
-fn send_now(fd: &AsyncFd<OwnedFd>, order: Order<'_>) -> io::Result<()> {
+fn send_now(fd: &UnixDatagram, order: Order<'_>) -> io::Result<()> {
     let (head, body) = order.encode();
-    sys::send(fd.get_ref(), head.as_bytes(), body)
+    sys::send(fd, head.as_bytes(), body)
 }
