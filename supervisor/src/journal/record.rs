@@ -12,6 +12,8 @@ use crate::names::{Instance, RunId, ServiceName};
 
 /// How many events are kept (`events --since`).
 pub const EVENTS_KEPT: usize = 10_000;
+/// How many bytes of memory and of the file they may take, about; the oldest go first.
+pub const EVENTS_BYTES: usize = 4 << 20;
 /// How many exits of an instance are kept.
 pub const EXITS_KEPT: usize = 20;
 
@@ -166,8 +168,15 @@ pub struct KeptExit {
     pub text: String,
 }
 
+impl Event {
+    /// About the bytes that it takes, in memory as in the file.
+    fn weight(&self) -> usize {
+        160 + self.service.as_ref().map_or(0, |s| s.as_str().len()) + self.kind.len() + self.text.len()
+    }
+}
+
 /// Everything that follows from the records.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
     /// By instance.
     pub instances: BTreeMap<Instance, Kept>,
@@ -177,6 +186,8 @@ pub struct Image {
     pub events: VecDeque<Event>,
     /// The number the next event gets.
     pub next_seq: u64,
+    /// Sum of [`Event::weight`].
+    events_bytes: usize,
 }
 
 impl Image {
@@ -223,13 +234,7 @@ impl Image {
                     kept.exits.pop_front();
                 }
             }
-            Record::Event(event) => {
-                self.next_seq = self.next_seq.max(event.seq + 1);
-                self.events.push_back(event.clone());
-                while self.events.len() > EVENTS_KEPT {
-                    self.events.pop_front();
-                }
-            }
+            Record::Event(event) => self.event(event.clone()),
             Record::Forget { service } => {
                 self.instances.retain(|i, _| i.service != *service);
                 self.held.remove(service);
@@ -244,6 +249,17 @@ impl Image {
     pub fn is_held(&self, instance: &Instance) -> bool {
         let single = self.instances.get(instance).is_some_and(|k| k.held);
         single || self.held.get(&instance.service).copied().unwrap_or(false)
+    }
+
+    /// Takes an event in, and lets the oldest go that are too many.
+    pub(super) fn event(&mut self, event: Event) {
+        self.next_seq = self.next_seq.max(event.seq.saturating_add(1));
+        self.events_bytes += event.weight();
+        self.events.push_back(event);
+        while self.events.len() > EVENTS_KEPT || self.events_bytes > EVENTS_BYTES {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.events_bytes -= oldest.weight();
+        }
     }
 
     fn goal(&mut self, service: &ServiceName, replica: Option<u32>, held: bool) {
