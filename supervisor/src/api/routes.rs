@@ -67,13 +67,12 @@ impl App {
     }
 }
 
-/// The name that is most like `wanted`, when one is like it at all.
+/// The known name with the fewest slips of the finger between it and `wanted`, when they are few.
 fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
-        .filter(|n| *n != wanted)
-        .map(|n| (strsim::jaro_winkler(wanted, n), n))
-        .filter(|(like, _)| *like >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|n| (strsim::damerau_levenshtein(wanted, n), n))
+        .filter(|(slips, _)| *slips > 0 && *slips <= 1 + wanted.len() / 4)
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, n)| n)
 }
 
