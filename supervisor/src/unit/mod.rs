@@ -5,11 +5,13 @@
 pub mod bundle;
 mod change;
 mod dir;
+mod keys;
 mod parse;
 pub mod service;
 mod set;
 
 pub use change::{changes, version};
+pub use keys::{KEYS, Key};
 pub use dir::{Loaded, load_dir, read_file};
 pub use parse::{SIZE_MAX, parse};
 pub use set::{check_set, service_of, start_order};
