@@ -1,3 +1,4 @@
 //! The fence: the only code of the supervisor that is unsafe or names libc, rustix or nix. One call a function, no policy.
 
+pub mod file;
 pub mod time;

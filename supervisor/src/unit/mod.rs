@@ -7,11 +7,14 @@ mod change;
 mod dir;
 mod keys;
 mod parse;
+mod render;
 pub mod service;
 mod set;
+#[cfg(test)]
+pub(crate) mod test_dir;
 
-pub use change::{changes, version};
+pub use change::{changes, run_version, version};
+pub use dir::{Loaded, load_dir, load_files, read_file};
 pub use keys::{KEYS, Key};
-pub use dir::{Loaded, load_dir, read_file};
-pub use parse::{SIZE_MAX, parse};
+pub use parse::{SIZE_MAX, locate, parse};
 pub use set::{check_set, service_of, start_order};

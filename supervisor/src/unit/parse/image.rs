@@ -85,7 +85,10 @@ fn no_parents(r: &mut Reader, v: &Value, path: &str) -> bool {
 /// Program and arguments.
 pub(super) fn command(r: &mut Reader, v: &Value) -> Option<Vec<String>> {
     if v.is_string() {
-        v.say(r, "wrong type, got a string, want a list such as [\"/bin/serve\", \"8080\"]; no shell is involved");
+        v.say(
+            r,
+            "wrong type, got a string, want a list such as [\"/bin/serve\", \"8080\"]; no shell is involved",
+        );
         return None;
     }
     let words = v.list(r);
@@ -122,7 +125,10 @@ pub(in crate::unit) fn env_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         Err("empty name in the environment".into())
     } else if name.contains('=') || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        Err(format!("bad name in the environment, got {}, want no \"=\", space or control character", shown(name)))
+        Err(format!(
+            "bad name in the environment, got {}, want no \"=\", space or control character",
+            shown(name)
+        ))
     } else if name.starts_with("KNARR_") {
         Err(format!("names beginning with KNARR_ are the daemon's, got {}", shown(name)))
     } else {

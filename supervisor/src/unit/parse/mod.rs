@@ -13,9 +13,10 @@ mod tests;
 
 use std::path::Path;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
-use self::read::{Reader, Table};
+pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
+use self::read::{Reader, Table, place};
 use crate::api::model::Problem;
 use crate::names::ServiceName;
 use crate::unit::service::{Hooks, Image, Network, Service};
@@ -60,6 +61,24 @@ fn whole(r: &mut Reader, name: &ServiceName, text: &str) -> Option<Service> {
     service(r, name, &table)
 }
 
+/// Where the value of a key, `depends_on[1].service`, is in a service file: line and column from 1.
+pub fn locate(text: &str, key: &str) -> Option<(u32, u32)> {
+    let document = DeTable::parse(text).ok()?;
+    let mut at = document.span();
+    let mut value: Option<&DeValue> = None;
+    for step in key.split(['.', '[']) {
+        let next = match (step.strip_suffix(']'), value) {
+            (Some(index), Some(DeValue::Array(list))) => list.get(index.parse::<usize>().ok()?)?,
+            (None, Some(DeValue::Table(table))) => table.get(step)?,
+            (None, None) => document.get_ref().get(step)?,
+            _ => return None,
+        };
+        at = next.span();
+        value = Some(next.get_ref());
+    }
+    Some(place(text, at.start))
+}
+
 /// Complains about the first control character that is no tab or line end.
 fn control_bytes(r: &mut Reader, text: &str) -> bool {
     let mut chars = text.char_indices().peekable();
@@ -80,7 +99,8 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let replicas = t.get(r, "replicas").and_then(|v| v.natural(r, 0..=REPLICAS_MAX)).unwrap_or(1);
     let process = image::process(r, t);
     let image = image::image(r, t, process.command.is_some());
-    let limits = parts::section(r, t, "limits", |r, t| parts::limits(r, t, matches!(image, Some(Image::Root { .. }))));
+    let limits =
+        parts::section(r, t, "limits", |r, t| parts::limits(r, t, matches!(image, Some(Image::Root { .. }))));
     let security = parts::section(r, t, "security", parts::security);
     let owner = process.user.as_ref().map_or((0, 0), |u| (u.uid, u.gid));
     let mut targets = parts::Targets::default();

@@ -10,19 +10,79 @@ use crate::unit::service::{FileMount, Limits, Mount, MountKind, Network, OnChang
 
 /// All capabilities of Linux 5.9 and later, without `CAP_` (capabilities(7)).
 pub(in crate::unit) const CAPABILITIES: [&str; 41] = [
-    "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
-    "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE",
-    "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST",
-    "NET_RAW", "PERFMON", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT",
-    "SYS_CHROOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME",
-    "SYS_TTY_CONFIG", "WAKE_ALARM",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
 ];
 
 /// Options of mount(8) that runtimes know for a bind mount, and those that only a tmpfs has.
 const OPTIONS: [&str; 28] = [
-    "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "sync", "async", "atime", "noatime",
-    "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "bind", "rbind", "private",
-    "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable",
+    "ro",
+    "rw",
+    "nosuid",
+    "suid",
+    "nodev",
+    "dev",
+    "noexec",
+    "exec",
+    "sync",
+    "async",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "bind",
+    "rbind",
+    "private",
+    "rprivate",
+    "slave",
+    "rslave",
+    "shared",
+    "rshared",
+    "unbindable",
+    "runbindable",
 ];
 const TMPFS_OPTIONS: [&str; 5] = ["mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="];
 
@@ -257,7 +317,9 @@ pub(super) fn network(r: &mut Reader, v: &Value) -> Option<Network> {
             let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
             match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
                 true => Ok(text.to_owned()),
-                false => Err(format!("not the name of a CNI network, got {text:?}, want letters, digits, \"_.-\"")),
+                false => {
+                    Err(format!("not the name of a CNI network, got {text:?}, want letters, digits, \"_.-\""))
+                }
             }
         })
     });
@@ -279,7 +341,9 @@ pub(super) fn port(r: &mut Reader, v: &Value) -> Option<String> {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let digits = number.bytes().all(|b| b.is_ascii_digit());
         match number.parse::<u16>() {
-            Ok(n) if n > 0 && digits && ["tcp", "udp", "sctp"].contains(&protocol) => Ok(format!("{n}/{protocol}")),
+            Ok(n) if n > 0 && digits && ["tcp", "udp", "sctp"].contains(&protocol) => {
+                Ok(format!("{n}/{protocol}"))
+            }
             _ => Err(format!("not a port, got {text:?}, want 1 to 65535 with /tcp, /udp or /sctp")),
         }
     })

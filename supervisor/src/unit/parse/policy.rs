@@ -96,7 +96,8 @@ fn policy(text: &str) -> Result<Policy, String> {
                 return Ok(Policy::OnFailure(Some(n)));
             }
             let words = ["no", "on-failure", "always", "unless-stopped"];
-            let near = super::value::nearest(text, words).map_or(String::new(), |n| format!("; did you mean {n:?}?"));
+            let near = super::value::nearest(text, words)
+                .map_or(String::new(), |n| format!("; did you mean {n:?}?"));
             Err(format!(
                 "unknown restart policy, got {text:?}, want no, on-failure, on-failure:N, always or unless-stopped{near}"
             ))
@@ -180,8 +181,11 @@ fn dependency(r: &mut Reader, v: &Value) -> Option<Dependency> {
     }
     let t = v.table(r)?;
     let service = t.need(r, "service").and_then(|v| name(r, &v));
-    let words =
-        [("started", Condition::Started), ("healthy", Condition::Healthy), ("completed", Condition::Completed)];
+    let words = [
+        ("started", Condition::Started),
+        ("healthy", Condition::Healthy),
+        ("completed", Condition::Completed),
+    ];
     let condition = t.get(r, "condition").map_or(Some(Condition::Started), |v| v.word(r, &words));
     let timeout = t.get(r, "timeout").and_then(|v| v.duration(r, TICK..=MONTH));
     Some(Dependency { service: service?, condition: condition?, timeout })
@@ -208,4 +212,3 @@ fn hook(r: &mut Reader, v: &Value) -> Option<Hook> {
     }
     Some(Hook { command: words, timeout })
 }
-

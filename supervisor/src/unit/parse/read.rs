@@ -57,7 +57,7 @@ impl<'t> Reader<'t> {
 }
 
 /// Line and column of a byte, both from 1, the column in characters.
-fn place(text: &str, at: usize) -> (u32, u32) {
+pub(super) fn place(text: &str, at: usize) -> (u32, u32) {
     let before = text.get(..at.min(text.len())).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |n| n + 1);
     let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
@@ -153,7 +153,11 @@ impl<'d, 'i> Table<'d, 'i> {
 /// A key of outside as part of a path.
 fn short(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(plain) && name.len() <= SHOWN_MAX { name.into() } else { shown(name) }
+    if !name.is_empty() && name.chars().all(plain) && name.len() <= SHOWN_MAX {
+        name.into()
+    } else {
+        shown(name)
+    }
 }
 
 /// One value and where it is.
@@ -319,7 +323,9 @@ impl<'d, 'i> Value<'d, 'i> {
     pub(super) fn size(&self, r: &mut Reader, range: RangeInclusive<u64>) -> Option<u64> {
         let bytes = match self.number() {
             Some(Ok(n)) if n >= 0 => n.unsigned_abs(),
-            Some(Ok(n)) => return self.or_say(r, Err(format!("out of range, got {n}, want bytes from 0 on"))),
+            Some(Ok(n)) => {
+                return self.or_say(r, Err(format!("out of range, got {n}, want bytes from 0 on")));
+            }
             Some(Err(text)) => return self.or_say(r, Err(format!("out of range, got {}", shown(text)))),
             None if self.is_string() => self.parsed(r, value::size)?,
             None => return self.wrong_type(r, "bytes or a size such as \"64MiB\""),
@@ -364,15 +370,19 @@ impl<'d, 'i> Value<'d, 'i> {
     /// Permission bits: a string of octal digits, or a number written as `0o400`.
     pub(super) fn mode(&self, r: &mut Reader) -> Option<u32> {
         let Some(number) = self.value.as_integer() else {
-            return if self.is_string() { self.parsed(r, value::mode) } else { self.wrong_type(r, "a mode such as \"0400\"") };
+            return if self.is_string() {
+                self.parsed(r, value::mode)
+            } else {
+                self.wrong_type(r, "a mode such as \"0400\"")
+            };
         };
         if number.radix() != 8 {
-            let message = format!("not octal, got {}, want such as \"0400\" or 0o400", shown(number.as_str()));
+            let message =
+                format!("not octal, got {}, want such as \"0400\" or 0o400", shown(number.as_str()));
             return self.or_say(r, Err(message));
         }
-        let result = value::mode(number.as_str().trim_start_matches('0')).or_else(|e| {
-            if number.as_str().bytes().all(|b| b == b'0') { Ok(0) } else { Err(e) }
-        });
+        let result = value::mode(number.as_str().trim_start_matches('0'))
+            .or_else(|e| if number.as_str().bytes().all(|b| b == b'0') { Ok(0) } else { Err(e) });
         self.or_say(r, result)
     }
 
@@ -409,7 +419,11 @@ impl<'d, 'i> Value<'d, 'i> {
     }
 
     /// A list of which `read` makes each element.
-    pub(super) fn each<T>(&self, r: &mut Reader, read: impl Fn(&mut Reader, &Value<'d, 'i>) -> Option<T>) -> Vec<T> {
+    pub(super) fn each<T>(
+        &self,
+        r: &mut Reader,
+        read: impl Fn(&mut Reader, &Value<'d, 'i>) -> Option<T>,
+    ) -> Vec<T> {
         let list = self.list(r);
         list.iter().filter_map(|v| read(r, v)).collect()
     }

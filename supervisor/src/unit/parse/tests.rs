@@ -132,8 +132,14 @@ fn every_value_of_a_full_file_arrives() {
     assert_eq!(s.network, Network::Cni(vec!["web".into()]));
     assert_eq!(s.ports, ["8080/tcp", "53/tcp"]);
     let l = &s.limits;
-    assert_eq!((l.memory, l.swap, l.cpu_millis, l.cpu_weight), (Some(64 << 20), Some(0), Some(1500), Some(200)));
-    assert_eq!((l.cpus.as_deref(), l.pids, l.nofile, l.oom_score_adj), (Some("0-3,6"), Some(256), Some(4096), Some(100)));
+    assert_eq!(
+        (l.memory, l.swap, l.cpu_millis, l.cpu_weight),
+        (Some(64 << 20), Some(0), Some(1500), Some(200))
+    );
+    assert_eq!(
+        (l.cpus.as_deref(), l.pids, l.nofile, l.oom_score_adj),
+        (Some("0-3,6"), Some(256), Some(4096), Some(100))
+    );
     assert_eq!(s.security.capabilities_add, ["CAP_NET_ADMIN"]);
     assert_eq!(s.security.capabilities_drop, ["CAP_MKNOD"]);
     assert_eq!(s.security.seccomp, Seccomp::Unconfined);

@@ -102,9 +102,9 @@ pub(in crate::unit) fn duration_text(d: Duration) -> String {
 
 /// Signals by number from 1, as Linux numbers them on x86_64 and aarch64 (signal(7)).
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 /// The first real-time signal that the C libraries leave to programs, and the last one.
 const RTMIN: i32 = 34;
@@ -162,9 +162,8 @@ pub(in crate::unit) fn mode(text: &str) -> Result<u32, String> {
 
 /// Processors as the kernel lists them: `0-3,6` (cpuset(7), List format without strides).
 pub(in crate::unit) fn cpuset(text: &str) -> Result<(), String> {
-    let number = |s: &str| {
-        s.parse::<u32>().ok().filter(|n| *n < 8192 && s.bytes().all(|b| b.is_ascii_digit()))
-    };
+    let number =
+        |s: &str| s.parse::<u32>().ok().filter(|n| *n < 8192 && s.bytes().all(|b| b.is_ascii_digit()));
     let good = text.split(',').all(|part| match part.split_once('-') {
         Some((a, b)) => matches!((number(a), number(b)), (Some(a), Some(b)) if a <= b),
         None => number(part).is_some(),
@@ -204,9 +203,14 @@ mod tests {
 
     #[test]
     fn sizes_come_back() {
-        for (text, bytes) in
-            [("0", 0), ("4096", 4096), ("64MiB", 64 << 20), ("64M", 64 << 20), ("64m", 64 << 20), ("1 GiB", 1 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64MiB", 64 << 20),
+            ("64M", 64 << 20),
+            ("64m", 64 << 20),
+            ("1 GiB", 1 << 30),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
             assert_eq!(size(&size_text(bytes)), Ok(bytes));
         }
@@ -217,7 +221,8 @@ mod tests {
 
     #[test]
     fn times_come_back() {
-        for (text, ms) in [("0s", 0), ("10s", 10_000), ("1m30s", 90_000), ("500ms", 500), ("1d2h3m4s5ms", 93_784_005)]
+        for (text, ms) in
+            [("0s", 0), ("10s", 10_000), ("1m30s", 90_000), ("500ms", 500), ("1d2h3m4s5ms", 93_784_005)]
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(duration_text(Duration::from_millis(ms)), text);
@@ -250,7 +255,10 @@ mod tests {
 
     #[test]
     fn processors() {
-        assert_eq!([millis("1.5"), millis("2"), millis("0.25"), millis("1.")], [1500, 2000, 250, 1000].map(Some));
+        assert_eq!(
+            [millis("1.5"), millis("2"), millis("0.25"), millis("1.")],
+            [1500, 2000, 250, 1000].map(Some)
+        );
         for text in ["", ".5", "1.5555", "-1", "1e1", "x", "1.5.1", "99999999999999999999"] {
             assert_eq!(millis(text), None, "{text}");
         }
