@@ -6,4 +6,5 @@ pub mod peer;
 pub mod pty;
 pub mod signal;
 pub mod term;
+pub mod file;
 pub mod time;
