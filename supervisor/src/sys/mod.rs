@@ -7,4 +7,5 @@ pub mod pty;
 pub mod signal;
 pub mod term;
 pub mod file;
+pub mod logs;
 pub mod time;
