@@ -13,6 +13,7 @@ mod mounts;
 mod namespaces;
 mod seccomp;
 mod security;
+mod supervisor;
 mod terminal;
 
 use anyhow::{Context, Result};
@@ -44,6 +45,11 @@ pub fn all() -> Vec<Case> {
     .collect()
 }
 
+/// Every case of the supervisor.
+pub fn supervisor() -> Vec<Case> {
+    supervisor::cases()
+}
+
 /// The known differences that ship with the suite.
 pub fn known(runtime: &str) -> Result<Vec<(String, String)>> {
     match runtime {
@@ -71,7 +77,8 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
-        let names: std::collections::BTreeSet<String> = all().into_iter().map(|c| c.name).collect();
+        let names: std::collections::BTreeSet<String> =
+            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");
