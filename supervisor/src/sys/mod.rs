@@ -2,4 +2,10 @@
 
 pub mod keeper;
 pub mod journal;
+pub mod peer;
+pub mod pty;
+pub mod signal;
+pub mod term;
+pub mod file;
+pub mod logs;
 pub mod time;

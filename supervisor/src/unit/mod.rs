@@ -5,11 +5,16 @@
 pub mod bundle;
 mod change;
 mod dir;
+mod keys;
 mod parse;
+mod render;
 pub mod service;
 mod set;
+#[cfg(test)]
+pub(crate) mod test_dir;
 
-pub use change::{changes, version};
-pub use dir::{Loaded, load_dir, read_file};
-pub use parse::{SIZE_MAX, parse};
+pub use change::{changes, run_version, version};
+pub use dir::{Loaded, load_dir, load_files, read_file};
+pub use keys::{KEYS, Key};
+pub use parse::{SIZE_MAX, locate, parse};
 pub use set::{check_set, service_of, start_order};
