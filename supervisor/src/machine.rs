@@ -599,6 +599,7 @@ impl Machine {
                 Ending::NeverRan { .. } => "start-failed",
                 Ending::MonitorLost => "monitor-lost",
                 Ending::Reboot => "reboot",
+                Ending::Interrupted => "interrupted",
             };
             out.push(Effect::Tell(kind, text));
         }
@@ -617,7 +618,7 @@ impl Machine {
     ) -> (Next, Option<bool>, Effect) {
         let boot = now.moment.boot;
         let window = rules.restart.crash_window;
-        if *ending != Ending::Reboot {
+        if !ending.innocent() {
             self.recent.push_back(boot);
         }
         self.recent.retain(|t| boot.since(*t) <= window);

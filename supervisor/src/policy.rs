@@ -22,6 +22,8 @@ pub enum Ending {
     MonitorLost,
     /// The host went down under it.
     Reboot,
+    /// The daemon died while the run was being made, and nothing of it is there.
+    Interrupted,
 }
 
 impl Ending {
@@ -30,12 +32,18 @@ impl Ending {
         matches!(self, Ending::Seen(ExitRecord { end: End::Exited { code: 0 }, .. }))
     }
 
+    /// Not the service's own doing.
+    pub fn innocent(&self) -> bool {
+        matches!(self, Ending::Reboot | Ending::Interrupted)
+    }
+
     /// One line for people: `exited 3`, `killed by SIGKILL: ...`.
     pub fn text(&self) -> String {
         match self {
             Ending::NeverRan { code, text } => format!("could not be started ({code}): {text}"),
             Ending::MonitorLost => "its keeper is gone, nobody saw its end (monitor-lost)".into(),
             Ending::Reboot => "the host went down under it".into(),
+            Ending::Interrupted => "the daemon ended while it was being made".into(),
             Ending::Seen(record) => seen(record),
         }
     }
@@ -156,6 +164,10 @@ pub struct History {
 /// What follows from an end that nobody asked for.
 pub fn after_end(restart: &Restart, ending: &Ending, history: History) -> Decision {
     let text = ending.text();
+    // It was wanted and never got its chance, whatever the policy says of ends.
+    if *ending == Ending::Interrupted {
+        return again(restart, ending, history, "it is still wanted");
+    }
     if let Some(rule) = restart.rules.iter().position(|r| matches(&r.when, ending)) {
         let nth = rule + 1;
         return match restart.rules.get(rule).map(|r| r.action) {
@@ -190,8 +202,8 @@ fn row(restart: &Restart, history: History) -> u32 {
 
 fn again(restart: &Restart, ending: &Ending, history: History, because: &str) -> Decision {
     let text = ending.text();
-    // The host's fault and not its own: at once, and not counted.
-    if *ending == Ending::Reboot {
+    // The host's or the daemon's fault and not its own: at once, and not counted.
+    if ending.innocent() {
         let why = format!("{text}; {because}");
         return Decision::Restart {
             after: Duration::ZERO,

@@ -39,9 +39,11 @@ impl Owner {
         if reboot {
             self.release_always();
         }
-        let kept: Vec<_> = self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();
+        let kept: Vec<_> =
+            self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();
         for (instance, kept) in &kept {
-            let wanted = self.services.get(&instance.service).is_some_and(|f| instance.replica <= f.service.replicas);
+            let wanted =
+                self.services.get(&instance.service).is_some_and(|f| instance.replica <= f.service.replicas);
             if wanted || kept.open.is_some() {
                 self.revive(instance, kept, wanted, reboot);
             }
@@ -118,11 +120,14 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(&run.instance) else { return };
         slot.made_from = Some(made_from);
         slot.machine.state = match open.pid {
-            Some(pid) => State::Running { run: run.clone(), pid, since: open.started.unwrap_or_else(Boot::now) },
+            Some(pid) => {
+                State::Running { run: run.clone(), pid, since: open.started.unwrap_or_else(Boot::now) }
+            }
             None => State::Creating { run: run.clone() },
         };
         if open.stopping {
-            slot.machine.state = State::Stopping { run: run.clone(), pid: open.pid, kill_at: Boot::now(), kills: 0 };
+            slot.machine.state =
+                State::Stopping { run: run.clone(), pid: open.pid, kill_at: Boot::now(), kills: 0 };
         }
         if let Some(record) = read_record(&self.options.dirs.exit_record(run)).filter(|r| r.run == *run) {
             info!("{run} ended while no daemon was there");
@@ -139,8 +144,7 @@ impl Owner {
             }
             // The daemon died before it had made the keeper, and nothing of the run is there.
             Err(_) if open.pid.is_none() && !self.options.dirs.keeper(run).join("pid").exists() => {
-                let text = "the daemon ended while it was being made".to_owned();
-                self.feed(&run.instance, Event::Lost(Ending::Interrupted(text)));
+                self.feed(&run.instance, Event::Lost(Ending::Interrupted));
             }
             Err(e) => {
                 info!("the keeper of {run} is gone: {e}");
@@ -156,7 +160,7 @@ impl Owner {
     async fn adopt_kept(&mut self, run: &RunId, open: &OpenRun, keeper: Keeper, hello: Hello) {
         self.connect(run, keeper);
         match hello.phase {
-            Phase::Ended(record) => self.ended(run, record),
+            Phase::Ended(record) => self.ended(run, *record),
             // Its word comes over the connection.
             Phase::Creating if !open.stopping => {}
             Phase::Creating => self.feed(&run.instance, Event::Due),
@@ -164,7 +168,8 @@ impl Owner {
                 let (stop, now) = (self.service(&run.instance).0.stop.clone(), Boot::now());
                 if let Some(slot) = self.slots.get_mut(&run.instance) {
                     let kill_at = now.after(stop.grace);
-                    slot.machine.state = State::Stopping { run: run.clone(), pid: Some(pid), kill_at, kills: 0 };
+                    slot.machine.state =
+                        State::Stopping { run: run.clone(), pid: Some(pid), kill_at, kills: 0 };
                 }
                 self.stop_again(run, stop.signal.number);
             }
@@ -234,7 +239,12 @@ impl Owner {
     async fn adopt_unwritten(&mut self, run: RunId, keeper: Keeper, hello: Hello) {
         let (service, version) = self.service(&run.instance);
         let boot_id = self.boot_id.clone();
-        self.write(&[Record::Intent { run: run.clone(), boot_id: boot_id.clone(), version: version.clone(), restarts: 0 }]);
+        self.write(&[Record::Intent {
+            run: run.clone(),
+            boot_id: boot_id.clone(),
+            version: version.clone(),
+            restarts: 0,
+        }]);
         let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
         if !self.slots.contains_key(&run.instance) {
             self.revive(&run.instance, &kept, true, false);

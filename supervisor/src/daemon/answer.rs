@@ -16,7 +16,9 @@ impl Owner {
     pub(super) fn answer(&mut self, call: Call) {
         match call {
             Call::Ps(to) => reply(to, Ok(self.slots.values().map(|s| self.status_of(s)).collect())),
-            Call::Status(name, to) => reply(to, self.status(&name).ok_or_else(|| self.unknown(name.as_str()))),
+            Call::Status(name, to) => {
+                reply(to, self.status(&name).ok_or_else(|| self.unknown(name.as_str())))
+            }
             Call::Plan(request, to) => reply(to, Ok(self.plan(&self.wanted(&request.files)))),
             Call::Apply(request, to) => {
                 let applied = self.apply_request(request);
@@ -35,7 +37,8 @@ impl Owner {
             }
             Call::Events { since, answer } => {
                 let live = self.events.subscribe();
-                let kept = self.journal.image().events.iter().filter(|e| e.seq > since).map(super::explain::info);
+                let kept =
+                    self.journal.image().events.iter().filter(|e| e.seq > since).map(super::explain::info);
                 reply(answer, Ok((kept.collect(), live)));
             }
             Call::Running(target, to) => reply(to, self.running(&target)),
@@ -69,11 +72,13 @@ impl Owner {
     fn goal(&mut self, target: &Target, held: bool) -> Result<(), Refusal> {
         let record = match target {
             Target::Service(s) => Record::Goal { service: s.clone(), replica: None, held },
-            Target::Instance(i) => Record::Goal { service: i.service.clone(), replica: Some(i.replica), held },
+            Target::Instance(i) => {
+                Record::Goal { service: i.service.clone(), replica: Some(i.replica), held }
+            }
         };
-        self.journal
-            .try_append(&[record])
-            .map_err(|e| Refusal::Internal(format!("this could not be written to the journal, nothing was done: {e}")))
+        self.journal.try_append(&[record]).map_err(|e| {
+            Refusal::Internal(format!("this could not be written to the journal, nothing was done: {e}"))
+        })
     }
 
     fn start(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
@@ -88,7 +93,7 @@ impl Owner {
             }
             self.feed(instance, Event::Up { fresh: true });
         }
-        self.when(wait, waits, Until::Running(0), answer);
+        self.when(wait, waits, answer);
     }
 
     fn restart(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
@@ -103,7 +108,7 @@ impl Owner {
             }
             self.feed(instance, Event::Again { why: "restarted by hand".into() });
         }
-        self.when(wait, waits, Until::Running(0), answer);
+        self.when(wait, waits, answer);
     }
 
     fn stop(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
@@ -113,7 +118,7 @@ impl Owner {
         };
         self.bring_down(&instances, "stopped by hand");
         let waits = instances.into_iter().map(|i| (i, Until::Down)).collect();
-        self.when(wait, waits, Until::Down, answer);
+        self.when(wait, waits, answer);
     }
 
     fn bring_down(&mut self, instances: &[Instance], why: &str) {
@@ -143,12 +148,12 @@ impl Owner {
         instances.iter().map(|i| (i.clone(), Until::Running(after(i) - u32::from(made(i))))).collect()
     }
 
-    fn when(&mut self, wait: bool, waits: Vec<(Instance, Until)>, until: Until, answer: Answer<()>) {
+    fn when(&mut self, wait: bool, waits: Vec<(Instance, Until)>, answer: Answer<()>) {
         if !wait {
             return reply(answer, Ok(()));
         }
         let instances: Vec<_> = waits.iter().map(|(i, _)| i.clone()).collect();
-        self.waiters.add(waits, until, answer);
+        self.waiters.add(waits, answer);
         for instance in instances {
             if let Some(slot) = self.slots.get(&instance) {
                 self.waiters.look(&slot.machine);
@@ -198,7 +203,7 @@ impl Owner {
         self.apply(wanted);
         self.purge.insert(service.clone());
         let waits = instances.into_iter().map(|i| (i, Until::Down)).collect();
-        self.when(wait, waits, Until::Down, answer);
+        self.when(wait, waits, answer);
         self.settle();
     }
 
@@ -230,23 +235,26 @@ impl Owner {
 
     fn running(&self, target: &Target) -> Result<Running, Refusal> {
         let instances = self.targets(target)?;
-        let found = instances.iter().filter_map(|i| self.slots.get(i)).find_map(|slot| match &slot.machine.state {
-            State::Running { run, .. } => Some((run.clone(), slot)),
-            State::Down
-            | State::Waiting { .. }
-            | State::Queued
-            | State::Creating { .. }
-            | State::Starting { .. }
-            | State::Stopping { .. }
-            | State::Cleaning { .. }
-            | State::Backoff { .. }
-            | State::Done { .. } => None,
-        });
+        let found =
+            instances.iter().filter_map(|i| self.slots.get(i)).find_map(|slot| match &slot.machine.state {
+                State::Running { run, .. } => Some((run.clone(), slot)),
+                State::Down
+                | State::Waiting { .. }
+                | State::Queued
+                | State::Creating { .. }
+                | State::Starting { .. }
+                | State::Stopping { .. }
+                | State::Cleaning { .. }
+                | State::Backoff { .. }
+                | State::Done { .. } => None,
+            });
         let Some((run, slot)) = found else {
-            let state = instances.first().and_then(|i| self.slots.get(i)).map_or("gone", |s| s.machine.word());
+            let state =
+                instances.first().and_then(|i| self.slots.get(i)).map_or("gone", |s| s.machine.word());
             return Err(Refusal::Conflict(format!("{target} does not run: it is {state}")));
         };
-        let service = slot.made_from.as_ref().map_or_else(|| self.service(&run.instance).0, |(s, _)| s.clone());
+        let service =
+            slot.made_from.as_ref().map_or_else(|| self.service(&run.instance).0, |(s, _)| s.clone());
         Ok(Running { run, runtime: self.runtime(&service).program, tty: service.process.tty })
     }
 

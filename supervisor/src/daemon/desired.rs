@@ -77,7 +77,8 @@ impl Owner {
             self.keep_old(&mut wanted, name);
         }
         if !loaded.complete {
-            let missing: Vec<_> = self.services.keys().filter(|n| !wanted.services.contains_key(n)).cloned().collect();
+            let missing: Vec<_> =
+                self.services.keys().filter(|n| !wanted.services.contains_key(n)).cloned().collect();
             missing.iter().for_each(|name| self.keep_old(&mut wanted, name));
         }
         self.drop_impossible(&mut wanted);
@@ -126,8 +127,10 @@ impl Owner {
     pub(super) fn apply(&mut self, wanted: Wanted) -> Plan {
         let plan = self.plan(&wanted);
         if self.problems != wanted.problems {
-            for problem in wanted.problems.iter().filter(|p| !self.problems.contains(p)) {
-                let text = format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message);
+            let new: Vec<_> = wanted.problems.iter().filter(|p| !self.problems.contains(p)).collect();
+            for problem in new {
+                let text =
+                    format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message);
                 self.tell(unit::service_of(problem).as_ref(), None, "file-refused", text);
             }
         }
@@ -150,8 +153,12 @@ impl Owner {
             }
         }
         for (name, in_force) in &mut self.services {
-            in_force.problems =
-                plan.problems.iter().filter(|p| unit::service_of(p).as_ref() == Some(name)).cloned().collect();
+            in_force.problems = plan
+                .problems
+                .iter()
+                .filter(|p| unit::service_of(p).as_ref() == Some(name))
+                .cloned()
+                .collect();
         }
         plan
     }
@@ -244,6 +251,22 @@ impl Owner {
             Record::ForgetInstance { instance: instance.clone() }
         };
         self.write(&[record]);
+        if last && self.purge.remove(name) {
+            self.remove_logs(name);
+        }
+    }
+
+    /// `rm` takes the logs, too; a service file that is gone does not.
+    fn remove_logs(&self, name: &ServiceName) {
+        let entries = std::fs::read_dir(self.options.dirs.logs()).into_iter().flatten().flatten();
+        for entry in entries {
+            let instance = entry.file_name().to_str().and_then(|n| n.parse::<Instance>().ok());
+            if instance.is_some_and(|i| i.service == *name)
+                && let Err(e) = crate::logs::remove(&entry.path())
+            {
+                warn!("{}: {e}", entry.path().display());
+            }
+        }
     }
 
     /// Keeps a copy of the version that is in force from now on; without it nothing is applied.
@@ -251,7 +274,8 @@ impl Owner {
         let path = self.options.dirs.accepted().join(format!("{name}.toml"));
         let written = write_aside(&path, text.as_bytes());
         if let Err(e) = &written {
-            let text = format!("the new version cannot be kept, the old one goes on: {}: {e}", path.display());
+            let text =
+                format!("the new version cannot be kept, the old one goes on: {}: {e}", path.display());
             self.tell(Some(name), None, "apply-failed", text);
         }
         written.is_ok()

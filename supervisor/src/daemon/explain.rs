@@ -49,7 +49,8 @@ impl Owner {
         };
         let usage = pid.map(|p| self.controllers.usage(p)).unwrap_or_default();
         let last_run = machine.last_run;
-        let run = (last_run > 0).then(|| RunId { instance: machine.instance.clone(), run: last_run }.to_string());
+        let run =
+            (last_run > 0).then(|| RunId { instance: machine.instance.clone(), run: last_run }.to_string());
         InstanceStatus {
             instance: machine.instance.to_string(),
             service: machine.instance.service.to_string(),
@@ -95,9 +96,11 @@ impl Owner {
         let slots: Vec<_> = self.slots.values().filter(|s| s.machine.instance.service == *name).collect();
         let held = self.journal.image().held.contains_key(name);
         let up = slots.iter().any(|s| s.machine.up);
-        let depends = in_force.service.depends_on.iter().map(|d| {
-            format!("{} ({})", describe(d), if self.met(d) { "met" } else { "not met" })
-        });
+        let depends = in_force
+            .service
+            .depends_on
+            .iter()
+            .map(|d| format!("{} ({})", describe(d), if self.met(d) { "met" } else { "not met" }));
         let image = self.journal.image();
         let of_service = image.instances.iter().filter(|(i, _)| i.service == *name);
         let mut exits: Vec<_> = of_service.flat_map(|(i, k)| k.exits.iter().map(move |e| (i, e))).collect();
@@ -135,9 +138,8 @@ impl Owner {
             return None;
         }
         let replica = slot.map(|s| s.machine.instance.replica);
-        let about = |e: &&Event| {
-            e.service.as_ref() == Some(service) && (e.replica.is_none() || e.replica == replica)
-        };
+        let about =
+            |e: &&Event| e.service.as_ref() == Some(service) && (e.replica.is_none() || e.replica == replica);
         let mut chain: Vec<_> =
             self.journal.image().events.iter().rev().filter(about).take(CHAIN).map(info).collect();
         chain.reverse();
@@ -156,7 +158,10 @@ impl Owner {
             if machine.restarts > 0
                 && let Some(last) = kept.and_then(|k| k.exits.back())
             {
-                summary.push_str(&format!(", after {} restarts; before that it {}", machine.restarts, last.text));
+                summary.push_str(&format!(
+                    ", after {} restarts; before that it {}",
+                    machine.restarts, last.text
+                ));
             }
         } else if !machine.reason.is_empty() {
             summary.push_str(&format!(": {}", machine.reason));
@@ -196,7 +201,11 @@ impl Owner {
 fn until(at: Boot) -> String {
     let left = at.since(Boot::now());
     // Whole seconds read better than 3.9 s.
-    span(if left > Duration::from_secs(2) { Duration::from_secs(left.as_secs_f64().round() as u64) } else { left })
+    span(if left > Duration::from_secs(2) {
+        Duration::from_secs(left.as_secs_f64().round() as u64)
+    } else {
+        left
+    })
 }
 
 fn code(exit: &KeptExit) -> Option<i32> {

@@ -27,10 +27,14 @@ impl Owner {
     pub(super) fn met(&self, dependency: &Dependency) -> bool {
         let Some(in_force) = self.services.get(&dependency.service) else { return false };
         let mut instances = 0;
-        for slot in self.slots.values().filter(|s| s.machine.instance.service == dependency.service && !s.removed) {
+        for slot in
+            self.slots.values().filter(|s| s.machine.instance.service == dependency.service && !s.removed)
+        {
             instances += 1;
             let there = match dependency.condition {
-                Condition::Started | Condition::Healthy => matches!(slot.machine.state, State::Running { .. }),
+                Condition::Started | Condition::Healthy => {
+                    matches!(slot.machine.state, State::Running { .. })
+                }
                 Condition::Completed => slot.machine.state == State::Done { success: true },
             };
             if !there {
@@ -43,7 +47,8 @@ impl Owner {
     /// Whether something that depends on this instance's service is on its way down and not there yet.
     pub(super) fn dependents_in_the_way(&self, instance: &Instance) -> bool {
         self.slots.values().any(|slot| {
-            let going = slot.down_pending.is_some() || (!slot.machine.up && slot.machine.state != State::Down);
+            let going =
+                slot.down_pending.is_some() || (!slot.machine.up && slot.machine.state != State::Down);
             going
                 && slot.machine.instance.service != instance.service
                 && self.depends(&slot.machine.instance, &instance.service, 0)
@@ -60,7 +65,10 @@ impl Owner {
         depth < 64
             && service.depends_on.iter().any(|d| {
                 d.service == *on
-                    || self.services.get(&d.service).is_some_and(|s| self.service_depends(&s.service, on, depth + 1))
+                    || self
+                        .services
+                        .get(&d.service)
+                        .is_some_and(|s| self.service_depends(&s.service, on, depth + 1))
             })
     }
 

@@ -1,7 +1,7 @@
 //! The one owner of all state: services, instances, journal. A step of a machine is carried out here, in one place.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
-use crate::keeper::{Hello, Keeper, Note, Order, Orders, Phase};
 use crate::keeper::record::{End, ExitRecord};
+use crate::keeper::{Keeper, Note, Order, Orders, Phase};
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::Ending;
 use crate::runtime::{Runtime, logged_error};
-use crate::unit::service::Service;
+use crate::unit::bundle;
+use crate::unit::service::{OnChange, Service};
 
 /// A runtime that has not made a container after this long has failed.
 const CREATE_DEADLINE: Duration = Duration::from_secs(60);
@@ -94,6 +95,8 @@ pub(super) struct Owner {
     turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away.
     pub(super) strays: Vec<RunId>,
+    /// Services whose logs go with them.
+    pub(super) purge: BTreeSet<ServiceName>,
 }
 
 impl Owner {
@@ -111,7 +114,8 @@ impl Owner {
             keeper: Rc::from(options.keeper.clone()),
             log_min_free: options.log_min_free,
         };
-        let turns = Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
+        let turns =
+            Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
         let owner = Owner {
             options,
             boot_id,
@@ -129,6 +133,7 @@ impl Owner {
             retry_at: None,
             turn_at: None,
             strays: Vec::new(),
+            purge: BTreeSet::new(),
         };
         (owner, reports)
     }
@@ -221,7 +226,13 @@ impl Owner {
     }
 
     /// One event that no machine told.
-    pub(super) fn tell(&mut self, service: Option<&ServiceName>, replica: Option<u32>, kind: &str, text: String) {
+    pub(super) fn tell(
+        &mut self,
+        service: Option<&ServiceName>,
+        replica: Option<u32>,
+        kind: &str,
+        text: String,
+    ) {
         match service {
             Some(s) => info!("{s}: {kind}: {text}"),
             None => info!("{kind}: {text}"),
@@ -326,7 +337,9 @@ impl Owner {
         match done {
             Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
             Done::Started(run) => self.feed_run(&run, Event::Started),
-            Done::NeverRan(run, code, text) => self.feed_run(&run, Event::NeverRan { code, text, exit: None }),
+            Done::NeverRan(run, code, text) => {
+                self.feed_run(&run, Event::NeverRan { code, text, exit: None })
+            }
             Done::Said(run, Some(note)) => self.said(&run, note),
             Done::Said(run, None) => self.connection_over(&run),
             Done::Cleaned(run, Ok(())) if self.strays.contains(&run) => self.strays.retain(|r| *r != run),
@@ -338,7 +351,6 @@ impl Owner {
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
             }
-            Done::Lost(run, ending) => self.feed_run(&run, Event::Lost(ending)),
         }
     }
 
@@ -358,7 +370,10 @@ impl Owner {
         match phase {
             Phase::Creating => {
                 // A stop that came while there was no keeper to tell.
-                let stopping = matches!(self.slots.get(&run.instance).map(|s| &s.machine.state), Some(State::Stopping { .. }));
+                let stopping = matches!(
+                    self.slots.get(&run.instance).map(|s| &s.machine.state),
+                    Some(State::Stopping { .. })
+                );
                 if let Some(orders) = self.orders(&run.instance).filter(|_| stopping) {
                     orders.send(Order::Signal(9)).ok();
                 }
@@ -377,7 +392,7 @@ impl Owner {
                 self.feed_run(run, Event::Created { pid });
             }
             Note::Rotated(_) => self.cap_logs(),
-            Note::Ended(record) => self.ended(run, record),
+            Note::Ended(record) => self.ended(run, *record),
         }
     }
 
@@ -424,9 +439,14 @@ impl Owner {
     }
 
     fn cap_logs(&mut self) {
-        match crate::logs::enforce_cap(&self.options.dirs.logs(), self.log_total()) {
+        let root = self.options.dirs.logs();
+        let total = self.options.log_total.map_or_else(|| crate::logs::default_cap(&root), Ok);
+        match total.and_then(|total| crate::logs::enforce_cap(&root, total)) {
             Ok(removed) if removed.files > 0 => {
-                let text = format!("{} log files removed, {} bytes: the cap for all logs", removed.files, removed.bytes);
+                let text = format!(
+                    "{} log files removed, {} bytes: the cap for all logs",
+                    removed.files, removed.bytes
+                );
                 self.tell(None, None, "logs-capped", text);
             }
             Ok(_) => {}
@@ -434,8 +454,52 @@ impl Owner {
         }
     }
 
-    fn log_total(&self) -> u64 {
-        self.options.log_total.unwrap_or_else(|| crate::logs::default_cap(&self.options.dirs.logs()))
+    /// Looks at the sources of secret and config files of everything that runs.
+    pub(super) fn refresh_files(&mut self) {
+        let running: Vec<_> = self
+            .slots
+            .values()
+            .filter_map(|s| match &s.machine.state {
+                State::Running { run, .. } => {
+                    Some((run.clone(), s.made_from.as_ref()?.0.clone(), s.orders.clone()))
+                }
+                _ => None,
+            })
+            .filter(|(_, service, _)| !service.files.is_empty())
+            .collect();
+        for (run, service, orders) in running {
+            match bundle::refresh_files(&service, &run, &self.options.dirs) {
+                Ok(changed) if changed.is_empty() => {}
+                Ok(changed) => self.files_changed(&run, &changed, orders),
+                Err(failure) => {
+                    warn!("{run}: {}: {}", failure.code, failure.text);
+                }
+            }
+        }
+    }
+
+    fn files_changed(&mut self, run: &RunId, changed: &[bundle::Changed], orders: Option<Orders>) {
+        let (name, replica) = (&run.instance.service, Some(run.instance.replica));
+        if let Some(file) = changed.iter().find(|c| c.action == OnChange::Restart) {
+            let why = format!("{} changed", file.target);
+            self.tell(Some(name), replica, "file-changed", why.clone());
+            return self.feed_run(run, Event::Again { why });
+        }
+        for file in changed {
+            let OnChange::Signal(signal) = &file.action else { continue };
+            self.tell(
+                Some(name),
+                replica,
+                "file-changed",
+                format!("{} changed: SIG{}", file.target, signal.name),
+            );
+            if let Some(job) = self.job(run) {
+                tokio::task::spawn_local(self.shop.clone().signal(job, signal.number, orders.clone()));
+            }
+        }
+        if let Err(e) = bundle::refreshed(run, &self.options.dirs) {
+            warn!("{run}: {e}");
+        }
     }
 
     /// When the next thing is due by itself.
@@ -453,18 +517,28 @@ impl Owner {
         }
         self.turn_at.take_if(|t| *t <= now);
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
-        let due: Vec<_> = self.slots.values().filter(|s| late(s.machine.deadline())).map(|s| s.machine.instance.clone()).collect();
+        let due: Vec<_> = self
+            .slots
+            .values()
+            .filter(|s| late(s.machine.deadline()))
+            .map(|s| s.machine.instance.clone())
+            .collect();
         for instance in due {
             self.feed(&instance, Event::Due);
         }
-        let hung: Vec<_> = self.slots.iter_mut().filter_map(|(_, s)| s.create_by.take_if(|t| *t <= now).and(s.machine.run().cloned())).collect();
+        let hung: Vec<_> = self
+            .slots
+            .iter_mut()
+            .filter_map(|(_, s)| s.create_by.take_if(|t| *t <= now).and(s.machine.run().cloned()))
+            .collect();
         for run in hung {
             let state = self.slots.get(&run.instance).map(|s| &s.machine.state);
             if matches!(state, Some(State::Creating { .. })) {
                 if let Some(orders) = self.orders(&run.instance) {
                     orders.send(Order::Signal(9)).ok();
                 }
-                let text = format!("the runtime did not make it within {}", crate::policy::span(CREATE_DEADLINE));
+                let text =
+                    format!("the runtime did not make it within {}", crate::policy::span(CREATE_DEADLINE));
                 self.feed_run(&run, Event::NeverRan { code: "runtime-timeout".into(), text, exit: None });
             }
         }
@@ -484,7 +558,8 @@ impl Owner {
 
     /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
     pub(super) fn settle(&mut self) {
-        while self.settle_downs() | self.settle_dependencies() | self.settle_turns() | self.settle_removed() {}
+        while self.settle_downs() | self.settle_dependencies() | self.settle_turns() | self.settle_removed() {
+        }
     }
 
     fn settle_downs(&mut self) -> bool {
@@ -519,7 +594,9 @@ impl Owner {
                     moved = true;
                     self.feed(&instance, Event::DependenciesMet);
                 }
-                (Some((on, deadline)), State::Waiting { on: old, deadline: limit }) if on != *old || deadline != *limit => {
+                (Some((on, deadline)), State::Waiting { on: old, deadline: limit })
+                    if on != *old || deadline != *limit =>
+                {
                     self.feed(&instance, Event::DependenciesUnmet { on, deadline });
                 }
                 (Some((on, deadline)), State::Queued) => {
@@ -532,8 +609,12 @@ impl Owner {
     }
 
     fn settle_turns(&mut self) -> bool {
-        let queued: Vec<_> =
-            self.slots.iter().filter(|(_, s)| s.machine.state == State::Queued).map(|(i, _)| i.clone()).collect();
+        let queued: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.machine.state == State::Queued)
+            .map(|(i, _)| i.clone())
+            .collect();
         if queued.is_empty() {
             return false;
         }
@@ -578,7 +659,12 @@ impl Owner {
 }
 
 /// Hands a keeper's notes to the loop until the connection is over.
-async fn listen(mut keeper: Keeper, run: RunId, done: mpsc::UnboundedSender<Done>, gone: watch::Sender<bool>) {
+async fn listen(
+    mut keeper: Keeper,
+    run: RunId,
+    done: mpsc::UnboundedSender<Done>,
+    gone: watch::Sender<bool>,
+) {
     loop {
         let note = keeper.next().await.unwrap_or_else(|e| {
             warn!("the keeper of {run}: {e}");
@@ -596,13 +682,4 @@ async fn listen(mut keeper: Keeper, run: RunId, done: mpsc::UnboundedSender<Done
 
 fn hooks_time(service: &Service) -> Duration {
     service.hooks.pre_start.iter().map(|h| h.timeout).sum()
-}
-
-/// What a keeper says of itself, as far as the owner has to know.
-pub(super) fn hello_text(hello: &Hello) -> &'static str {
-    match hello.phase {
-        Phase::Creating => "creating",
-        Phase::Created { .. } => "created",
-        Phase::Ended(_) => "ended",
-    }
 }

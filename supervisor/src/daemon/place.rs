@@ -39,12 +39,16 @@ impl Place {
         }
         unified.truncate(1);
         let found = !unified.is_empty();
-        let mut place = Place { parent: "/knarrd".into(), mounts: [unified, legacy].concat(), unified: found };
+        let mut place =
+            Place { parent: "/knarrd".into(), mounts: [unified, legacy].concat(), unified: found };
         match wish {
             Some(path) => {
                 let clean = path.trim_end_matches('/');
                 anyhow::ensure!(clean.starts_with('/'), "--cgroup-parent {path:?} must begin with /");
-                anyhow::ensure!(!clean.split('/').any(|p| p == ".."), "--cgroup-parent {path:?} must not contain ..");
+                anyhow::ensure!(
+                    !clean.split('/').any(|p| p == ".."),
+                    "--cgroup-parent {path:?} must not contain .."
+                );
                 place.parent = clean.to_owned();
             }
             None => place.parent_of_service_manager(&me)?,
@@ -57,7 +61,9 @@ impl Place {
             return Ok(());
         }
         let own = me.cgroups().context("/proc/self/cgroup")?;
-        let Some(own) = own.0.into_iter().find(|c| c.hierarchy == 0).map(|c| c.pathname) else { return Ok(()) };
+        let Some(own) = own.0.into_iter().find(|c| c.hierarchy == 0).map(|c| c.pathname) else {
+            return Ok(());
+        };
         // After an upgrade in place it is in the lower group already.
         let parent = own.strip_suffix("/daemon").unwrap_or(&own).to_owned();
         if parent.is_empty() || parent == "/" {
@@ -65,7 +71,8 @@ impl Place {
         }
         self.parent = parent;
         let Some(daemon) = self.unified_dir("daemon") else { return Ok(()) };
-        let moved = std::fs::create_dir_all(&daemon).and_then(|()| std::fs::write(daemon.join("cgroup.procs"), "0"));
+        let moved =
+            std::fs::create_dir_all(&daemon).and_then(|()| std::fs::write(daemon.join("cgroup.procs"), "0"));
         if let Err(e) = moved {
             warn!("the daemon stays in its cgroup: {}: {e}", daemon.display());
         }

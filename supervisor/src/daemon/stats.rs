@@ -27,7 +27,9 @@ impl Controllers {
         for mount in mounts.map(|m| m.0).unwrap_or_default() {
             match mount.fs_type.as_str() {
                 "cgroup2" => found.unified = found.unified.or(Some(mount.mount_point)),
-                "cgroup" if mount.super_options.contains_key("memory") => found.memory = Some(mount.mount_point),
+                "cgroup" if mount.super_options.contains_key("memory") => {
+                    found.memory = Some(mount.mount_point)
+                }
                 _ => {}
             }
         }
@@ -36,7 +38,8 @@ impl Controllers {
 
     /// What the container of this process uses.
     pub fn usage(&self, pid: u32) -> Usage {
-        let groups = i32::try_from(pid).ok().and_then(|p| procfs::process::Process::new(p).ok()).map(|p| p.cgroups());
+        let groups =
+            i32::try_from(pid).ok().and_then(|p| procfs::process::Process::new(p).ok()).map(|p| p.cgroups());
         let Some(Ok(groups)) = groups else { return Usage::default() };
         for group in &groups.0 {
             let (mount, current, limit) = if group.controllers.iter().any(|c| c == "memory") {

@@ -16,7 +16,6 @@ pub(super) enum Until {
 /// One request that waits for some instances.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    until: Until,
     answer: Option<Answer<()>>,
     left: usize,
     failed: Option<String>,
@@ -24,8 +23,8 @@ pub(super) struct Waiter {
 
 impl Waiter {
     /// Waits for so many instances.
-    pub(super) fn new(until: Until, left: usize, answer: Answer<()>) -> Waiter {
-        Waiter { until, answer: Some(answer), left, failed: None }
+    pub(super) fn new(left: usize, answer: Answer<()>) -> Waiter {
+        Waiter { answer: Some(answer), left, failed: None }
     }
 }
 
@@ -38,13 +37,13 @@ pub(super) struct Waiters {
 
 impl Waiters {
     /// Adds a request; without instances it is answered at once.
-    pub(super) fn add(&mut self, instances: Vec<(crate::names::Instance, Until)>, until: Until, answer: Answer<()>) {
+    pub(super) fn add(&mut self, instances: Vec<(crate::names::Instance, Until)>, answer: Answer<()>) {
         if instances.is_empty() {
             answer.send(Ok(())).ok();
             return;
         }
         let free = self.waiters.iter().position(Option::is_none);
-        let waiter = Some(Waiter::new(until, instances.len(), answer));
+        let waiter = Some(Waiter::new(instances.len(), answer));
         let index = match free {
             Some(i) => {
                 if let Some(place) = self.waiters.get_mut(i) {
@@ -90,11 +89,6 @@ impl Waiters {
         }
     }
 
-    /// Whether anybody waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     fn arrived(&mut self, index: usize, verdict: Result<(), String>) {
         let Some(slot) = self.waiters.get_mut(index) else { return };
         let Some(waiter) = slot else { return };
@@ -122,7 +116,9 @@ fn verdict(machine: &Machine, until: Until) -> Option<Result<(), String>> {
         // A job may be over before anybody looks.
         (Until::Running(after), State::Done { success: true }) if machine.last_run > after => Some(Ok(())),
         (Until::Running(_), State::Done { success: false } | State::Backoff { .. }) => failed(),
-        (Until::Running(_), State::Down) => Some(Err(format!("{} was stopped: {}", machine.instance, machine.reason))),
+        (Until::Running(_), State::Down) => {
+            Some(Err(format!("{} was stopped: {}", machine.instance, machine.reason)))
+        }
         (
             Until::Running(_),
             State::Waiting { .. }

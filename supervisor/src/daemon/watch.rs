@@ -18,7 +18,8 @@ impl Watch {
     /// Without inotify (its instances are limited for each user) only the full passes are left, and that is said.
     pub(super) fn new() -> Watch {
         let stream = Inotify::init().and_then(|i| i.into_event_stream(vec![0; 4096]));
-        let stream = stream.map_err(|e| warn!("no inotify, changes are seen by the full pass only: {e}")).ok();
+        let stream =
+            stream.map_err(|e| warn!("no inotify, changes are seen by the full pass only: {e}")).ok();
         Watch { stream, watched: BTreeMap::new() }
     }
 
@@ -27,7 +28,11 @@ impl Watch {
         let Some(stream) = &self.stream else { return };
         let mut watches = stream.watches();
         let mut old = std::mem::take(&mut self.watched);
-        let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE | WatchMask::CREATE | WatchMask::ONLYDIR;
+        let mask = WatchMask::CLOSE_WRITE
+            | WatchMask::MOVE
+            | WatchMask::DELETE
+            | WatchMask::CREATE
+            | WatchMask::ONLYDIR;
         for dir in dirs {
             if self.watched.contains_key(dir) {
                 continue;

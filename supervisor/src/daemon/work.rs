@@ -12,7 +12,6 @@ use tracing::warn;
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
-use crate::policy::Ending;
 use crate::runtime::{Runtime, bounded, last_line};
 use crate::unit::bundle;
 use crate::unit::service::{Hook, Network, Service};
@@ -35,8 +34,6 @@ pub(super) enum Done {
     Cleaned(RunId, Result<(), String>),
     /// Something to tell about a run.
     Tell(RunId, &'static str, String),
-    /// The connection of an adopted run's keeper was over, and no record says how it ended.
-    Lost(RunId, Ending),
 }
 
 /// What jobs need. Cheap to clone.
@@ -70,7 +67,13 @@ impl Shop {
     }
 
     /// Pre-start hooks, bundle, keeper.
-    pub(super) async fn launch(self, job: Job, version: String, cgroups_path: String, cgroup: Option<std::path::PathBuf>) {
+    pub(super) async fn launch(
+        self,
+        job: Job,
+        version: String,
+        cgroups_path: String,
+        cgroup: Option<std::path::PathBuf>,
+    ) {
         let run = job.run.clone();
         let done = match self.try_launch(&job, &version, &cgroups_path, cgroup).await {
             Ok((keeper, hello)) => Done::Launched(run, keeper, hello),
@@ -94,8 +97,8 @@ impl Shop {
         let dir = self.dirs.keeper(run);
         private_dir(&dir).map_err(|e| internal("the keeper's directory", e))?;
         std::fs::write(dir.join("version"), version).map_err(|e| internal("the keeper's directory", e))?;
-        let prepared =
-            bundle::prepare(&job.service, run, &self.dirs, cgroups_path).map_err(|f| (f.code.to_owned(), f.text))?;
+        let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
+            .map_err(|f| (f.code.to_owned(), f.text))?;
         let launch = Launch {
             program: self.keeper.to_path_buf(),
             run: run.clone(),
@@ -187,7 +190,13 @@ impl Shop {
     }
 
     /// Runs hooks one after the other; the first failure ends it.
-    async fn hooks(&self, job: &Job, kind: &str, hooks: &[Hook], ending: Option<String>) -> Result<(), String> {
+    async fn hooks(
+        &self,
+        job: &Job,
+        kind: &str,
+        hooks: &[Hook],
+        ending: Option<String>,
+    ) -> Result<(), String> {
         for hook in hooks {
             let Some((program, args)) = hook.command.split_first() else { continue };
             let mut command = Command::new(program);
@@ -202,7 +211,9 @@ impl Shop {
             if let Some((name, value)) = ending.as_deref().and_then(|e| e.split_once('=')) {
                 command.env(name, value);
             }
-            let output = bounded(&mut command, hook.timeout).await.map_err(|e| format!("{kind} hook {program}: {e}"))?;
+            let output = bounded(&mut command, hook.timeout)
+                .await
+                .map_err(|e| format!("{kind} hook {program}: {e}"))?;
             if !output.status.success() {
                 let said = last_line(&output.stderr).map_or_else(String::new, |l| format!(": {l}"));
                 return Err(format!("{kind} hook {program}: {}{said}", output.status));
