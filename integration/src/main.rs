@@ -12,6 +12,7 @@ mod oracle;
 mod os;
 mod report;
 mod run;
+mod soak;
 mod trial;
 
 use std::fs;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let done = match matches.subcommand() {
         Some(("run", m)) => run_cases(m, cases::all()),
         Some(("supervisor", m)) => run_cases(m, cases::supervisor()),
+        Some(("soak", m)) => run_soak(m),
         Some(("list", m)) => list_cases(m),
         Some(("report", m)) => report_files(m),
         Some(("nothing", _)) => Ok(true),
@@ -52,17 +54,15 @@ fn cli() -> Cli {
         .about("Runs a conformance suite against OCI runtimes")
         .subcommand_required(true)
         .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")))
+        .subcommand(supervisor_options(
+            Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"),
+        ))
         .subcommand(
-            run_options(Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"))
-                .arg(one("knarrd").required(true).value_name("PATH").help("The daemon"))
-                .arg(one("knarrctl").required(true).value_name("PATH").help("Its command line"))
-                .arg(one("keeper").required(true).value_name("PATH").help("Its keeper"))
-                .arg(
-                    Arg::new("own-machine")
-                        .long("own-machine")
-                        .action(ArgAction::SetTrue)
-                        .help("Nothing else lives on this machine: its clock may be set"),
-                ),
+            supervisor_options(Cli::new("soak").about("Run the long loops of a supervisor and measure it"))
+                .arg(number("kills", "500").help("How often the daemon is killed"))
+                .arg(number("services", "300").help("How many services the figures are of"))
+                .arg(number("seed", "1").help("Another seed, another order of things"))
+                .arg(one("write").value_name("FILE").help("Write the figures there")),
         )
         .subcommand(Cli::new("list").about("List cases").arg(filter()))
         .subcommand(
@@ -76,6 +76,24 @@ fn cli() -> Cli {
 
 fn one(name: &'static str) -> Arg {
     Arg::new(name).long(name)
+}
+
+fn number(name: &'static str, default: &'static str) -> Arg {
+    one(name).value_name("N").value_parser(clap::value_parser!(u32)).default_value(default)
+}
+
+/// The options of a command that runs cases of a supervisor.
+fn supervisor_options(command: Cli) -> Cli {
+    run_options(command)
+        .arg(one("knarrd").required(true).value_name("PATH").help("The daemon"))
+        .arg(one("knarrctl").required(true).value_name("PATH").help("Its command line"))
+        .arg(one("keeper").required(true).value_name("PATH").help("Its keeper"))
+        .arg(
+            Arg::new("own-machine")
+                .long("own-machine")
+                .action(ArgAction::SetTrue)
+                .help("Nothing else lives on this machine: its clock may be set"),
+        )
 }
 
 fn filter() -> Arg {
@@ -210,6 +228,31 @@ fn run_cases(m: &ArgMatches, all: Vec<Case>) -> Result<bool> {
     // Results first: what cannot be cleaned up is a failure of its own.
     cleaned?;
     Ok(results.sum().failed == 0 && skips_allowed(m, &results))
+}
+
+/// The head of the page with the figures.
+const PAGE: &str = "# Numbers of the supervisor\n\n\
+    Written by `ci/soak --write`; do not edit. What is measured and how: `integration/src/soak.rs`.\n\n";
+
+fn run_soak(m: &ArgMatches) -> Result<bool> {
+    let number = |name| *m.get_one::<u32>(name).unwrap_or(&1);
+    let page = std::rc::Rc::default();
+    let cases = cases::long_supervisor(
+        number("kills") as usize,
+        number("services") as usize,
+        u64::from(number("seed")),
+        &page,
+    );
+    let passed = run_cases(m, cases)?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let machine = format!("Linux {}, {processors} processors.\n\n", release.trim());
+    let text = format!("{PAGE}{machine}| figure | value |\n|---|---|\n{}", page.borrow());
+    eprintln!("\n{text}");
+    if let Some(file) = m.get_one::<String>("write") {
+        fs::write(file, &text).with_context(|| file.clone())?;
+    }
+    Ok(passed)
 }
 
 fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {

@@ -21,6 +21,8 @@ use anyhow::{Context, Result};
 use crate::case::Case;
 
 pub use cgroups::disk;
+pub use engines::{conmon_memory, shim_memory};
+pub use supervisor::long as long_supervisor;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {

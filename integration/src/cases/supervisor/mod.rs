@@ -6,11 +6,14 @@ mod config;
 mod files;
 mod life;
 mod logs;
+mod long;
 mod order;
 mod restart;
 mod survival;
 
 use crate::case::{Case, case};
+
+pub use long::long;
 
 /// All of them, in the order of the report.
 pub fn cases() -> Vec<Case> {
@@ -23,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         access::cases(),
         files::cases(),
         survival::cases(),
+        long::cases(),
     ]
     .into_iter()
     .flatten()
