@@ -325,6 +325,16 @@ pub fn answer(listener: BorrowedFd<'_>, id: u64, value: i64, errno: i32) -> Resu
     Ok(())
 }
 
+/// Sets the machine's clock forwards or back. Only for machines that are the suite's own.
+pub fn shift_clock(seconds: i64) -> Result<()> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let time = libc::timespec { tv_sec: now.as_secs() as i64 + seconds, tv_nsec: 0 };
+    // SAFETY: the struct lives through the call, which only reads it.
+    let rc = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) };
+    ensure!(rc == 0, "clock_settime: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
 /// Starts the child as user and group 65534, without groups.
 pub fn as_nobody(command: &mut Command) {
     // SAFETY: three system calls without memory of the parent.

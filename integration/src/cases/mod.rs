@@ -13,6 +13,7 @@ mod mounts;
 mod namespaces;
 mod seccomp;
 mod security;
+mod supervisor;
 mod terminal;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,8 @@ use anyhow::{Context, Result};
 use crate::case::Case;
 
 pub use cgroups::disk;
+pub use engines::{conmon_memory, shim_memory};
+pub use supervisor::long as long_supervisor;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
@@ -42,6 +45,11 @@ pub fn all() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Every case of the supervisor.
+pub fn supervisor() -> Vec<Case> {
+    supervisor::cases()
 }
 
 /// The known differences that ship with the suite.
@@ -71,7 +79,8 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
-        let names: std::collections::BTreeSet<String> = all().into_iter().map(|c| c.name).collect();
+        let names: std::collections::BTreeSet<String> =
+            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");
