@@ -505,6 +505,22 @@ fn descriptors() -> Vec<Case> {
                 .fails()?;
             Ok(())
         }),
+        case("fds.preserve-not-the-callers").checks("catalogue B113, S05").steps(|t| {
+            t.works()?;
+            t.write_config()?;
+            let (_, bundle, id, _) = places(t);
+            // For each number there is a file of the runtime's own that would have it by the time it is looked at.
+            for count in 1..6 {
+                let fds =
+                    (0..count).map(|n| Ok((open("/etc/passwd")?, 3 + n))).collect::<Result<Vec<_>>>()?;
+                let promised = (count + 1).to_string();
+                t.rt(&["run", "--preserve-fds", &promised, "--bundle", &bundle, &id])
+                    .fds(fds)
+                    .run()?
+                    .fails()?;
+            }
+            Ok(())
+        }),
         case("fds.preserve-nonsense").checks("catalogue B113").steps(|t| {
             t.works()?;
             t.write_config()?;

@@ -284,6 +284,26 @@ fn failures() -> Vec<Case> {
             wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(()))).context("the hook is left")?;
             Ok(())
         }),
+        case("hooks.state-not-read").checks("config.md#posix-platform-hooks timeout").steps(|t| {
+            // More than a pipe holds, for a hook that reads nothing of it.
+            t.spec["annotations"] = json!({"large": "v".repeat(1 << 20)});
+            hook(t, "createRuntime", "sleep 60")?;
+            t.spec["hooks"]["createRuntime"][0]["timeout"] = 1.into();
+            let begun = Instant::now();
+            t.try_create()?.exits(1)?.fails()?;
+            let took = begun.elapsed();
+            ensure!(took < Duration::from_secs(5 * u64::from(t.yard.patience)), "it took {took:?}");
+            wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(()))).context("the hook is left")
+        }),
+        case("hooks.ends-init").checks("cli: the reason is named").steps(|t| {
+            t.works()?;
+            hook(t, "createRuntime", r#"p=$(sed 's/.*"pid":\([0-9]*\).*/\1/'); kill -9 $p; sleep 0.2"#)?;
+            let out = t.try_create()?.exits(1)?.fails()?;
+            if t.runtime.strict {
+                out.says("init ended")?;
+            }
+            Ok(())
+        }),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
             let file = shared(t, "createRuntime", "x");
             hook(t, "createRuntime", &format!("echo x > {file}"))?;
