@@ -141,7 +141,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         readonly_paths: linux.readonly_paths.clone(),
         hostname: Some(spec.hostname.clone()).filter(|s| !s.is_empty()),
         domainname: Some(spec.domainname.clone()).filter(|s| !s.is_empty()),
-        sysctls: linux.sysctl.iter().map(|(k, v)| (k.clone(), sysctl_path(k), v.clone())).collect(),
+        sysctls: sysctls(&linux.sysctl)?,
         process,
         personality: linux.personality.as_ref().map(process::personality).transpose()?,
         launch,
@@ -197,23 +197,13 @@ fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
     }
 }
 
-/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file (sysctl(8)).
-fn sysctl_path(name: &str) -> String {
-    let first = name.find(['.', '/']);
-    let slashes = first.is_some_and(|i| name.as_bytes()[i] == b'/');
-    let path = if slashes {
-        name.to_string()
-    } else {
-        // A dot inside a component is written as a slash in the dotted form, as for VLAN interfaces.
-        name.chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect()
+fn sysctls(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String, String)>> {
+    let one = |(name, value): (&String, &String)| {
+        let path = spec::check::sysctl_path(name)
+            .ok_or_else(|| Error::spec("/linux/sysctl", format!("not a name: got {}", quoted(name))))?;
+        Ok((name.clone(), format!("sys/{path}"), value.clone()))
     };
-    format!("sys/{path}")
+    asked.iter().map(one).collect()
 }
 
 /// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
@@ -230,13 +220,6 @@ fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sysctl_names_in_both_forms() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
-    }
 
     #[test]
     fn zero_pids_are_no_limit_before_version_1_3() {
