@@ -71,6 +71,8 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
     cmd.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Its own group, so that a timeout also ends what it started.
     cmd.process_group(0);
+    // Nobody will hear of it any more when we are killed.
+    process::die_with_us(&mut cmd);
     let mut child = cmd.spawn().map_err(|e| {
         let why = e.raw_os_error().map_or_else(|| e.to_string(), errno_text);
         Error::new(Code::Hook, format!("cannot execute {}: {why}", quoted(&hook.path)))

@@ -304,6 +304,24 @@ fn failures() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("hooks.end-with-the-runtime").checks("fault K08: killed while a hook runs").steps(|t| {
+            t.works()?;
+            for kind in ["prestart", "createRuntime", "createContainer"] {
+                let sign = shared(t, kind, kind);
+                t.spec["hooks"] = json!({});
+                hook(t, kind, &format!("echo > {sign}; exec @bb sleep 60"))?;
+                t.write_config()?;
+                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
+                wait_for(t.seconds(), || Ok(Path::new(&sign).exists().then_some(())))?;
+                crate::os::kill(running.pid() as i32, libc::SIGKILL);
+                running.wait()?.exits(137)?;
+                wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(())))
+                    .with_context(|| format!("{kind}: left is {:?}", crate::oracle::children()))?;
+                t.remove()?;
+            }
+            Ok(())
+        }),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
             let file = shared(t, "createRuntime", "x");
             hook(t, "createRuntime", &format!("echo x > {file}"))?;
