@@ -16,7 +16,7 @@ use crate::handover::{Asked, Handover};
 use crate::hooks;
 use crate::host::Host;
 use crate::interrupt;
-use crate::link::{Parent, Sealed};
+use crate::link::{self, Parent, Sealed};
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
@@ -117,7 +117,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
         let hand_on = |fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd);
-        link.enter(child.pid())?.ready(child.pidfd(), hand_on)
+        let limit = hooks::time_of(&plan.hooks.create_container).map(|t| t + link::DEADLINE);
+        link.enter(child.pid())?.ready(limit, child.pidfd(), hand_on)
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     let console = handover.descriptors(handed.console, &child)?;

@@ -322,6 +322,14 @@ fn failures() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("hooks.timeout-huge").checks("config.md#posix-platform-hooks timeout").probe(["echo", "ran"]).prepare(|t| {
+            hook(t, "createRuntime", "exit 0")?;
+            hook(t, "createContainer", "exit 0")?;
+            for kind in ["createRuntime", "createContainer"] {
+                t.spec["hooks"][kind][0]["timeout"] = i64::MAX.into();
+            }
+            Ok(())
+        }).stdout("ran\n"),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
             let file = shared(t, "createRuntime", "x");
             hook(t, "createRuntime", &format!("echo x > {file}"))?;

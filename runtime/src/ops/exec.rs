@@ -10,6 +10,7 @@ use crate::foreground::{self, Relay, Signals};
 use crate::handover::{Asked, Handover};
 use crate::host::Lsm;
 use crate::interrupt;
+use crate::link;
 use crate::plan::{self, seccomp};
 use crate::spec::{self, Spec};
 use crate::state::{Container, Record, Store, observe};
@@ -46,7 +47,7 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
-    link.go()?;
+    link.go(Some(link::DEADLINE))?;
     interrupt::disarm();
     match signals {
         Some(s) => Ok(foreground::wait(&mut child, &s, relay)?.code()),

@@ -7,6 +7,7 @@ use crate::error::{Context, Result};
 use crate::foreground::{self, Relay, Signals};
 use crate::hooks;
 use crate::interrupt;
+use crate::link;
 use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
@@ -47,7 +48,7 @@ impl Container {
     /// Lets the payload run and waits for the verdict of execve.
     fn start(self) -> Result<create::Started> {
         let Container { child, link, made, plan, console } = self;
-        link.go()?;
+        link.go(hooks::time_of(&plan.hooks.start_container).map(|t| t + link::DEADLINE))?;
         Ok(create::Started { child, made, plan, console })
     }
 }

@@ -75,11 +75,17 @@ impl Child {
     }
 }
 
+/// How long a killed process is waited for.
+const DEATH_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Drop for Child {
     fn drop(&mut self) {
         if self.guard {
             let _ = pidfd_signal(&self.pidfd, libc::SIGKILL);
-            let _ = wait_pidfd(self.pidfd.as_fd());
+            // One that a file system holds may not die; then it is whoever adopts it who reaps it.
+            if super::poll::wait_readable(&self.pidfd, Some(DEATH_DEADLINE)).unwrap_or(true) {
+                let _ = wait_pidfd(self.pidfd.as_fd());
+            }
         }
     }
 }
