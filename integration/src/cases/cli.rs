@@ -234,8 +234,11 @@ fn forms() -> Vec<Case> {
             Ok(())
         }),
         case("cli.debug-flag").checks("cli: --debug").probe(["echo", "x"]).steps(|t| {
+            let records = |log: &str| log.lines().filter(|l| l.contains("\"level\":\"debug\"")).count();
+            ensure!(records(&t.run()?.ok()?.log) == 0, "steps are logged unasked");
             t.global = vec!["--debug".into()];
-            t.run()?.ok()?.prints("x\n")?;
+            let out = t.run()?.ok()?.prints("x\n")?;
+            ensure!(records(&out.log) > 0, "no steps are logged: {:?}", out.log);
             Ok(())
         }),
         case("cli.root-relative").checks("cli: --root is made absolute").probe(["trap", "TERM"]).steps(|t| {

@@ -8,6 +8,7 @@ use crate::foreground::{self, Relay, Signals};
 use crate::hooks;
 use crate::interrupt;
 use crate::link;
+use crate::report;
 use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
@@ -49,6 +50,7 @@ impl Container {
     fn start(self) -> Result<create::Started> {
         let Container { child, link, made, plan, console } = self;
         link.go(hooks::time_of(&plan.hooks.start_container).map(|t| t + link::DEADLINE))?;
+        report::step("the program runs");
         Ok(create::Started { child, made, plan, console })
     }
 }
@@ -60,6 +62,8 @@ impl create::Started {
             "poststart",
             &self.plan.hooks.poststart,
             &self.plan.hook_state("running", self.child.pid()),
-        )
+        )?;
+        report::step(format_args!("{} poststart hooks have run", self.plan.hooks.poststart.len()));
+        Ok(())
     }
 }

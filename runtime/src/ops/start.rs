@@ -24,7 +24,7 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
     let hooks = config.hooks.unwrap_or_default();
     let limit = hooks::time_of(&hooks.start_container).map(|t| t + link::DEADLINE);
     match gate::open(container.dir(), limit)? {
-        Verdict::Running => {}
+        Verdict::Running => report::step("the program runs"),
         Verdict::Failed(e) => {
             await_end(&container.record)?;
             return Err(e);

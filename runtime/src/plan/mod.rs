@@ -56,6 +56,8 @@ pub struct Plan {
     pub process: ProcessPlan,
     pub personality: Option<u64>,
     pub cgroup: cgroup::Plan,
+    /// Who gets the cgroup, as the host sees the uid.
+    pub cgroup_owner: Option<u32>,
     pub seccomp: Option<seccomp::Filter>,
     #[serde(skip)]
     pub hooks: spec::Hooks,
@@ -110,6 +112,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let mut resources = linux.resources.clone().unwrap_or_default();
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
     let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, &resources)?;
+    let cgroup_owner = cgroup_owner(spec, host, &launch, process.uid);
     let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
@@ -146,6 +149,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         personality: linux.personality.as_ref().map(process::personality).transpose()?,
         launch,
         cgroup,
+        cgroup_owner,
         seccomp: filter,
         hooks: spec.hooks.clone().unwrap_or_default(),
         no_pivot: req.no_pivot,
@@ -180,6 +184,27 @@ pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
         return Err(Error::spec(format!("{}/selinuxLabel", p.base), text).code(Code::Unsupported));
     }
     Ok(())
+}
+
+/// config-linux.md, "Cgroup ownership": the container's user gets a v2 group that it sees as the root of its own tree and
+/// can write to. Nothing is to be done when that user is
+/// ours, who has it anyway.
+fn cgroup_owner(spec: &Spec, host: &Host, launch: &Launch, uid: u32) -> Option<u32> {
+    let writable = |m: &spec::Mount| {
+        let last = m.options.iter().rev().find(|o| matches!(o.as_str(), "ro" | "rw" | "rro" | "rrw"));
+        matches!(m.kind.as_str(), "cgroup" | "cgroup2") && last.is_none_or(|o| o.ends_with("rw"))
+    };
+    let own_tree = launch.makes(ns_flags::CGROUP) && host.cgroups.v1.is_empty() && host.cgroups.v2.is_some();
+    if !own_tree || !spec.mounts.iter().any(writable) {
+        return None;
+    }
+    let on_host = match () {
+        () if launch.makes(ns_flags::USER) => launch::on_host(&launch.uid_maps, uid)?,
+        // Its maps are somebody else's.
+        () if launch.user.is_some() => return None,
+        () => uid,
+    };
+    Some(on_host).filter(|uid| *uid != host.euid)
 }
 
 fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
