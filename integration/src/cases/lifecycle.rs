@@ -2,13 +2,10 @@
 //! Exit codes and the texts that engines match.
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Resource;
 use serde_json::json;
 
 use crate::base::{self, PROBE};
 use crate::case::{Case, case};
-use crate::host::Need;
-use crate::os;
 use crate::trial::{Trial, wait_for};
 
 const LIFE: &str = "runtime.md#lifecycle";
@@ -16,7 +13,6 @@ const LIFE: &str = "runtime.md#lifecycle";
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
     let mut all = basic();
-    all.extend(disturbed());
     all.extend(exit_codes());
     all.extend(kill());
     all.extend(delete());
@@ -146,66 +142,6 @@ fn basic() -> Vec<Case> {
             Ok(())
         }),
     ]
-}
-
-/// What befalls the runtime itself while it works.
-fn disturbed() -> Vec<Case> {
-    let mut all: Vec<Case> = [6, 12, 20, 30, 40]
-        .into_iter()
-        .map(|n| {
-            case(format!("life.caller-nofile-{n}"))
-                .checks("fault K08: nothing is left, whatever happens")
-                .steps(move |t| {
-                    t.works()?;
-                    t.write_config()?;
-                    let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                    // How it ends is up to the limit; the oracle looks at what is left.
-                    let run = t.rt(&["run", "--bundle", &bundle, &id]);
-                    let out = run.adjust(|c| os::with_limit(c, Resource::Nofile, n)).run()?;
-                    ensure!(out.code.is_some(), "it hangs");
-                    Ok(())
-                })
-        })
-        .collect();
-    all.extend([
-        case("life.create-interrupted")
-            .checks("fault K27: a signal is an error like any other")
-            .needs([Need::Busybox])
-            .steps(|t| {
-                let busybox = t.yard.busybox.clone().context("busybox")?;
-                for kind in ["createRuntime", "createContainer"] {
-                    let sign = t.dir.join(kind);
-                    let script = format!("touch {}; sleep 60", sign.display());
-                    t.spec["hooks"] = json!({kind: [{"path": busybox, "args": ["sh", "-c", script]}]});
-                    t.write_config()?;
-                    let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                    let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
-                    wait_for(t.seconds(), || Ok(sign.exists().then_some(())))?;
-                    os::kill(running.pid() as i32, libc::SIGTERM);
-                    running.wait()?.exits(1)?.says("interrupted")?;
-                    t.verb("state", &[])?.exits(1)?.says("does not exist")?;
-                }
-                Ok(())
-            }),
-        case("life.run-reaps-orphans")
-            .checks("cli: run --no-subreaper is the exception")
-            .needs([Need::Busybox, Need::CgroupAny("pids")])
-            .steps(|t| {
-                let list = t.spec["linux"]["namespaces"].as_array_mut().context("namespaces")?;
-                list.retain(|n| n["type"] != "pid");
-                let script = "for i in 1 2 3 4 5 6 7 8; do (sleep 0.1 &); done; echo made; exec sleep 300";
-                t.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
-                let running = t.run_background()?;
-                wait_for(t.seconds(), || Ok(running.so_far().0.contains("made").then_some(())))?;
-                let pids = t.cgroup("pids")?;
-                // A zombie counts until it is waited for.
-                let alone = wait_for(t.seconds(), || Ok((pids.read("pids.current")? == "1").then_some(())));
-                os::kill(t.pid()?, libc::SIGKILL);
-                running.wait()?.exits(137)?;
-                alone.context("zombies stay in the container's cgroup")
-            }),
-    ]);
-    all
 }
 
 fn exit_codes() -> Vec<Case> {

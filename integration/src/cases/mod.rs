@@ -5,6 +5,7 @@ mod cli;
 mod devices;
 mod engines;
 mod exec;
+mod faults;
 mod hooks;
 mod identity;
 mod input;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         hooks::cases(),
         exec::cases(),
         security::cases(),
+        faults::cases(),
         engines::cases(),
         input::cases(),
     ]

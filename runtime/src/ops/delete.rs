@@ -47,7 +47,7 @@ fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         // `create` was killed before it wrote its first record, so nothing else exists.
         Err(e) if e.kind() == Code::NotFound => entry.remove().and_then(|()| Err(e.clone())),
         Err(_) if force => delete_damaged(&entry),
-        Err(e) => Err(e.clone().hint("delete --force removes it")),
+        Err(e) => Err(e.clone()),
     }
 }
 
