@@ -1,0 +1,4 @@
+//! knarr-keeper.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! knarrctl.
+#![forbid(unsafe_code)]
+
+fn main() {}

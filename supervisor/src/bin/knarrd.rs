@@ -1,0 +1,4 @@
+//! knarrd.
+#![forbid(unsafe_code)]
+
+fn main() {}
