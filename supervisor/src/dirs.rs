@@ -83,6 +83,10 @@ impl Dirs {
     pub fn keeper(&self, run: &RunId) -> PathBuf {
         self.keepers().join(run.to_string())
     }
+    /// Logs and console sockets of `exec` calls, each as long as its call.
+    pub fn exec(&self) -> PathBuf {
+        self.run.join("exec")
+    }
     /// The generated bundle of a run.
     pub fn bundle(&self, run: &RunId) -> PathBuf {
         self.run.join("bundles").join(run.to_string())

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod cni;
 pub mod daemon;
 pub mod dirs;
 pub mod journal;

@@ -96,6 +96,7 @@ pub struct Problem {
 
 /// A service file in a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceFile {
     /// Name of the service.
     pub name: String,
@@ -105,6 +106,7 @@ pub struct ServiceFile {
 
 /// What `plan` and `apply` take. Without files: what is in the services directory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// New texts that stand in for the files of the same names.
     #[serde(default)]
@@ -159,6 +161,83 @@ pub struct EventInfo {
     pub text: String,
     /// The event that led to this one.
     pub cause: Option<u64>,
+}
+
+/// A line in a stream of events that stands for events that are not kept any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Lagged {
+    /// How many.
+    pub lagged: u64,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// Which instance.
+    pub instance: String,
+    /// When it was written, RFC 3339 with nanoseconds.
+    pub at: String,
+    /// stdout, stderr, or keeper for the keeper's own words.
+    pub stream: String,
+    /// The text without its line end. What is not UTF-8 is replaced.
+    pub text: String,
+    /// The line goes on in the next one of the same stream.
+    pub partial: bool,
+}
+
+/// A command to run in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Further environment, `NAME=value`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Working directory inside.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// `UID` or `UID:GID`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// With a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Size of the terminal at its start.
+    #[serde(default)]
+    pub size: Option<TerminalSize>,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub cols: u16,
+}
+
+/// What the control frames (channel 3) of a stream say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
+pub enum Control {
+    /// From the client: the terminal has another size now.
+    Resize(TerminalSize),
+    /// From the client: no more input comes.
+    Eof,
+    /// From the daemon, the last frame: the program ended with this code, 128 + signal for a signal.
+    Exit {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// From the daemon, the last frame: it could not be done.
+    Error {
+        /// 125 in general, 126 when the program cannot be executed, 127 when there is none.
+        code: i32,
+        /// One line for people.
+        message: String,
+    },
 }
 
 /// The chain of causes of `explain`.

@@ -365,3 +365,38 @@ pub struct Logs {
     /// Copied to journald as well.
     pub journald: bool,
 }
+
+impl Service {
+    /// Stands in for a service whose file is gone while something of it still runs: it is only stopped.
+    pub fn unknown(name: &ServiceName) -> Service {
+        Service {
+            name: name.clone(),
+            description: None,
+            labels: BTreeMap::new(),
+            runtime: None,
+            replicas: 0,
+            image: Image::Bundle(PathBuf::from("/nonexistent")),
+            process: Process::default(),
+            limits: Limits::default(),
+            security: Security::default(),
+            mounts: Vec::new(),
+            files: Vec::new(),
+            network: Network::Default,
+            ports: Vec::new(),
+            restart: Restart {
+                policy: Policy::No,
+                rules: Vec::new(),
+                delay: Duration::from_secs(1),
+                max_delay: Duration::from_secs(60),
+                reset: Duration::from_secs(120),
+                crash_failures: 5,
+                crash_window: Duration::from_secs(600),
+                on_crash_loop: OnCrashLoop::Keep,
+            },
+            stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
+            depends_on: Vec::new(),
+            hooks: Hooks::default(),
+            logs: Logs { max_size: 10 << 20, max_files: 5, journald: false },
+        }
+    }
+}
