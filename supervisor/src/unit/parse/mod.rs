@@ -15,6 +15,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+pub(in crate::unit) use self::image::env_name;
+pub(in crate::unit) use self::parts::CAPABILITIES;
 pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
 use self::read::{Reader, Table, place};
 use crate::api::model::Problem;
