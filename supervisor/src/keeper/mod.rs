@@ -4,11 +4,13 @@
 pub mod args;
 pub mod client;
 pub mod disk;
+pub mod evidence;
 pub mod journald;
 pub mod log;
 pub mod protocol;
 pub mod record;
 pub mod ring;
+pub mod seal;
 pub mod text;
 
 pub use client::{Attach, Hello, Keeper, Launch, Note, Orders, Phase, Piece, attach, spawn};

@@ -581,14 +581,19 @@ pub fn number(fd: &impl AsFd) -> RawFd {
 /// Numbers of the system calls that the keeper's filter knows, and of what it looks at in their arguments.
 pub mod nr {
     pub use libc::{
-        PROT_EXEC, SYS_accept4, SYS_brk, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_exit,
-        SYS_exit_group, SYS_fallocate, SYS_fcntl, SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate,
+        EPERM, FIONBIO, PROT_EXEC, SYS_accept4, SYS_brk, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close,
+        SYS_exit, SYS_exit_group, SYS_fallocate, SYS_fcntl, SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate,
         SYS_futex, SYS_getpid, SYS_getrandom, SYS_getsockopt, SYS_gettid, SYS_ioctl, SYS_lseek, SYS_madvise,
         SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_newfstatat, SYS_openat, SYS_pidfd_send_signal,
-        SYS_ppoll, SYS_pread64, SYS_pwrite64, SYS_read, SYS_recvfrom, SYS_renameat2, SYS_restart_syscall,
-        SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendmsg,
+        SYS_ppoll, SYS_pread64, SYS_pwrite64, SYS_read, SYS_recvfrom, SYS_recvmsg, SYS_renameat2,
+        SYS_restart_syscall, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendmsg,
         SYS_sigaltstack, SYS_statx, SYS_tgkill, SYS_unlinkat, SYS_wait4, SYS_write, TIOCSWINSZ,
     };
+
+    /// Older forms of the same calls, where an architecture has them and libraries use them.
     #[cfg(target_arch = "x86_64")]
-    pub use libc::{SYS_arch_prctl, SYS_poll, SYS_rename, SYS_renameat, SYS_unlink};
+    pub const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_renameat, libc::SYS_rename, libc::SYS_unlink];
+    /// Older forms of the same calls, where an architecture has them and libraries use them.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub const OLD: &[i64] = &[];
 }
