@@ -389,6 +389,11 @@ pub fn quiet_stdio() -> io::Result<()> {
     Ok(())
 }
 
+/// The user that this process is; geteuid(2).
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Orphans below this process become its children; `PR_SET_CHILD_SUBREAPER` of prctl(2).
 ///
 /// # Errors
