@@ -22,9 +22,10 @@ struct Bed {
 }
 
 impl Bed {
-    /// `create` writes the pid of a shell with this script and exits.
+    /// `create` writes the pid of a shell with this script and exits. The script begins a little later: a real container
+    /// waits for its start, and a shell would reap a child that ends before itself.
     fn new(script: &str) -> Bed {
-        Bed::with_create("exec 3<&0; setsid sh -c \"$2\" <&3 3<&- & echo $! > \"$1\"", script)
+        Bed::with_create("exec 3<&0; setsid sh -c \"sleep 0.1; $2\" <&3 3<&- & echo $! > \"$1\"", script)
     }
 
     fn with_create(create: &str, script: &str) -> Bed {
@@ -251,7 +252,7 @@ async fn what_cannot_begin_is_said_to_the_caller() {
 
 #[tokio::test]
 async fn a_controller_sees_it_all_and_acknowledges() {
-    let create = "sleep 0.3; exec 3<&0; setsid sh -c \"$2\" <&3 3<&- & echo $! > \"$1\"";
+    let create = "sleep 0.3; exec 3<&0; setsid sh -c \"sleep 0.1; $2\" <&3 3<&- & echo $! > \"$1\"";
     let bed =
         Bed::with_create(&format!("{{ {create}; }}"), "trap 'exit 9' TERM; echo ready; sleep 100 & wait");
     bed.spawn().await;
