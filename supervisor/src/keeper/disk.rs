@@ -274,6 +274,9 @@ impl Disk {
 
     /// Takes the next piece, and what is to be said before it.
     fn take(&mut self, state: &mut State) -> bool {
+        if !state.rings.iter().any(Ring::has_dropped) {
+            self.log.forget_trouble();
+        }
         state.take_dropped(&mut |stream, bytes| self.log.add_dropped(stream, bytes));
         if let Some(stream) = state.next() {
             self.log.take(stream, |into| state.rings[stream as usize].pop(into));
