@@ -174,6 +174,8 @@ async fn feed<W: AsyncWrite + Unpin>(to: &mut W, way: Way) -> io::Result<()> {
                     frames::write(to, &Frame::control(&Control::Resize(size))).await?;
                 }
             }
+            // No input and no terminal any more: what is left is to watch.
+            else => std::future::pending::<()>().await,
         }
     }
 }
