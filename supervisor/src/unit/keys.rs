@@ -464,4 +464,31 @@ mod tests {
         paths.dedup();
         assert_eq!(paths.len(), KEYS.len());
     }
+
+    /// The row of a key in docs/service-file.md.
+    fn row(key: &Key) -> String {
+        let Key { path, kind, default, example, about, restart } = key;
+        let example = if example.is_empty() { String::new() } else { format!("`{example}`") };
+        let change = if *restart { "restart" } else { "live" };
+        let cell = |text: &str| text.replace('|', "\\|");
+        format!(
+            "| `{path}` | {} | {} | {} | {change} | {} |",
+            cell(kind),
+            cell(default),
+            cell(&example),
+            cell(about)
+        )
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_key_and_no_other() {
+        let doc = include_str!("../../../docs/service-file.md");
+        let rows: Vec<&str> = doc.lines().filter(|l| l.starts_with("| `")).collect();
+        let wanted: Vec<String> = KEYS.iter().map(row).collect();
+        let missing: Vec<_> =
+            wanted.iter().filter(|w| !rows.contains(&w.as_str())).map(String::as_str).collect();
+        assert!(missing.is_empty(), "docs/service-file.md misses:\n{}", missing.join("\n"));
+        let extra: Vec<_> = rows.into_iter().filter(|r| !wanted.iter().any(|w| w == r)).collect();
+        assert!(extra.is_empty(), "docs/service-file.md has rows of no key:\n{}", extra.join("\n"));
+    }
 }

@@ -271,3 +271,35 @@ fn the_place_of_a_key_is_found_again() {
     }
     assert_eq!(locate("not toml", "a"), None);
 }
+
+#[test]
+fn the_sample_services_are_good_and_belong_together() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bundles/services");
+    let files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(path).unwrap().replace("@BUNDLES@", "/b");
+            crate::api::model::ServiceFile { name, text }
+        })
+        .collect();
+    let loaded = crate::unit::load_files(&files);
+    assert!(loaded.problems.is_empty(), "{:#?}", loaded.problems);
+    let set = loaded.services.into_iter().map(|(name, (service, _))| (name, service)).collect();
+    assert!(crate::unit::check_set(&set).is_empty());
+    let order: Vec<_> = crate::unit::start_order(&set).iter().map(ToString::to_string).collect();
+    assert_eq!(order, ["crasher", "web", "worker"]);
+    assert_eq!(set[&name()].limits.memory, Some(64 << 20));
+}
+
+/// The examples of the documentation that are whole service files.
+#[test]
+fn the_examples_of_the_documentation_are_good() {
+    let doc = include_str!("../../../../docs/service-file.md");
+    let blocks: Vec<&str> = doc.split("```toml\n").skip(1).filter_map(|b| b.split("```").next()).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        good(block);
+    }
+}
