@@ -82,7 +82,7 @@ fn plugins_are_called_in_order_and_back() {
         net.log(),
         "a ADD eth0 web.1.3 /ns first\nb ADD eth0 web.1.3 /ns prev\na ADD eth1 web.1.3 /ns first\n"
     );
-    assert_eq!(recorded(&net.dirs), [net.run.clone()]);
+    assert_eq!(recorded(&net.dirs), std::slice::from_ref(&net.run));
     // What was set up is taken down, whatever the configuration says now.
     std::fs::remove_dir_all(&net.place.configs).unwrap();
     net.detach(None).unwrap();
@@ -118,7 +118,7 @@ fn what_cannot_be_taken_down_stays_recorded() {
     net.network("one", r#"{"type":"a"}"#);
     net.attach(&["one"], "/ns").unwrap();
     assert_eq!(net.detach(None).unwrap_err(), "network one: a DEL: oops");
-    assert_eq!(recorded(&net.dirs), [net.run.clone()]);
+    assert_eq!(recorded(&net.dirs), std::slice::from_ref(&net.run));
     net.plugin("a", "");
     net.detach(None).unwrap();
     assert!(recorded(&net.dirs).is_empty());
