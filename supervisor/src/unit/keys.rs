@@ -316,7 +316,13 @@ pub const KEYS: &[Key] = &[
     key("mounts[].target", "path inside", "required", r#""/data""#, "Where; not `/` or below `/proc`."),
     key("mounts[].read_only", "true or false", "false", "true", "Read-only."),
     key("mounts[].size", "size", "half of the host's memory", r#""16MiB""#, "Of a `tmpfs`."),
-    key("mounts[].options", "list of mount options", "none", r#"["noexec"]"#, "In the words of mount(8)."),
+    key(
+        "mounts[].options",
+        "list of mount options",
+        "none",
+        r#"["noexec"]"#,
+        "In the words of mount(8); a `tmpfs` also takes `mode=`, `uid=`, `gid=`, `nr_inodes=`, and is `mode=1777` without a word.",
+    ),
     key(
         "secrets",
         "list of tables",
