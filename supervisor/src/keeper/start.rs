@@ -18,7 +18,7 @@ use crate::sys::keeper::{self as sys, Side};
 /// The whole program.
 pub fn main() -> ExitCode {
     sys::close_inherited();
-    sys::one_arena();
+    sys::small_heap();
     let args = match args::parse(std::env::args_os().skip(1)) {
         Ok(Asked::Version) => {
             println!("{}", args::version());
