@@ -580,6 +580,17 @@ async fn a_record_that_cannot_be_written_is_kept_and_served() {
 }
 
 #[tokio::test]
+async fn a_keeper_that_nobody_can_find_goes() {
+    let bed = Bed::new("sleep 0.5");
+    bed.spawn().await;
+    let (mut keeper, hello) = bed.connect().await;
+    let its = keeper_of(created(&mut keeper, &hello).await);
+    drop(keeper);
+    drop(bed);
+    eventually("the keeper's end", || (!Path::new(&format!("/proc/{its}")).exists()).then_some(())).await;
+}
+
+#[tokio::test]
 async fn the_record_survives_a_full_disk() {
     if !is_root() {
         return;
