@@ -163,7 +163,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Awaits the upgrade and starts the two tasks that read and write frames.
+    /// Awaits the upgrade and starts the task that reads and writes frames.
     pub(super) async fn accept(upgrade: OnUpgrade, permit: OwnedSemaphorePermit) -> Option<Client> {
         let (socket, early) = super::serve::taken_over(upgrade.await.ok()?)?;
         let watched = socket.watched().ok()?;
@@ -173,22 +173,34 @@ impl Client {
         let (here, gone) = watch::channel(());
         let complain = output.clone();
         tokio::spawn(async move {
+            let _permit = permit;
             let mut from = io::Cursor::new(early).chain(from);
-            let _here = (here, permit);
-            if let Err(e) = listen_to(&mut from, &say, &watched).await {
-                let error = Control::Error { code: 125, message: e.to_string() };
-                // A client that is gone needs no answer.
-                let _ = complain.send(Frame::control(&error)).await;
-            }
-        });
-        tokio::spawn(async move {
-            while let Some(frame) = told.recv().await {
-                if frames::write(&mut to, &frame).await.is_err() {
-                    return;
+            let reading = async move {
+                if let Err(e) = listen_to(&mut from, &say, &watched).await {
+                    let error = Control::Error { code: 125, message: e.to_string() };
+                    // Without a writer there is nobody left to tell.
+                    let _ = complain.send(Frame::control(&error)).await;
+                    drop((say, here));
+                    std::future::pending::<()>().await;
                 }
+            };
+            let writing = async move {
+                while let Some(frame) = told.recv().await {
+                    if frames::write(&mut to, &frame).await.is_err() {
+                        return;
+                    }
+                    // A control frame is the last one.
+                    if frame.channel == Channel::Control {
+                        break;
+                    }
+                }
+                // The other side may be gone already.
+                let _ = to.shutdown().await;
+            };
+            tokio::select! {
+                () = reading => {}
+                () = writing => {}
             }
-            // The end of all frames; the other side may be gone already.
-            let _ = to.shutdown().await;
         });
         Some(Client { input, output, gone })
     }

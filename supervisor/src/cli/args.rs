@@ -21,14 +21,14 @@ fn json() -> Arg {
 }
 
 fn names(required: bool, help: &'static str) -> Arg {
-    Arg::new("name").value_name("NAME").action(ArgAction::Append).num_args(0..).required(required).help(help)
+    Arg::new("name").value_name("NAME").action(ArgAction::Append).num_args(1..).required(required).help(help)
 }
 
 fn files(required: bool, help: &'static str) -> Arg {
     Arg::new("file")
         .value_name("FILE")
         .action(ArgAction::Append)
-        .num_args(0..)
+        .num_args(1..)
         .required(required)
         .value_parser(value_parser!(PathBuf))
         .value_hint(ValueHint::FilePath)
