@@ -18,6 +18,7 @@ while :; do
     --env) export "$2"; shift 2 ;;
     --cwd) cd "$2" || exit 98; shift 2 ;;
     --user) export WHO="$2"; shift 2 ;;
+    --tty) shift ;;
     *) break ;;
     esac
 done
@@ -61,7 +62,10 @@ impl Session {
         }
         let got = String::from_utf8(got).unwrap().to_lowercase();
         assert!(got.starts_with("http/1.1 101"), "{got}");
-        assert!(got.contains("upgrade: knarr-stream/1") && got.contains("knarr-tty: false"), "{got}");
+        assert!(
+            got.contains("upgrade: knarr-stream/1") && got.contains(&format!("knarr-tty: {}", request.tty)),
+            "{got}"
+        );
         Session { stream }
     }
 
@@ -102,10 +106,15 @@ fn command(words: &[&str]) -> ExecRequest {
 
 fn fake() -> Fake {
     let d = Fake::start();
+    runtime(&d);
+    d
+}
+
+/// Gives the fake daemon its runtime.
+pub(crate) fn runtime(d: &Fake) {
     let path = d.dirs.run.join("runtime.sh");
     std::fs::write(&path, RUNTIME).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    d
 }
 
 fn soon(what: &str, mut is: impl FnMut() -> bool) {
@@ -251,4 +260,36 @@ fn what_cannot_be_run_is_refused_before_it_is_tried() {
             "{path} {body}: {reply}"
         );
     }
+}
+
+#[test]
+fn a_terminal_has_a_size_and_hangs_up() {
+    let d = fake();
+    let mut request = command(&["sh", "-c", "stty size; read x; stty size; test -t 0 && echo \"got $x\""]);
+    (request.tty, request.size) = (true, Some(super::model::TerminalSize { rows: 7, cols: 33 }));
+    let mut s = Session::begin(&d, &request);
+    let mut text = String::new();
+    while !text.contains("7 33") {
+        text.push_str(&String::from_utf8_lossy(&s.frame().unwrap().1));
+    }
+    s.send(3, br#"{"type":"resize","rows":9,"cols":44}"#);
+    s.send(0, b"word\r");
+    let said = s.end();
+    let text = String::from_utf8_lossy(&said.out);
+    assert!(text.contains("9 44") && text.contains("got word"), "{text}");
+    assert_eq!(said.last, Some(Control::Exit { code: 0 }));
+
+    let marker = d.dirs.run.join("hung-up");
+    let script =
+        format!("trap 'touch {}; exit' HUP; echo ready; while :; do sleep 0.1; done", marker.display());
+    let mut request = command(&["sh", "-c", &script]);
+    request.tty = true;
+    let mut s = Session::begin(&d, &request);
+    let mut text = String::new();
+    while !text.contains("ready") {
+        text.push_str(&String::from_utf8_lossy(&s.frame().unwrap().1));
+    }
+    drop(s);
+    soon("not hung up", || marker.exists());
+    soon("not reaped", || std::fs::read_dir(d.dirs.exec()).unwrap().next().is_none());
 }

@@ -8,7 +8,7 @@ pub mod core;
 mod events;
 mod exec;
 #[cfg(test)]
-mod exec_tests;
+pub(crate) mod exec_tests;
 mod fault;
 pub mod frames;
 mod logs;

@@ -70,9 +70,9 @@ pub(super) fn diff(plan: &Plan, to: &str, style: Style) -> String {
         |actions: &[&str]| plan.changes.iter().filter(|c| actions.contains(&c.action.as_str())).count();
     let parts =
         [(count(&["add"]), "add"), (count(&["restart", "update"]), "change"), (count(&["remove"]), "remove")];
-    if plan.changes.is_empty() {
+    if plan.changes.is_empty() && plan.problems.is_empty() {
         out.push_str("nothing to do\n");
-    } else {
+    } else if !plan.changes.is_empty() {
         let did = |n: usize, word: &str| match to {
             "" => format!("{n} {}", word.trim_end_matches('e').to_owned() + "ed"),
             to => format!("{n} {to}{word}"),

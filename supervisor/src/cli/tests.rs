@@ -152,7 +152,7 @@ fn a_chain_of_causes_reads_from_top_to_bottom() {
         show::chain(&why, &paper(None)),
         "web.1: waits before the next try\n\
          \u{20}\u{20}12:00:01  exited 137: the memory limit of 64 MiB was hit\n\
-         \u{20}\u{20}12:00:01  └ restart 3 in 8 s\n\
+         \u{20}\u{20}12:00:01  restart 3 in 8 s\n\
          \u{20}\u{20}12:00:01  db.1: exited 137: the memory limit of 64 MiB was hit\n\
          next: starts again in 4 s\n"
     );
@@ -379,4 +379,15 @@ fn exit_codes_tell_scripts_what_happened() {
         assert_eq!(run("/nowhere/x.sock", args), 4, "{args}");
     }
     assert_eq!(run("/nowhere/x.sock", "exec web true"), 125);
+    crate::api::exec_tests::runtime(&d);
+    for (args, code) in [
+        ("exec web.1 true", 0),
+        ("exec -e A=1 -w /tmp -u 5:6 web.1 test -d .", 0),
+        ("exec web.1 false", 1),
+        ("exec web.1 missing", 127),
+        ("exec -t web.1 test -t 1", 0),
+        ("exec web.1 test -t 1", 1),
+    ] {
+        assert_eq!(run(&socket, args), code, "{args}");
+    }
 }
