@@ -41,7 +41,7 @@ const AFTER_END: Duration = Duration::from_millis(300);
 /// hung up.
 #[utoipa::path(
     post, path = "/v1/exec/{target}", request_body = ExecRequest,
-    params(("target" = String, Path, description = "instance, or service with one instance"),
+    params(("target" = String, Path, description = "instance; of a service the first one that runs"),
            ("Upgrade" = String, Header, description = "knarr-stream/1")),
     responses(Refused, (status = 101, description = "frames follow"), (status = 426, body = ErrorBody))
 )]
@@ -67,7 +67,7 @@ pub(super) async fn exec(
 /// The streams of the container's own process, from now on: frames as for exec.
 #[utoipa::path(
     post, path = "/v1/attach/{target}",
-    params(("target" = String, Path, description = "instance, or service with one instance"),
+    params(("target" = String, Path, description = "instance; of a service the first one that runs"),
            ("Upgrade" = String, Header, description = "knarr-stream/1")),
     responses(Refused, (status = 101, description = "frames follow"), (status = 426, body = ErrorBody))
 )]
@@ -89,10 +89,7 @@ pub(super) async fn attach(
 }
 
 async fn running(app: &App, target: Target) -> Result<Running, Fault> {
-    match app.ask_soon(|answer| Call::Running(target.clone(), answer)).await {
-        Ok(running) => Ok(running),
-        Err(refusal) => Err(app.explain_unknown(&target.to_string(), refusal).await),
-    }
+    Ok(app.ask_soon(|answer| Call::Running(target, answer)).await?)
 }
 
 fn wants_upgrade(req: &mut Request) -> Result<OnUpgrade, Fault> {

@@ -121,7 +121,10 @@ async fn join(stream: Upgraded, way: Way) -> Result<u8> {
     };
     tokio::select! {
         done = show => done,
-        left = feed(&mut to, way) => left.map_err(Failure::lost).map(|()| 0),
+        left = feed(&mut to, way) => {
+            left.map_err(Failure::lost)?;
+            write_out(&mut io::stderr().lock(), b"\r\n").map(|()| 0)
+        }
     }
 }
 
