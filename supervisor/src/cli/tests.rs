@@ -391,3 +391,33 @@ fn exit_codes_tell_scripts_what_happened() {
         assert_eq!(run(&socket, args), code, "{args}");
     }
 }
+
+#[test]
+fn the_pages_are_about_this_program() {
+    let page = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let knarrctl = page("knarrctl.md");
+    for verb in super::command().get_subcommands() {
+        assert!(knarrctl.contains(&format!("`{}", verb.get_name())), "{}", verb.get_name());
+        for long in verb.get_arguments().filter_map(|a| a.get_long()) {
+            let short = verb.get_arguments().find(|a| a.get_long() == Some(long)).and_then(|a| a.get_short());
+            let short = short.map_or_else(|| format!("--{long}"), |s| format!("-{s}"));
+            assert!(knarrctl.contains(&format!("--{long}")) || knarrctl.contains(&short), "{long}");
+        }
+    }
+    use super::failure::*;
+    for code in [0, FAILED, USAGE, NOT_FOUND, UNREACHABLE, FORBIDDEN, CONFLICT, CHANGES, NO_EXEC, PIPE] {
+        assert!(knarrctl.contains(&format!("\n| {code} | ")), "{code}");
+    }
+    let api = page("api.md");
+    let document: serde_json::Value = serde_json::from_str(&crate::api::document()).unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let part = path.rsplit('/').next().unwrap_or_default();
+        for method in methods.as_object().unwrap().keys() {
+            let whole = format!("{} {path}", method.to_uppercase());
+            assert!(api.contains(&whole) || api.contains(&format!("`/{part}`")), "{whole}");
+        }
+    }
+}
