@@ -31,7 +31,9 @@ pub(super) async fn top(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
         } else {
             let text = picture(all.clone(), &paper, note.as_deref());
             match screen.filter(|_| !once) {
-                Some((rows, _)) => out(&in_place(&text, usize::from(rows), first))?,
+                Some((rows, _)) => {
+                    out(&in_place(&text, usize::from(if rows == 0 { 24 } else { rows }), first))?
+                }
                 None if first => out(&text)?,
                 None => out(&format!("\n{text}"))?,
             }
