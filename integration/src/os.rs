@@ -201,6 +201,13 @@ pub fn isolate(command: &mut Command, flags: CloneFlags) {
     unsafe { command.pre_exec(hook) };
 }
 
+/// Starts the child with this soft and hard limit.
+pub fn with_limit(command: &mut Command, resource: rustix::process::Resource, value: u64) {
+    let limit = rustix::process::Rlimit { current: Some(value), maximum: Some(value) };
+    // SAFETY: one system call on copied values.
+    unsafe { command.pre_exec(move || Ok(rustix::process::setrlimit(resource, limit)?)) };
+}
+
 /// Starts the child with these supplementary groups.
 pub fn with_groups(command: &mut Command, groups: Vec<u32>) {
     // SAFETY: one system call on memory the closure owns.

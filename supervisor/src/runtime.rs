@@ -204,8 +204,8 @@ pub fn logged_error(log: &Path) -> Option<(Option<String>, String)> {
     }
     let text = std::fs::read(log).ok()?;
     let lines = String::from_utf8_lossy(&text).into_owned();
-    let errors = lines.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok());
-    let last = errors.filter(|l| matches!(l.level.as_str(), "error" | "fatal")).last()?;
+    let mut from_the_end = lines.lines().rev().filter_map(|l| serde_json::from_str::<Line>(l).ok());
+    let last = from_the_end.find(|l| matches!(l.level.as_str(), "error" | "fatal"))?;
     Some((last.code, last_line(last.msg.as_bytes())?))
 }
 

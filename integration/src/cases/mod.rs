@@ -5,6 +5,7 @@ mod cli;
 mod devices;
 mod engines;
 mod exec;
+mod faults;
 mod hooks;
 mod identity;
 mod input;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         hooks::cases(),
         exec::cases(),
         security::cases(),
+        faults::cases(),
         engines::cases(),
         input::cases(),
     ]

@@ -175,13 +175,13 @@ pub struct Lagged {
 pub struct LogLine {
     /// Which instance.
     pub instance: String,
-    /// When it was written, RFC 3339 with nanoseconds.
-    pub at: String,
-    /// stdout, stderr, or keeper for the keeper's own words.
+    /// When it was written, RFC 3339 with nanoseconds; none when the file does not say.
+    pub at: Option<String>,
+    /// stdout, stderr, keeper for the keeper's own words, reader for those of who reads the files, raw for what is no line.
     pub stream: String,
     /// The text without its line end. What is not UTF-8 is replaced.
     pub text: String,
-    /// The line goes on in the next one of the same stream.
+    /// The line is longer than 1 MiB and goes on in the next one of the same stream.
     pub partial: bool,
 }
 

@@ -93,13 +93,12 @@ fn group(name: &str) -> Result<u32> {
 }
 
 fn command() -> Command {
-    let dirs = Dirs::default();
-    let dir = |name: &'static str, default: &Path, help: &'static str| {
+    let dir = |name: &'static str, default: &'static str, help: &'static str| {
         Arg::new(name)
             .long(name)
             .value_name("DIR")
             .value_parser(value_parser!(PathBuf))
-            .default_value(default.display().to_string())
+            .default_value(default)
             .help(help)
     };
     let file = |name: &'static str, help: &'static str| {
@@ -111,9 +110,9 @@ fn command() -> Command {
     Command::new("knarrd")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps the services of this host in the state that files in a directory ask for")
-        .arg(dir("services", &dirs.services, "Service files, one NAME.toml a service"))
-        .arg(dir("state", &dirs.state, "What survives a reboot: journal, logs, exit records"))
-        .arg(dir("run", &dirs.run, "What does not: sockets, bundles, the runtime's state; on tmpfs"))
+        .arg(dir("services", "/etc/knarr/services.d", "Service files, one NAME.toml a service"))
+        .arg(dir("state", "/var/lib/knarrd", "What survives a reboot: journal, logs, exit records"))
+        .arg(dir("run", "/run/knarrd", "What does not: sockets, bundles, the runtime's state; on tmpfs"))
         .arg(file("runtime", "Any runtime with the command line of runc [default: knarr]"))
         .arg(file("keeper", "The program knarr-keeper [default: the one beside knarrd]"))
         .arg(

@@ -468,12 +468,12 @@ impl Owner {
             .filter(|(_, service, _)| !service.files.is_empty())
             .collect();
         for (run, service, orders) in running {
-            match bundle::refresh_files(&service, &run, &self.options.dirs) {
-                Ok(changed) if changed.is_empty() => {}
-                Ok(changed) => self.files_changed(&run, &changed, orders),
-                Err(failure) => {
-                    warn!("{run}: {}: {}", failure.code, failure.text);
-                }
+            let found = bundle::refresh_files(&service, &run, &self.options.dirs);
+            for failure in &found.failed {
+                warn!("{run}: {}: {}", failure.code, failure.text);
+            }
+            if !found.changed.is_empty() {
+                self.files_changed(&run, &found.changed, orders);
             }
         }
     }

@@ -40,7 +40,8 @@ pub(super) enum Line {
     Record(Record),
 }
 
-/// What stands at the beginning of some bytes.
+/// What stands at the beginning of some bytes. One at a time, on the stack.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
     /// A whole line of this many bytes, its end included.

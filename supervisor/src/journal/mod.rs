@@ -6,6 +6,10 @@ pub mod lock;
 pub mod record;
 mod recover;
 pub mod store;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_disk;
 
 pub use lock::{Lock, lock};
 pub use record::{Event, Image, Record};

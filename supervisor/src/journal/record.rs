@@ -251,6 +251,13 @@ impl Image {
         single || self.held.get(&instance.service).copied().unwrap_or(false)
     }
 
+    /// How many of the last events take no more than so many bytes.
+    pub(super) fn events_within(&self, bytes: usize) -> usize {
+        let mut left = bytes;
+        let fits = |e: &&Event| left.checked_sub(e.weight()).map(|l| left = l).is_some();
+        self.events.iter().rev().take_while(fits).count()
+    }
+
     /// Takes an event in, and lets the oldest go that are too many.
     pub(super) fn event(&mut self, event: Event) {
         self.next_seq = self.next_seq.max(event.seq.saturating_add(1));

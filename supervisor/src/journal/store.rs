@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::frame;
-use super::record::{EVENTS_KEPT, Event, Image, Record};
+use super::record::{Event, Image, Record};
 use super::recover::{self, Recovered};
 use crate::sys;
 
@@ -108,7 +108,7 @@ pub struct Journal {
     pending: usize,
     /// The file must not be appended to: it lacks something or cannot be trusted. It is written anew at the next chance.
     renew: bool,
-    /// Events that were left out of the file, for want of room.
+    /// Events that are in the image and not in the file, for want of room.
     dropped: usize,
     /// What the disk said last, as long as something cannot be written.
     problem: Option<String>,
@@ -393,35 +393,34 @@ impl Journal {
     /// Writes the image as a fresh file in place of the old one. On a full disk first the spare blocks go, then old events.
     fn write_anew(&mut self) -> io::Result<()> {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        let mut done = self.write_aside(EVENTS_KEPT);
-        for events in [EVENTS_KEPT, EVENTS_KEPT / 16, 0] {
-            match &done {
-                Err(e) if is_full(e) => {
-                    let _ = fs::remove_file(self.dir.join(SPARE));
-                    done = self.write_aside(events);
-                    if done.is_ok() {
-                        self.dropped += self.image.events.len().saturating_sub(events);
-                    }
-                }
-                _ => break,
+        let mut done = self.write_aside(usize::MAX);
+        // The spare blocks must do for the image; what the old file took is then free for the next time.
+        for bytes in [self.limits.spare / 4, 0] {
+            if done.as_ref().is_err_and(is_full) {
+                let _ = fs::remove_file(self.dir.join(SPARE));
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                done = self.write_aside(self.image.events_within(bytes));
             }
         }
         if done.is_err() {
             let _ = fs::remove_file(self.dir.join(ASIDE));
         }
         // The old file, which may hold the last free blocks, is closed by now.
-        let (file, len, reserved) = done?;
+        let (file, len, reserved, events) = done?;
         (self.file, self.len, self.reserved) = (Some(file), len, reserved);
+        self.dropped = self.image.events.len() - events;
         self.ahead_to = Some(0);
         self.renew_at = self.limits.file.max(len + len / 2);
         (self.renew, self.pending) = (false, 0);
-        self.has_room();
         self.keep_spare();
+        self.has_room();
         Ok(())
     }
 
-    /// Aside, sync, rename, sync of the directory: a crash leaves the old file or the new one.
-    fn write_aside(&self, events: usize) -> io::Result<(File, u64, u64)> {
+    /// Aside, sync, rename, sync of the directory: a crash leaves the old file or the new one. Gives the file, its length,
+    /// the numbers it gives free and how many events are in it.
+    fn write_aside(&self, events: usize) -> io::Result<(File, u64, u64, usize)> {
+        let events = events.min(self.image.events.len());
         let path = self.dir.join(ASIDE);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -434,7 +433,7 @@ impl Journal {
         file.sync_all()?;
         fs::rename(&path, self.dir.join(FILE))?;
         sys::journal::sync_dir(&self.dir)?;
-        Ok((file, len, reserved))
+        Ok((file, len, reserved, events))
     }
 
     /// Makes the file whose blocks are given up on a full disk. That there is no room for it is no error.

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 
-use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, Stream, Word};
+use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, SEALED, Stream, Word};
 use super::record::{ExitRecord, VERSION};
 use crate::names::RunId;
 use crate::sys::keeper as sys;
@@ -111,6 +111,8 @@ pub struct Hello {
     pub oom_protected: bool,
     /// Whether it is in its own cgroup.
     pub own_cgroup: bool,
+    /// Whether it has given up capabilities and system calls, as it does when its container is there.
+    pub sealed: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -313,8 +315,9 @@ async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(UnixDatagram, Hel
                 At::Created { pid, start_time } => Phase::Created { pid, start_time },
                 At::Ended(json) => Phase::Ended(record(json)?),
             };
-            let (oom_protected, own_cgroup) = (flags & OOM_PROTECTED != 0, flags & OWN_CGROUP != 0);
-            Ok((fd, Hello { version, run, oom_protected, own_cgroup, phase }))
+            let has = |flag| flags & flag != 0;
+            let (oom_protected, own_cgroup, sealed) = (has(OOM_PROTECTED), has(OWN_CGROUP), has(SEALED));
+            Ok((fd, Hello { version, run, oom_protected, own_cgroup, sealed, phase }))
         }
         _ => Err(foreign(&packet)),
     }

@@ -106,6 +106,8 @@ pub enum Word<'a> {
 pub const OOM_PROTECTED: u8 = 1;
 /// The keeper is in its own cgroup.
 pub const OWN_CGROUP: u8 = 2;
+/// The keeper has given up the capabilities and system calls that it no longer needs.
+pub const SEALED: u8 = 4;
 
 /// One of the two outputs. A terminal has only the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,8 @@ pub(super) fn image(r: &mut Reader, t: &Table, command: bool) -> Option<Image> {
             Some(Image::Root { path: path.into(), read_only: read_only.unwrap_or(false) })
         }
         (Some(bundle), Some(root)) => {
-            (bundle.path(r), root.path(r));
+            bundle.path(r);
+            root.path(r);
             root.say(r, "bundle and root exclude each other, both are given");
             None
         }

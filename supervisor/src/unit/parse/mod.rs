@@ -7,14 +7,14 @@ mod read;
 pub(in crate::unit) mod value;
 
 #[cfg(test)]
-mod bad_tests;
-#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+pub(in crate::unit) use self::image::env_name;
+pub(in crate::unit) use self::parts::CAPABILITIES;
 pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
 use self::read::{Reader, Table, place};
 use crate::api::model::Problem;

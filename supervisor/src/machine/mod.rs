@@ -8,17 +8,20 @@
 //! of it; nothing follows from an end before that.
 #![forbid(unsafe_code)]
 
+mod state;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use self::state::{Effect, Event, Next, State};
 use crate::clock::{Boot, Moment};
 use crate::journal::record::Record;
 use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId};
 use crate::policy::{self, Decision, Ending, History, span};
-use crate::unit::service::{Restart, Signal, Stop};
+use crate::unit::service::{Restart, Stop};
 
 /// How long the kernel gets to end a killed container before it is killed again.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,174 +33,6 @@ const CLEAN_PAUSE: Duration = Duration::from_secs(5);
 const CLEAN_PAUSE_MAX: Duration = Duration::from_secs(120);
 /// After so many failed clean-ups the instance is called stuck.
 const CLEANS: u32 = 5;
-
-/// Where an instance is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum State {
-    /// Not wanted, and nothing of it is there.
-    Down,
-    /// Waits for what it depends on.
-    Waiting {
-        /// What is missing, for people.
-        on: String,
-        /// When waiting becomes a failed start.
-        deadline: Option<Boot>,
-    },
-    /// Waits for its turn: the host starts a few at a time.
-    Queued,
-    /// The runtime makes the container.
-    Creating {
-        /// Which run.
-        run: RunId,
-    },
-    /// The container is made; network and start are under way.
-    Starting {
-        /// Which run.
-        run: RunId,
-        /// Its first process.
-        pid: u32,
-    },
-    /// Its process runs.
-    Running {
-        /// Which run.
-        run: RunId,
-        /// Its first process.
-        pid: u32,
-        /// Since when.
-        since: Boot,
-    },
-    /// It was told to end.
-    Stopping {
-        /// Which run.
-        run: RunId,
-        /// Its first process, once there was one.
-        pid: Option<u32>,
-        /// When it is killed, again if it was killed before.
-        kill_at: Boot,
-        /// How often it was killed.
-        kills: u32,
-    },
-    /// It ended; what is left of the run is taken away.
-    Cleaning {
-        /// Which run.
-        run: RunId,
-        /// What comes after.
-        next: Next,
-        /// Failed attempts.
-        failed: u32,
-        /// The next attempt, when the last one failed.
-        retry_at: Option<Boot>,
-    },
-    /// Waits before the next start.
-    Backoff {
-        /// Until when.
-        until: Boot,
-        /// It fails again and again.
-        crash_loop: bool,
-    },
-    /// The policy is done with it.
-    Done {
-        /// It ended with success.
-        success: bool,
-    },
-}
-
-/// What comes after the clean-up of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Next {
-    /// What is wanted: down, or a fresh start.
-    Goal,
-    /// A pause, then a start.
-    Pause {
-        /// Until when.
-        until: Boot,
-        /// It fails again and again.
-        crash_loop: bool,
-    },
-    /// Nothing.
-    Done {
-        /// It ended with success.
-        success: bool,
-    },
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// It is wanted up. `fresh`: by a person or a new version; what failed before is forgotten.
-    Up {
-        /// See above.
-        fresh: bool,
-    },
-    /// It is wanted down.
-    Down {
-        /// For people: "stopped by hand".
-        why: String,
-    },
-    /// What runs is to be replaced by a fresh run.
-    Again {
-        /// For people: "changed: limits.memory".
-        why: String,
-    },
-    /// All it depends on is there.
-    DependenciesMet,
-    /// Something it depends on is not there.
-    DependenciesUnmet {
-        /// What, for people.
-        on: String,
-        /// When that becomes a failed start.
-        deadline: Option<Boot>,
-    },
-    /// It is its turn.
-    Turn,
-    /// The runtime has made the container.
-    Created {
-        /// Its first process.
-        pid: u32,
-    },
-    /// The runtime has started it.
-    Started,
-    /// The run failed before its process ran.
-    NeverRan {
-        /// Reason code.
-        code: String,
-        /// For people.
-        text: String,
-        /// The keeper's record, if it came that far.
-        exit: Option<ExitRecord>,
-    },
-    /// The keeper saw the end.
-    Ended(ExitRecord),
-    /// Nobody saw the end.
-    Lost(Ending),
-    /// What was left of the run is gone.
-    Cleaned,
-    /// It is not.
-    CleanFailed(String),
-    /// The time that [`Machine::deadline`] names has come.
-    Due,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Write it down before the next effect.
-    Journal(Box<Record>),
-    /// Tell people: a kind and a line.
-    Tell(&'static str, String),
-    /// The keeper may forget the exit record.
-    Ack(RunId),
-    /// Make the container.
-    Launch(RunId),
-    /// Attach networks, start it.
-    Start(RunId),
-    /// Run the pre-stop hooks, then send this signal to the first process.
-    Stop(RunId, Signal),
-    /// Kill all of it.
-    Kill(RunId),
-    /// Take away what is left.
-    Clean(RunId),
-}
 
 /// The settings of the service that its life depends on.
 #[derive(Debug, Clone, Copy)]
@@ -750,5 +585,215 @@ impl Machine {
     fn forget_failures(&mut self) {
         (self.failures, self.restarts) = (0, 0);
         self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::record::{End, Memory, VERSION};
+    use crate::unit::service::Service;
+
+    struct Trial {
+        machine: Machine,
+        service: Service,
+        seconds: u64,
+    }
+
+    impl Trial {
+        fn new(policy: crate::unit::service::Policy) -> Trial {
+            let mut service = Service::unknown(&"web".parse().unwrap());
+            service.restart.policy = policy;
+            let machine = Machine::new("web.1".parse().unwrap(), moment(0));
+            Trial { machine, service, seconds: 0 }
+        }
+
+        fn step(&mut self, event: Event) -> Vec<Effect> {
+            let rules = Rules {
+                restart: &self.service.restart,
+                stop: &self.service.stop,
+                version: "v",
+                boot_id: "b",
+            };
+            self.machine.step(event, Now { moment: moment(self.seconds), jitter: 0.0 }, rules)
+        }
+
+        fn run(&mut self) {
+            self.step(Event::Up { fresh: true });
+            self.start();
+        }
+
+        fn start(&mut self) {
+            self.step(Event::DependenciesMet);
+            assert!(matches!(self.step(Event::Turn).last(), Some(Effect::Launch(_))));
+            assert!(matches!(self.step(Event::Created { pid: 7 }).last(), Some(Effect::Start(_))));
+            self.step(Event::Started);
+            assert_eq!(self.machine.word(), "running");
+        }
+
+        fn exit(&mut self, code: u8) -> Vec<Effect> {
+            let run = self.machine.run().unwrap().clone();
+            let at = moment(self.seconds);
+            self.step(Event::Ended(ExitRecord {
+                version: VERSION,
+                run,
+                boot_id: "b".into(),
+                end: End::Exited { code },
+                pid: 7,
+                started: at.boot,
+                ended: at.boot,
+                ended_wall: at.wall,
+                memory: Memory::default(),
+                log_dropped: 0,
+            }))
+        }
+    }
+
+    fn moment(seconds: u64) -> Moment {
+        Moment { boot: Boot(Duration::from_secs(seconds)), wall: Timestamp::UNIX_EPOCH }
+    }
+
+    use crate::unit::service::Policy::{No, OnFailure, UnlessStopped};
+
+    #[test]
+    fn a_death_is_written_before_anything_follows_from_it() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let effects = t.exit(3);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 1, .. }))
+        );
+        assert!(matches!(effects[1], Effect::Ack(_)));
+        assert!(matches!(effects.last(), Some(Effect::Clean(_))));
+        // The same word again is only acknowledged.
+        assert!(matches!(t.exit(3)[..], [Effect::Ack(_)]));
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(1))));
+        assert!(t.step(Event::Due).is_empty(), "not yet due");
+        t.seconds = 1;
+        t.step(Event::Due);
+        t.start();
+        assert_eq!((t.machine.last_run, t.machine.restarts), (2, 1));
+    }
+
+    #[test]
+    fn an_intent_is_written_before_the_launch() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        let effects = t.step(Event::Turn);
+        assert!(matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Intent { .. })));
+        assert!(matches!(effects.last(), Some(Effect::Launch(_))));
+    }
+
+    #[test]
+    fn a_stop_is_a_signal_then_kills_then_stuck() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(effects.iter().any(|e| matches!(e, Effect::Stop(_, s) if s.name == "TERM")));
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(10))));
+        for _ in 0..6 {
+            t.seconds = t.machine.deadline().unwrap().0.as_secs();
+            assert!(t.step(Event::Due).iter().any(|e| matches!(e, Effect::Kill(_))));
+        }
+        assert_eq!(t.machine.word(), "stuck");
+        let effects = t.exit(0);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 0, finished: None, .. }))
+        );
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.state, State::Down);
+    }
+
+    #[test]
+    fn a_stop_while_it_is_made_kills_it_and_a_late_word_does_not_start_it() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        t.step(Event::Turn);
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(effects.iter().any(|e| matches!(e, Effect::Kill(_))));
+        let effects = t.step(Event::Created { pid: 9 });
+        assert!(matches!(effects[..], [Effect::Kill(_)]), "{effects:?}");
+        assert!(t.step(Event::Started).is_empty());
+        assert_eq!(t.machine.word(), "stopping");
+    }
+
+    #[test]
+    fn again_replaces_what_runs() {
+        let mut t = Trial::new(No);
+        t.run();
+        t.step(Event::Again { why: "changed".into() });
+        t.exit(143);
+        t.step(Event::Cleaned);
+        t.start();
+        assert_eq!((t.machine.last_run, t.machine.restarts), (2, 0));
+    }
+
+    #[test]
+    fn what_is_done_stays_done_until_somebody_starts_it() {
+        let mut t = Trial::new(OnFailure(None));
+        t.run();
+        t.exit(0);
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.word(), "exited");
+        t.step(Event::Up { fresh: false });
+        assert_eq!(t.machine.word(), "exited");
+        t.step(Event::Up { fresh: true });
+        t.start();
+    }
+
+    #[test]
+    fn waiting_too_long_is_a_failed_start_and_tried_again() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesUnmet { on: "db: started".into(), deadline: Some(moment(5).boot) });
+        t.seconds = 5;
+        let effects = t.step(Event::Due);
+        assert!(matches!(&effects[0], Effect::Tell("start-failed", text) if text.contains("db: started")));
+        assert_eq!(t.machine.word(), "backoff");
+    }
+
+    #[test]
+    fn no_event_is_too_much_for_any_state() {
+        let events = || {
+            vec![
+                Event::Up { fresh: true },
+                Event::DependenciesMet,
+                Event::Turn,
+                Event::Created { pid: 3 },
+                Event::Started,
+                Event::Cleaned,
+                Event::CleanFailed("busy".into()),
+                Event::Down { why: "down".into() },
+                Event::Again { why: "again".into() },
+                Event::Lost(Ending::MonitorLost),
+                Event::NeverRan { code: "c".into(), text: "t".into(), exit: None },
+                Event::Due,
+                Event::DependenciesUnmet { on: "db".into(), deadline: None },
+            ]
+        };
+        // A walk over all of them in many orders; the invariants hold after each step.
+        let mut seed = 1u64;
+        let mut t = Trial::new(UnlessStopped);
+        let mut last = 0;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            t.seconds += seed >> 60;
+            let mut all = events();
+            let event = all.swap_remove(usize::try_from(seed >> 33).unwrap() % all.len());
+            let effects = t.step(event);
+            let launches = effects.iter().filter(|e| matches!(e, Effect::Launch(_))).count();
+            assert!(launches <= 1 && t.machine.last_run >= last, "a run is never used twice");
+            assert_eq!(launches, usize::try_from(t.machine.last_run - last).unwrap());
+            last = t.machine.last_run;
+            if !t.machine.up {
+                let busy =
+                    matches!(t.machine.state, State::Running { .. } | State::Starting { .. } | State::Queued);
+                assert!(!busy, "not wanted, and yet {:?}", t.machine.state);
+            }
+        }
+        assert!(last > 100, "the walk starts things: {last}");
     }
 }

@@ -1,4 +1,0 @@
-//! knarr-keeper.
-#![forbid(unsafe_code)]
-
-fn main() {}

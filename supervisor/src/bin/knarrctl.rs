@@ -1,4 +1,0 @@
-//! knarrctl.
-#![forbid(unsafe_code)]
-
-fn main() {}
