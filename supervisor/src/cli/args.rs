@@ -71,7 +71,6 @@ fn looking() -> [Command; 3] {
     [
         Command::new("ps")
             .about("All instances and how they are")
-            .arg(flag("all", Some('a'), "Also those stopped by hand and those that are done"))
             .arg(
                 value(
                     "filter",

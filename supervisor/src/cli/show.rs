@@ -35,29 +35,23 @@ impl Paper {
 pub(super) async fn ps(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let filter = Filter::of(m)?;
     let all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
-    let total = all.len();
     let shown: Vec<InstanceStatus> = all.into_iter().filter(|i| filter.admits(i)).collect();
     if m.get_flag("json") {
         return out_json(&shown).map(|()| 0);
     }
     out(&instances(&shown, &Paper::of(ctx)))?;
-    let hidden = total - shown.len();
-    if hidden > 0 && ctx.width.is_some() && filter.is_default() {
-        out(&ctx.style.paint(Color::Dim, &format!("{hidden} more stopped by hand or done, see ps --all\n")))?;
-    }
     Ok(0)
 }
 
 /// Which instances `ps` shows.
 struct Filter {
-    all: bool,
     states: Vec<String>,
     services: Vec<String>,
 }
 
 impl Filter {
     fn of(m: &ArgMatches) -> Result<Filter> {
-        let mut filter = Filter { all: m.get_flag("all"), states: Vec::new(), services: Vec::new() };
+        let mut filter = Filter { states: Vec::new(), services: Vec::new() };
         for given in m.get_many::<String>("filter").into_iter().flatten() {
             match given.split_once('=') {
                 Some(("state", state)) => filter.states.push(state.to_owned()),
@@ -71,14 +65,7 @@ impl Filter {
         Ok(filter)
     }
 
-    fn is_default(&self) -> bool {
-        !self.all && self.states.is_empty() && self.services.is_empty()
-    }
-
     fn admits(&self, i: &InstanceStatus) -> bool {
-        if self.is_default() {
-            return !matches!(i.state.as_str(), "held" | "exited");
-        }
         let among = |wanted: &[String], is: &String| wanted.is_empty() || wanted.contains(is);
         among(&self.states, &i.state) && among(&self.services, &i.service)
     }

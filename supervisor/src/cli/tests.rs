@@ -319,7 +319,7 @@ fn exit_codes_tell_scripts_what_happened() {
     };
     for (args, code) in [
         ("ps", 0),
-        ("ps --json --all", 0),
+        ("ps --json", 0),
         ("ps --filter state=running", 0),
         ("ps --filter color=red", 2),
         ("status web db", 0),

@@ -367,6 +367,11 @@ pub struct RecordFile {
     file: Option<File>,
 }
 
+/// The name of the file whose blocks are taken before there is a record.
+pub(super) fn aside_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
 impl RecordFile {
     /// Takes the blocks. That this fails is no error: the end is another chance. `home` is the keeper's own directory.
     ///
@@ -375,7 +380,7 @@ impl RecordFile {
     pub fn prepare(path: &Path, home: OwnedFd) -> io::Result<RecordFile> {
         let name = path.file_name().and_then(OsStr::to_str).ok_or(io::ErrorKind::InvalidInput)?;
         let dir = sys::open_dir(path.parent().unwrap_or(Path::new("/")))?;
-        let aside = format!(".{name}.tmp");
+        let aside = aside_name(name);
         let mut file = RecordFile { home: home.into(), dir, name: name.to_owned(), aside, file: None };
         let _ = file.open();
         Ok(file)
