@@ -22,6 +22,8 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod sock;
+#[cfg(target_arch = "x86_64")]
+mod start;
 pub mod tty;
 
 use std::fmt;

@@ -422,7 +422,8 @@ pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
 
 /// `FUTURE_WRITE` (Linux 5.1) and not `WRITE`: nobody ever maps the copy, so both forbid the same, but `WRITE` has to
 /// wait until no page is pinned by anybody, for up to 150 ms, and may then still fail with EBUSY.
-const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
+pub(super) const SEALS: i32 =
+    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
 pub fn is_sealed<F: AsFd>(fd: F) -> bool {
@@ -431,10 +432,12 @@ pub fn is_sealed<F: AsFd>(fd: F) -> bool {
     r >= 0 && r & SEALS == SEALS
 }
 
-/// A sealed, executable memfd with the content of `src` (`size` bytes). `MFD_EXEC` needs Linux 6.3 and is left
-/// out where the kernel does not know it.
+/// memfd_create(2), Linux 6.3; libc does not have it yet.
+pub(super) const MFD_EXEC: u32 = 0x10;
+
+/// A sealed, executable memfd with the content of `src` (`size` bytes). `MFD_EXEC` is left out where the kernel does not
+/// know it.
 pub fn sealed_copy<F: AsFd>(name: &CStr, src: F, size: u64) -> Result<OwnedFd> {
-    const MFD_EXEC: u32 = 0x10;
     let base = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let make = |flags: u32| {
         // SAFETY: name is NUL-terminated.
