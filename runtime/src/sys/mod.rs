@@ -19,6 +19,7 @@ pub mod net;
 pub mod ns;
 pub mod poll;
 pub mod process;
+pub mod program;
 pub mod sched;
 pub mod seccomp;
 pub mod sock;
