@@ -3,62 +3,21 @@
 
 use crate::sample::Sample;
 use anyhow::{Context, Result};
+use knarr_bundles::defaults::{CAPABILITIES, MASKED, READ_ONLY, SECCOMP_PROFILE, mounts as standard_mounts};
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
     LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
     LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
-    RootBuilder, SpecBuilder, UserBuilder, get_default_mounts,
+    RootBuilder, SpecBuilder, UserBuilder,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The default seccomp profile, an object as `linux.seccomp` wants it: names of calls differ between machines.
-const SECCOMP_PROFILE: &str = if cfg!(target_arch = "aarch64") {
-    include_str!("../profiles/default-seccomp-aarch64.json")
-} else {
-    include_str!("../profiles/default-seccomp.json")
-};
+/// Where the profile is, for people.
 const SECCOMP_PROFILE_PATH: &str = "bundles/profiles/default-seccomp.json";
 
 /// The samples use nothing that came later, so older runtimes take them as well.
 const OCI_VERSION: &str = "1.0.2";
-
-/// What Docker gives a container that asks for nothing.
-const CAPABILITIES: [Capability; 14] = [
-    Capability::AuditWrite,
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Mknod,
-    Capability::NetBindService,
-    Capability::NetRaw,
-    Capability::Setfcap,
-    Capability::Setgid,
-    Capability::Setpcap,
-    Capability::Setuid,
-    Capability::SysChroot,
-];
-
-/// Files of the kernel that tell about the host or are attack surface.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-/// Files of the kernel that change the host.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The config.json of a sample. `host_network` leaves out the network namespace.
 pub fn config(sample: &Sample, host_network: bool) -> Result<Value> {
@@ -174,12 +133,7 @@ fn resources(sample: &Sample) -> Result<LinuxResources> {
 /// The usual mounts, with a small writable /tmp because the root is read-only.
 fn mounts() -> Result<Vec<Mount>> {
     let options = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-    let mut mounts = get_default_mounts();
-    for mount in &mut mounts {
-        if mount.destination() == "/proc" {
-            mount.set_options(Some(options("nosuid,noexec,nodev")));
-        }
-    }
+    let mut mounts = standard_mounts();
     mounts.push(
         MountBuilder::default()
             .destination("/tmp")

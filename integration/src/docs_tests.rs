@@ -25,7 +25,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn cases_that_documents_name_exist() {
-    let names: BTreeSet<String> = crate::cases::all().into_iter().map(|c| c.name).collect();
+    let names: BTreeSet<String> =
+        crate::cases::all().into_iter().chain(crate::cases::supervisor()).map(|c| c.name).collect();
     let subjects: BTreeSet<&str> = names.iter().filter_map(|n| n.split_once('.')).map(|s| s.0).collect();
     let (mut seen, mut unknown) = (0, Vec::new());
     for page in pages() {

@@ -4,6 +4,7 @@
 mod base;
 mod case;
 mod cases;
+mod daemon;
 #[cfg(test)]
 mod docs_tests;
 mod host;
@@ -11,6 +12,7 @@ mod oracle;
 mod os;
 mod report;
 mod run;
+mod soak;
 mod trial;
 
 use std::fs;
@@ -21,6 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command as Cli};
 
 use crate::case::Case;
+use crate::daemon::Programs;
 use crate::host::Host;
 use crate::report::{Column, Results, Row};
 use crate::trial::{Runtime, Yard};
@@ -28,7 +31,9 @@ use crate::trial::{Runtime, Yard};
 fn main() -> ExitCode {
     let matches = cli().get_matches();
     let done = match matches.subcommand() {
-        Some(("run", m)) => run_cases(m),
+        Some(("run", m)) => run_cases(m, cases::all()),
+        Some(("supervisor", m)) => run_cases(m, cases::supervisor()),
+        Some(("soak", m)) => run_soak(m),
         Some(("list", m)) => list_cases(m),
         Some(("report", m)) => report_files(m),
         Some(("nothing", _)) => Ok(true),
@@ -45,64 +50,19 @@ fn main() -> ExitCode {
 }
 
 fn cli() -> Cli {
-    let many = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
-    let one = |name: &'static str| Arg::new(name).long(name);
-    let filter = || {
-        one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out")
-    };
-    let format = || one("format").value_parser(["table", "tap", "junit", "json"]).default_value("table");
     Cli::new("conformance")
         .about("Runs a conformance suite against OCI runtimes")
         .subcommand_required(true)
+        .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")))
+        .subcommand(supervisor_options(
+            Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"),
+        ))
         .subcommand(
-            Cli::new("run")
-                .about("Run cases")
-                .arg(
-                    many("runtime")
-                        .required(true)
-                        .value_name("NAME=PATH")
-                        .help("A runtime; may be given several times"),
-                )
-                .arg(
-                    many("strict")
-                        .value_name("NAME")
-                        .help("Hold this runtime to the texts of refusals too (knarr always is)"),
-                )
-                .arg(
-                    many("known")
-                        .value_name("NAME=FILE")
-                        .help("Reviewed differences of a runtime: `case  reason` lines"),
-                )
-                .arg(one("lane").default_value("").help("A name for this environment, shown in the report"))
-                .arg(filter())
-                .arg(format())
-                .arg(one("output").value_name("FILE").help("Write the results there as JSON as well"))
-                .arg(
-                    one("allow-skip")
-                        .value_name("REASONS")
-                        .help("Skips for other reasons than these make the run fail; `word*` allows what begins so, `none` allows none"),
-                )
-                .arg(
-                    one("probe")
-                        .value_name("PATH")
-                        .help("The static probe program; default: `probe` beside this program"),
-                )
-                .arg(
-                    one("dir")
-                        .value_name("DIR")
-                        .default_value("/tmp")
-                        .help("Where the work directory is made"),
-                )
-                .arg(
-                    one("patience")
-                        .value_name("N")
-                        .value_parser(clap::value_parser!(u32))
-                        .default_value("1")
-                        .help("Multiply every time limit"),
-                )
-                .arg(
-                    Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Show every command"),
-                ),
+            supervisor_options(Cli::new("soak").about("Run the long loops of a supervisor and measure it"))
+                .arg(number("kills", "500").help("How often the daemon is killed"))
+                .arg(number("services", "300").help("How many services the figures are of"))
+                .arg(number("seed", "1").help("Another seed, another order of things"))
+                .arg(one("write").value_name("FILE").help("Write the figures there")),
         )
         .subcommand(Cli::new("list").about("List cases").arg(filter()))
         .subcommand(
@@ -114,9 +74,82 @@ fn cli() -> Cli {
         .subcommand(Cli::new("nothing").hide(true))
 }
 
+fn one(name: &'static str) -> Arg {
+    Arg::new(name).long(name)
+}
+
+fn number(name: &'static str, default: &'static str) -> Arg {
+    one(name).value_name("N").value_parser(clap::value_parser!(u32)).default_value(default)
+}
+
+/// The options of a command that runs cases of a supervisor.
+fn supervisor_options(command: Cli) -> Cli {
+    run_options(command)
+        .arg(one("knarrd").required(true).value_name("PATH").help("The daemon"))
+        .arg(one("knarrctl").required(true).value_name("PATH").help("Its command line"))
+        .arg(one("keeper").required(true).value_name("PATH").help("Its keeper"))
+        .arg(
+            Arg::new("own-machine")
+                .long("own-machine")
+                .action(ArgAction::SetTrue)
+                .help("Nothing else lives on this machine: its clock may be set"),
+        )
+}
+
+fn filter() -> Arg {
+    one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out")
+}
+
+fn format() -> Arg {
+    one("format").value_parser(["table", "tap", "junit", "json"]).default_value("table")
+}
+
+/// The options of a command that runs cases.
+fn run_options(command: Cli) -> Cli {
+    let many = |name: &'static str| one(name).action(ArgAction::Append);
+    command
+        .arg(
+            many("runtime").required(true).value_name("NAME=PATH").help("A runtime; may be given several times"),
+        )
+        .arg(
+            many("strict")
+                .value_name("NAME")
+                .help("Hold this runtime to the texts of refusals too (knarr always is)"),
+        )
+        .arg(
+            many("known")
+                .value_name("NAME=FILE")
+                .help("Reviewed differences of a runtime: `case  reason` lines"),
+        )
+        .arg(one("lane").default_value("").help("A name for this environment, shown in the report"))
+        .arg(filter())
+        .arg(format())
+        .arg(one("output").value_name("FILE").help("Write the results there as JSON as well"))
+        .arg(
+            one("allow-skip").value_name("REASONS").help(
+                "Skips for other reasons than these make the run fail; `word*` allows what begins so, `none` allows none",
+            ),
+        )
+        .arg(
+            one("probe")
+                .value_name("PATH")
+                .help("The static probe program; default: `probe` beside this program"),
+        )
+        .arg(
+            one("dir").value_name("DIR").default_value("/tmp").help("Where the work directory is made"),
+        )
+        .arg(
+            one("patience")
+                .value_name("N")
+                .value_parser(clap::value_parser!(u32))
+                .default_value("1")
+                .help("Multiply every time limit"),
+        )
+        .arg(Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Show every command"))
+}
+
 /// The cases that a filter selects.
-fn selected(m: &ArgMatches) -> Result<Vec<Case>> {
-    let all = cases::all();
+fn selected(m: &ArgMatches, all: Vec<Case>) -> Result<Vec<Case>> {
     let mut seen = std::collections::BTreeSet::new();
     for c in &all {
         ensure!(seen.insert(c.name.clone()), "two cases are called {}", c.name);
@@ -134,7 +167,7 @@ fn selected(m: &ArgMatches) -> Result<Vec<Case>> {
 }
 
 fn list_cases(m: &ArgMatches) -> Result<bool> {
-    let cases = selected(m)?;
+    let cases = selected(m, cases::all().into_iter().chain(cases::supervisor()).collect())?;
     for c in &cases {
         let needs: Vec<String> = c.needs.iter().map(|n| n.slug()).collect();
         println!("{:44} {:50} {}", c.name, c.checks, needs.join(" "));
@@ -169,9 +202,9 @@ fn print_all(r: &Results, m: &ArgMatches) {
     }
 }
 
-fn run_cases(m: &ArgMatches) -> Result<bool> {
+fn run_cases(m: &ArgMatches, all: Vec<Case>) -> Result<bool> {
     let runtimes = runtimes(m)?;
-    let cases = selected(m)?;
+    let cases = selected(m, all)?;
     if rustix::process::geteuid().is_root() {
         os::private_mounts()?;
     }
@@ -195,6 +228,31 @@ fn run_cases(m: &ArgMatches) -> Result<bool> {
     // Results first: what cannot be cleaned up is a failure of its own.
     cleaned?;
     Ok(results.sum().failed == 0 && skips_allowed(m, &results))
+}
+
+/// The head of the page with the figures.
+const PAGE: &str = "# Numbers of the supervisor\n\n\
+    Written by `ci/soak --write`; do not edit. What is measured and how: `integration/src/soak.rs`.\n\n";
+
+fn run_soak(m: &ArgMatches) -> Result<bool> {
+    let number = |name| *m.get_one::<u32>(name).unwrap_or(&1);
+    let page = std::rc::Rc::default();
+    let cases = cases::long_supervisor(
+        number("kills") as usize,
+        number("services") as usize,
+        u64::from(number("seed")),
+        &page,
+    );
+    let passed = run_cases(m, cases)?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let machine = format!("Linux {}, {processors} processors.\n\n", release.trim());
+    let text = format!("{PAGE}{machine}| figure | value |\n|---|---|\n{}", page.borrow());
+    eprintln!("\n{text}");
+    if let Some(file) = m.get_one::<String>("write") {
+        fs::write(file, &text).with_context(|| file.clone())?;
+    }
+    Ok(passed)
 }
 
 fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {
@@ -276,6 +334,17 @@ fn version(path: &Path) -> Result<String> {
     Ok(text.lines().next().unwrap_or("no version").to_string())
 }
 
+/// The supervisor under test: its three programs, by full paths.
+fn programs(m: &ArgMatches) -> Result<Option<Programs>> {
+    let given = |name| m.try_get_one::<String>(name).ok().flatten().cloned();
+    let (Some(knarrd), Some(knarrctl), Some(keeper)) = (given("knarrd"), given("knarrctl"), given("keeper"))
+    else {
+        return Ok(None);
+    };
+    let full = |path: String| fs::canonicalize(&path).with_context(|| path.clone());
+    Ok(Some(Programs { knarrd: full(knarrd)?, knarrctl: full(knarrctl)?, keeper: full(keeper)? }))
+}
+
 fn make_yard(m: &ArgMatches) -> Result<Yard> {
     // Process ids repeat in the pid namespaces of lanes that run side by side; the clock does not.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
@@ -290,7 +359,8 @@ fn make_yard(m: &ArgMatches) -> Result<Yard> {
         bail!("no probe program at {} (build it, or give --probe)", probe.display());
     }
     fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-    let host = Host::look()?;
+    let mut host = Host::look()?;
+    host.own_machine = m.try_get_one::<bool>("own-machine").ok().flatten().copied().unwrap_or(false);
     let mut yard = Yard {
         host,
         probe: dir.join("probe"),
@@ -298,6 +368,7 @@ fn make_yard(m: &ArgMatches) -> Result<Yard> {
         cgroup: name,
         patience: *m.get_one::<u32>("patience").unwrap_or(&1),
         verbose: m.get_flag("verbose"),
+        supervisor: programs(m)?,
         dir,
     };
     fs::copy(&probe, &yard.probe).context("copy the probe")?;

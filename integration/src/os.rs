@@ -201,6 +201,13 @@ pub fn isolate(command: &mut Command, flags: CloneFlags) {
     unsafe { command.pre_exec(hook) };
 }
 
+/// Starts the child with this soft and hard limit.
+pub fn with_limit(command: &mut Command, resource: rustix::process::Resource, value: u64) {
+    let limit = rustix::process::Rlimit { current: Some(value), maximum: Some(value) };
+    // SAFETY: one system call on copied values.
+    unsafe { command.pre_exec(move || Ok(rustix::process::setrlimit(resource, limit)?)) };
+}
+
 /// Starts the child with these supplementary groups.
 pub fn with_groups(command: &mut Command, groups: Vec<u32>) {
     // SAFETY: one system call on memory the closure owns.
@@ -322,6 +329,16 @@ pub fn answer(listener: BorrowedFd<'_>, id: u64, value: i64, errno: i32) -> Resu
     // SAFETY: the request matches the type it points to, which lives through the call.
     let rc = unsafe { libc::ioctl(listener.as_raw_fd(), code, &raw mut reply) };
     ensure!(rc == 0, "SECCOMP_IOCTL_NOTIF_SEND: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Sets the machine's clock forwards or back. Only for machines that are the suite's own.
+pub fn shift_clock(seconds: i64) -> Result<()> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let time = libc::timespec { tv_sec: now.as_secs() as i64 + seconds, tv_nsec: 0 };
+    // SAFETY: the struct lives through the call, which only reads it.
+    let rc = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) };
+    ensure!(rc == 0, "clock_settime: {}", std::io::Error::last_os_error());
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::base::{self, PROBE};
+use crate::daemon::Programs;
 use crate::host::Host;
 use crate::os;
 
@@ -42,6 +43,8 @@ pub struct Yard {
     pub patience: u32,
     /// Show commands as they run.
     pub verbose: bool,
+    /// The supervisor under test, when there is one.
+    pub supervisor: Option<Programs>,
 }
 
 /// What one command did.
@@ -153,6 +156,12 @@ impl Cmd<'_> {
         fs::write(&path, text)?;
         self.stdin = Some(fs::File::open(path)?.into());
         Ok(self)
+    }
+
+    /// Reads from this descriptor.
+    pub fn stdin_from(mut self, fd: OwnedFd) -> Self {
+        self.stdin = Some(fd.into());
+        self
     }
 
     /// Hands over descriptors under chosen numbers.

@@ -16,7 +16,7 @@ use crate::handover::{Asked, Handover};
 use crate::hooks;
 use crate::host::Host;
 use crate::interrupt;
-use crate::link::{Parent, Sealed};
+use crate::link::{self, Parent, Sealed};
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::rootfs::Proc;
@@ -93,6 +93,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
+    report::step(format_args!("checked and planned: {} mounts", plan.mounts.len()));
     let handover = Handover::prepare(wish.asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
     let nofile = sources::make_room(&plan)?;
@@ -106,26 +107,37 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let mut record = new_record(wish.id, &plan)?;
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
+    report::step("the record is written");
     let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup)?);
+    if let Some(uid) = plan.cgroup_owner {
+        group.delegate(uid).step("give the cgroup to the container's user")?;
+    }
+    report::step("the cgroup is made");
     let gate = if wish.started_by_us { None } else { Some(gate::listen(made.reservation.dir())?) };
 
     let parents =
         Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
+    report::step(format_args!("init, process {}, has built the root", child.pid()));
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
         let hand_on = |fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd);
-        link.enter(child.pid())?.ready(child.pidfd(), hand_on)
+        let run = plan.hooks.prestart.len() + plan.hooks.create_runtime.len();
+        report::step(format_args!("{run} prestart and createRuntime hooks have run"));
+        let limit = hooks::time_of(&plan.hooks.create_container).map(|t| t + link::DEADLINE);
+        link.enter(child.pid())?.ready(limit, child.pidfd(), hand_on)
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
+    report::step("init is confined");
     let console = handover.descriptors(handed.console, &child)?;
     record.phase = Phase::Created;
     record.cgroup = group.saved();
     record.init = Some(state::Proc::of(child.pid())?);
     made.reservation.save(&record)?;
     handover.pid_file(&child)?;
+    report::step("the container is created");
     Ok(Container { child, link, made, plan, console })
 }
 
@@ -241,8 +253,11 @@ pub fn send_listener_to(spec: &Spec, id: &str, pid: i32, status: &str, fd: Owned
 /// If init died without a word, the cgroup may know why: its limit was too low for the start itself.
 fn explain_death(e: Error, group: &Cgroup) -> Error {
     if e.kind() == Code::Init && group.oom_kills().is_some_and(|n| n > 0) {
+        let bytes = |n: Option<u64>| n.map_or("unknown".to_string(), |n| format!("{n} bytes"));
+        let (limit, peak) = (bytes(group.memory_limit()), bytes(group.memory_peak()));
         return Error::new(Code::Init, "container init was OOM-killed (memory limit too low?)")
-            .field("/linux/resources/memory/limit");
+            .field("/linux/resources/memory/limit")
+            .hint(format!("limit {limit}, peak {peak}"));
     }
     e
 }

@@ -95,7 +95,7 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let done = set_oom_score(&job.process, child.pid(), &proc)
         .map_err(|e| parent.blame(e))
-        .and_then(|()| parent.straight().ready(child.pidfd(), hand_on));
+        .and_then(|()| parent.straight().ready(Some(link::DEADLINE), child.pidfd(), hand_on));
     match done {
         Ok((link, handed)) => Ok(Entered { child, link, console: handed.console }),
         Err(e) => Err((e, Some(child))),

@@ -34,8 +34,8 @@ pub fn waiting<D: AsFd>(dir: D) -> bool {
 /// Opens the gate of the container whose state directory is `dir` and waits for the verdict.
 ///
 /// # Errors
-/// `Status` when nobody listens any more; `Timeout` when init does not answer within `deadline`.
-pub fn open<D: AsFd>(dir: D, deadline: Duration) -> Result<Verdict> {
+/// `Status` when nobody listens any more; `Timeout` when init does not answer within `limit`.
+pub fn open<D: AsFd>(dir: D, limit: Option<Duration>) -> Result<Verdict> {
     let conn = match sock::connect_in(&dir, NAME) {
         Err(e) if e.is(errno::ECONNREFUSED) || e.is(errno::ENOENT) => {
             let _ = fs::unlinkat(&dir, NAME);
@@ -43,11 +43,10 @@ pub fn open<D: AsFd>(dir: D, deadline: Duration) -> Result<Verdict> {
         }
         r => r?,
     };
-    if !poll::wait_readable(&conn, Some(deadline))? {
-        return Err(Error::new(
-            Code::Timeout,
-            format!("init did not answer within {} s", deadline.as_secs()),
-        ));
+    if !poll::wait_readable(&conn, limit)? {
+        let seconds = limit.unwrap_or_default().as_secs();
+        let text = format!("init has not finished within {seconds} s");
+        return Err(Error::new(Code::Timeout, text).step("wait for init to execute the program"));
     }
     let (data, _) = sock::recv(&conn)?;
     let _ = fs::unlinkat(&dir, NAME);

@@ -61,6 +61,16 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &State<'_>) -> Vec<Error> {
     hooks.iter().enumerate().filter_map(one).collect()
 }
 
+/// The longest that hooks may take; `None` when one of them has no timeout, and so for ever (config.md).
+pub fn time_of(hooks: &[Hook]) -> Option<Duration> {
+    hooks.iter().map(|h| h.timeout.map(seconds)).sum()
+}
+
+/// A timeout of more than a century is one that nothing can be added to.
+fn seconds(timeout: i64) -> Duration {
+    Duration::from_secs(timeout.clamp(0, u32::MAX.into()) as u64)
+}
+
 fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
     let json = serde_json::to_vec(state).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
     let mut cmd = Command::new(&hook.path);
@@ -71,6 +81,8 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
     cmd.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Its own group, so that a timeout also ends what it started.
     cmd.process_group(0);
+    // Nobody will hear of it any more when we are killed.
+    process::die_with_us(&mut cmd);
     let mut child = cmd.spawn().map_err(|e| {
         let why = e.raw_os_error().map_or_else(|| e.to_string(), errno_text);
         Error::new(Code::Hook, format!("cannot execute {}: {why}", quoted(&hook.path)))
@@ -114,7 +126,7 @@ impl<'a> Attended<'a> {
 
     /// Gives what it said last, and true when the time, in seconds, ran out first.
     fn until_end(&mut self, timeout: Option<i64>) -> Result<(Vec<u8>, bool)> {
-        let end = timeout.map(|s| Instant::now() + Duration::from_secs(s.max(0) as u64));
+        let end = timeout.map(|s| Instant::now() + seconds(s));
         loop {
             let left = end.map(|e| e.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -248,6 +260,14 @@ mod tests {
         let e = try_hook("sleep 100 & sleep 100", Some(1)).unwrap_err().to_string();
         assert!(e.contains("timeout of 1 s"), "{e}");
         assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn the_time_of_hooks_is_their_sum_if_all_have_one() {
+        assert_eq!(time_of(&[hook("", Some(2)), hook("", Some(3))]), Some(Duration::from_secs(5)));
+        assert_eq!(time_of(&[hook("", Some(2)), hook("", None)]), None);
+        assert!(time_of(&[hook("", Some(i64::MAX)), hook("", Some(i64::MAX))]).is_some());
+        try_hook("exit 0", Some(i64::MAX)).unwrap();
     }
 
     #[test]

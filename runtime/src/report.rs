@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Form of log records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,9 +52,11 @@ struct Sink {
     file: Option<OwnedFd>,
     format: Format,
     level: Level,
+    /// When steps are wanted.
+    begun: Option<Instant>,
 }
 
-static STDERR: Sink = Sink { file: None, format: Format::Text, level: Level::Warning };
+static STDERR: Sink = Sink { file: None, format: Format::Text, level: Level::Warning, begun: None };
 static SINK: OnceLock<Sink> = OnceLock::new();
 
 fn sink() -> &'static Sink {
@@ -75,7 +77,8 @@ pub fn init(options: &Options) -> Result<()> {
         }
     };
     // A second call keeps the first sink: there is one command line.
-    let _ = SINK.set(Sink { file, format: options.format, level: options.level });
+    let begun = (options.level >= Level::Debug).then(Instant::now);
+    let _ = SINK.set(Sink { file, format: options.format, level: options.level, begun });
     Ok(())
 }
 
@@ -95,14 +98,12 @@ pub fn warn(text: impl Display) {
     log(Level::Warning, text);
 }
 
-/// Logs a step, when `--debug` asked for steps.
-pub fn debug(text: impl Display) {
-    log(Level::Debug, text);
-}
-
-/// Whether debug records are wanted, for callers whose arguments are costly to make.
-pub fn debugging() -> bool {
-    sink().level >= Level::Debug
+/// Logs a step that is done, with the time since the log was opened, when `--debug` asked for steps. For the process
+/// of the command alone: what it clones keeps no log open.
+pub fn step(text: impl Display) {
+    if let Some(begun) = sink().begun {
+        log(Level::Debug, format_args!("{:.3} ms: {text}", begun.elapsed().as_secs_f64() * 1e3));
+    }
 }
 
 fn log(level: Level, text: impl Display) {

@@ -6,6 +6,7 @@ use knarr::error::{Code, Error};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -187,7 +188,7 @@ fn enters_everywhere_and_keeps_devices() {
         assert!(line.ends_with(&format!("/{}/enter", parent())), "{line}");
     }
     assert!(g.get().pids().unwrap().contains(&(pid as i32)));
-    assert_eq!(g.get().v1_tasks().unwrap().len(), g.layout.v1.len());
+    assert_eq!(g.get().entrances(false).unwrap().len(), g.layout.v1.len());
     assert_eq!(g.get().v2_dir().is_some(), g.layout.v2.is_some());
     assert_eq!(g.get().dirs().unwrap().len(), g.get().saved().paths.len());
 
@@ -476,14 +477,16 @@ fn exec_follows_init() {
     let dir = g.dir("");
     fs::create_dir_all(dir.join("init/deep")).unwrap();
     let pid = g.spawn_in("init/deep", "exec sleep 60") as i32;
-    let target = g.get().exec_target(pid).unwrap();
-    assert_eq!(target.v2_path, dir.join("init/deep"));
-    assert!(target.v2.is_some());
-    assert_eq!(target.tasks.len(), g.layout.v1.len());
+    let place = |group: &Cgroup, pid: i32| {
+        let target = group.exec_target(pid, false).unwrap();
+        assert_eq!(target.entrances.len(), g.layout.v1.len());
+        let dir = target.v2.unwrap();
+        fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap()
+    };
+    assert_eq!(place(g.get(), pid), dir.join("init/deep"));
     assert_eq!(g.get().pids().unwrap(), [pid]);
     // A process outside of the group leads to the group itself, never to where that process is.
-    let outside = g.get().exec_target(std::process::id() as i32).unwrap();
-    assert_eq!(outside.v2_path, dir);
+    assert_eq!(place(g.get(), std::process::id() as i32), dir);
     let record = Cgroup::open(&g.get().saved()).unwrap();
-    assert_eq!(record.exec_target(pid).unwrap().v2_path, dir.join("init/deep"));
+    assert_eq!(place(&record, pid), dir.join("init/deep"));
 }

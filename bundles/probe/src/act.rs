@@ -11,6 +11,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "false", args: "", run: |_, _| Ok(1) },
     Command { name: "exit", args: "N", run: exit },
     Command { name: "echo", args: "ARGS", run: echo },
+    Command { name: "lines", args: "COUNT [BYTES [MS]]", run: lines },
     Command { name: "sleep", args: "MS", run: sleep },
     Command { name: "trap", args: "SIG...", run: trap },
     Command { name: "ignore-term", args: "", run: ignore_term },
@@ -26,6 +27,25 @@ fn exit(args: &[String], _: &mut dyn Write) -> Run {
 
 fn echo(args: &[String], out: &mut dyn Write) -> Run {
     writeln!(out, "{}", args.join(" "))?;
+    Ok(0)
+}
+
+/// Numbered lines, so that one which is missing, doubled or torn can be seen: `BYTES` long each, `MS` apart.
+fn lines(args: &[String], out: &mut dyn Write) -> Run {
+    let usage = || Failure::usage("lines COUNT [BYTES [MS]]");
+    let number = |at: usize| args.get(at).map_or(Ok(0), |n| n.parse::<u64>().map_err(|_| usage()));
+    if !(1..=3).contains(&args.len()) {
+        return Err(usage());
+    }
+    let (count, bytes, pause) = (number(0)?, number(1)?, Duration::from_millis(number(2)?));
+    for n in 1..=count {
+        let text = format!("line {n}");
+        // The line feed is one of them.
+        let filling = (bytes as usize).saturating_sub(text.len() + 1);
+        writeln!(out, "{text}{:.<filling$}", "")?;
+        out.flush()?;
+        std::thread::sleep(pause);
+    }
     Ok(0)
 }
 

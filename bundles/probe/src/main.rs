@@ -191,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn numbered_lines_have_the_length_that_was_asked_for() {
+        assert_eq!(answer(&["lines", "2"]), (0, "line 1\nline 2\n".to_owned()));
+        assert_eq!(answer(&["lines", "2", "10"]), (0, "line 1...\nline 2...\n".to_owned()));
+        assert_eq!(answer(&["lines"]).0, 2);
+        assert_eq!(answer(&["lines", "x"]).0, 2);
+    }
+
+    #[test]
     fn a_refused_call_is_an_answer_and_not_a_failure() {
         assert_eq!(answer(&["open-read", "/dev/null/x"]), (0, "errno 20 ENOTDIR\n".to_owned()));
         assert_eq!(answer(&["syscall", "close", "-1"]), (0, "errno 9 EBADF\n".to_owned()));

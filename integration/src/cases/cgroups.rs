@@ -566,6 +566,22 @@ fn places() -> Vec<Case> {
                 wait_for(2, || Ok((!dir.exists()).then_some(()))).context("the group is left")?;
                 Ok(())
             }),
+        case("cgroup.used-again")
+            .checks("config-linux.md#cgroups-path: a directory that is there already")
+            .needs([Need::CgroupV2, Need::Kernel(5, 14)])
+            .steps(|t| {
+                // Recent kernels kill what is cloned into a group in which cgroup.kill was used an odd number of times.
+                let path = t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").trim_start_matches('/');
+                let dir = t.yard.host.v2.clone().context("cgroup2")?.join(path);
+                std::fs::create_dir_all(&dir)?;
+                std::fs::write(dir.join("cgroup.kill"), "1")?;
+                t.resident()?;
+                t.exec_probe(&["true"])?.ok()?;
+                t.remove()?;
+                // Where the runtime did not make it, it may have left it.
+                std::fs::remove_dir(&dir).ok();
+                Ok(())
+            }),
         case("cgroup.own-view")
             .checks("config-linux.md#cgroups")
             .needs([Need::Busybox])

@@ -234,8 +234,11 @@ fn forms() -> Vec<Case> {
             Ok(())
         }),
         case("cli.debug-flag").checks("cli: --debug").probe(["echo", "x"]).steps(|t| {
+            let records = |log: &str| log.lines().filter(|l| l.contains("\"level\":\"debug\"")).count();
+            ensure!(records(&t.run()?.ok()?.log) == 0, "steps are logged unasked");
             t.global = vec!["--debug".into()];
-            t.run()?.ok()?.prints("x\n")?;
+            let out = t.run()?.ok()?.prints("x\n")?;
+            ensure!(records(&out.log) > 0, "no steps are logged: {:?}", out.log);
             Ok(())
         }),
         case("cli.root-relative").checks("cli: --root is made absolute").probe(["trap", "TERM"]).steps(|t| {
@@ -503,6 +506,22 @@ fn descriptors() -> Vec<Case> {
                 .fds(vec![(open("/etc/passwd")?, 3)])
                 .run()?
                 .fails()?;
+            Ok(())
+        }),
+        case("fds.preserve-not-the-callers").checks("catalogue B113, S05").steps(|t| {
+            t.works()?;
+            t.write_config()?;
+            let (_, bundle, id, _) = places(t);
+            // For each number there is a file of the runtime's own that would have it by the time it is looked at.
+            for count in 1..6 {
+                let fds =
+                    (0..count).map(|n| Ok((open("/etc/passwd")?, 3 + n))).collect::<Result<Vec<_>>>()?;
+                let promised = (count + 1).to_string();
+                t.rt(&["run", "--preserve-fds", &promised, "--bundle", &bundle, &id])
+                    .fds(fds)
+                    .run()?
+                    .fails()?;
+            }
             Ok(())
         }),
         case("fds.preserve-nonsense").checks("catalogue B113").steps(|t| {

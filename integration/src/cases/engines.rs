@@ -52,6 +52,30 @@ fn engine(
         })
 }
 
+/// Prints the memory of the monitor of a container, found from the container's first process.
+const MONITOR: &str = "monitor() { grep -E '^(Pss|Private_Clean|Private_Dirty):' \\
+    /proc/$(sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status)/smaps_rollup; }\n";
+
+/// What conmon keeps in memory for one container of Podman, as lines of smaps_rollup.
+pub fn conmon_memory(t: &mut Trial<'_>) -> Result<String> {
+    let script = "p run -d --name one $run --log-driver k8s-file probe:1 /probe trap TERM >/dev/null; sleep 1\n\
+                  monitor $(p inspect --format '{{.State.Pid}}' one)\n\
+                  p rm -f -t 0 one >/dev/null\n";
+    let text = start(t, &format!("{PRELUDE}\n{PODMAN}\n{MONITOR}{script}"))?;
+    tidy(t)?;
+    Ok(text)
+}
+
+/// What containerd's shim keeps in memory for one container, as lines of smaps_rollup.
+pub fn shim_memory(t: &mut Trial<'_>) -> Result<String> {
+    let script = "c run -d $run --cgroup $PARENT/one suite/probe:1 one /probe trap TERM; sleep 1\n\
+                  monitor $(c task ls | sed -n 's/^one *\\([0-9]*\\) .*/\\1/p')\n\
+                  c task rm -f one >/dev/null 2>&1 || true; c container rm one\n";
+    let text = start(t, &format!("{PRELUDE}\n{CONTAINERD}\n{MONITOR}{script}"))?;
+    tidy(t)?;
+    Ok(text)
+}
+
 fn start(t: &mut Trial<'_>, script: &str) -> Result<String> {
     let file = t.dir.join("engine.sh");
     std::fs::write(&file, script)?;

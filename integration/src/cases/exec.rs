@@ -29,6 +29,16 @@ fn inside(name: &str, checks: &str, story: impl Fn(&mut Trial<'_>) -> Result<()>
 fn basic() -> Vec<Case> {
     let exit = "cli: exit codes of exec";
     vec![
+        case("exec.without-mount-namespace")
+            .checks("catalogue S07: exec stays in the root")
+            .spec(without_mounts)
+            .steps(|t| {
+                t.put("only-here", "", 0o644)?;
+                t.resident()?;
+                let out = t.exec_probe(&["ls", "/"])?.ok()?.stdout;
+                ensure!(out.lines().any(|l| l == "only-here"), "exec sees another root: {out}");
+                Ok(())
+            }),
         inside("exec.output", exit, |t| {
             t.exec_probe(&["echo", "hi there"])?.ok()?.prints("hi there\n").map(drop)
         }),
@@ -264,6 +274,15 @@ fn process_file() -> Vec<Case> {
 
 /// Keys of the probe's posture that must differ or may differ between init and an exec.
 const OWN: [&str; 4] = ["argv", "pids", "fds", "mounts"];
+
+/// Without a mount namespace nothing but its root keeps a process in.
+fn without_mounts(s: &mut Value) {
+    s["mounts"] = json!([]);
+    s["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}]);
+    for key in ["maskedPaths", "readonlyPaths"] {
+        s["linux"][key] = json!([]);
+    }
+}
 
 fn parity() -> Vec<Case> {
     let text = "DESIGN: exec has parity with init";

@@ -284,6 +284,52 @@ fn failures() -> Vec<Case> {
             wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(()))).context("the hook is left")?;
             Ok(())
         }),
+        case("hooks.state-not-read").checks("config.md#posix-platform-hooks timeout").steps(|t| {
+            // More than a pipe holds, for a hook that reads nothing of it.
+            t.spec["annotations"] = json!({"large": "v".repeat(1 << 20)});
+            hook(t, "createRuntime", "sleep 60")?;
+            t.spec["hooks"]["createRuntime"][0]["timeout"] = 1.into();
+            let begun = Instant::now();
+            t.try_create()?.exits(1)?.fails()?;
+            let took = begun.elapsed();
+            ensure!(took < Duration::from_secs(5 * u64::from(t.yard.patience)), "it took {took:?}");
+            wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(()))).context("the hook is left")
+        }),
+        case("hooks.ends-init").checks("cli: the reason is named").steps(|t| {
+            t.works()?;
+            hook(t, "createRuntime", r#"p=$(sed 's/.*"pid":\([0-9]*\).*/\1/'); kill -9 $p; sleep 0.2"#)?;
+            let out = t.try_create()?.exits(1)?.fails()?;
+            if t.runtime.strict {
+                out.says("init ended")?;
+            }
+            Ok(())
+        }),
+        case("hooks.end-with-the-runtime").checks("fault K08: killed while a hook runs").steps(|t| {
+            t.works()?;
+            for kind in ["prestart", "createRuntime", "createContainer"] {
+                let sign = shared(t, kind, kind);
+                t.spec["hooks"] = json!({});
+                hook(t, kind, &format!("echo > {sign}; exec @bb sleep 60"))?;
+                t.write_config()?;
+                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
+                wait_for(t.seconds(), || Ok(Path::new(&sign).exists().then_some(())))?;
+                crate::os::kill(running.pid() as i32, libc::SIGKILL);
+                running.wait()?.exits(137)?;
+                wait_for(2, || Ok(crate::oracle::children().is_empty().then_some(())))
+                    .with_context(|| format!("{kind}: left is {:?}", crate::oracle::children()))?;
+                t.remove()?;
+            }
+            Ok(())
+        }),
+        case("hooks.timeout-huge").checks("config.md#posix-platform-hooks timeout").probe(["echo", "ran"]).prepare(|t| {
+            hook(t, "createRuntime", "exit 0")?;
+            hook(t, "createContainer", "exit 0")?;
+            for kind in ["createRuntime", "createContainer"] {
+                t.spec["hooks"][kind][0]["timeout"] = i64::MAX.into();
+            }
+            Ok(())
+        }).stdout("ran\n"),
         case("hooks.timeout-not-reached").checks("config.md#posix-platform-hooks timeout").steps(|t| {
             let file = shared(t, "createRuntime", "x");
             hook(t, "createRuntime", &format!("echo x > {file}"))?;

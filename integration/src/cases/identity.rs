@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = user();
     all.extend(capability_matrix());
     all.extend(limits());
+    all.extend(few_descriptors());
     all.extend(process());
     all.extend(scheduling());
     all
@@ -217,6 +218,21 @@ fn limits() -> Vec<Case> {
                 Ok(())
             }),
     ]
+}
+
+/// Fewer descriptors than a runtime has open: a limit is the program's, not the runtime's.
+fn few_descriptors() -> Vec<Case> {
+    let few = |n: u64| {
+        case(format!("rlimit.nofile-{n}"))
+            .checks("config.md#posix-process rlimits")
+            .spec(move |s| {
+                s["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": n, "hard": n}]);
+                s["process"]["args"] = json!([crate::base::PROBE, "limits"]);
+            })
+            .created(|_| Ok(()))
+            .line(format!("RLIMIT_NOFILE {n} {n}"))
+    };
+    vec![few(3), few(8)]
 }
 
 fn process() -> Vec<Case> {

@@ -5,6 +5,7 @@ mod cli;
 mod devices;
 mod engines;
 mod exec;
+mod faults;
 mod hooks;
 mod identity;
 mod input;
@@ -13,6 +14,7 @@ mod mounts;
 mod namespaces;
 mod seccomp;
 mod security;
+mod supervisor;
 mod terminal;
 
 use anyhow::{Context, Result};
@@ -20,6 +22,8 @@ use anyhow::{Context, Result};
 use crate::case::Case;
 
 pub use cgroups::disk;
+pub use engines::{conmon_memory, shim_memory};
+pub use supervisor::long as long_supervisor;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
@@ -36,12 +40,18 @@ pub fn all() -> Vec<Case> {
         hooks::cases(),
         exec::cases(),
         security::cases(),
+        faults::cases(),
         engines::cases(),
         input::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Every case of the supervisor.
+pub fn supervisor() -> Vec<Case> {
+    supervisor::cases()
 }
 
 /// The known differences that ship with the suite.
@@ -71,7 +81,8 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
-        let names: std::collections::BTreeSet<String> = all().into_iter().map(|c| c.name).collect();
+        let names: std::collections::BTreeSet<String> =
+            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");

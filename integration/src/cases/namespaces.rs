@@ -1,7 +1,7 @@
 //! Namespaces: made new, left as the caller's, joined by path, with mappings and offsets.
 //! Compared by the kernel's own ids, inside and outside.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, chown};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ pub fn cases() -> Vec<Case> {
     all.push(joined_mount());
     all.extend(uts_and_net());
     all.extend(user());
+    all.extend(owned_groups());
     all.extend(time());
     all
 }
@@ -293,6 +294,47 @@ fn user() -> Vec<Case> {
             ensure!(of(&out, "user")? == want && out.starts_with("uid=0 gid=0 "), "{out}");
             Ok(())
         }),
+    ]
+}
+
+/// A container that sees its own v2 group as the root of a tree it may write to owns it; otherwise nobody but us does.
+fn owned_groups() -> Vec<Case> {
+    let owner = |name: &str, option: &'static str, want: u32| {
+        case(name)
+            .checks("config-linux.md#cgroup-ownership")
+            .needs([Need::Userns, Need::CgroupV2, Need::NoV1("memory")])
+            .spec(move |s| {
+                base::namespace(s, "cgroup", None);
+                base::add_mount(s, "/sys/fs/cgroup", "cgroup", "cgroup", &[option]);
+            })
+            .prepare(map_users)
+            .probe([
+                "all",
+                "syscall",
+                "mkdir",
+                "str:/sys/fs/cgroup/own",
+                "493",
+                "--",
+                "open-write",
+                "/sys/fs/cgroup/cgroup.procs",
+                "--",
+                "open-write",
+                "/sys/fs/cgroup/cgroup.max.depth",
+            ])
+            .created(move |t| {
+                let path = t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").trim_start_matches('/');
+                let dir = t.yard.host.v2.clone().context("cgroup2")?.join(path);
+                for (file, want) in [("", want), ("cgroup.procs", want), ("cgroup.max.depth", 0)] {
+                    let got = std::fs::metadata(dir.join(file))?.uid();
+                    ensure!(got == want, "{file:?} belongs to {got}, want {want}");
+                }
+                Ok(())
+            })
+    };
+    vec![
+        owner("userns.owns-its-cgroup", "rw", 100_000).stdout("ok 0\nok 0\nerrno 13 EACCES\n"),
+        owner("userns.readonly-cgroup-not-owned", "ro", 0)
+            .stdout("errno 30 EROFS\nerrno 13 EACCES\nerrno 13 EACCES\n"),
     ]
 }
 

@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(unknown_calls());
     all.extend(architectures());
     all.extend(surroundings());
+    all.extend(late());
     all.extend(notify());
     all
 }
@@ -364,6 +365,39 @@ fn surroundings() -> Vec<Case> {
             profile(json!(args))(s);
         }).stdout("errno 95 EOPNOTSUPP\nerrno 9 EBADF\n"),
     ]
+}
+
+/// What a runtime does between confining itself and execve, and the probe does not need.
+const OURS: [&str; 9] = [
+    "accept",
+    "accept4",
+    "sendmsg",
+    "recvmsg",
+    "setresuid",
+    "setresgid",
+    "setgroups",
+    "faccessat2",
+    "statfs",
+];
+
+/// The profile is the program's: a runtime that loads it early is its first victim.
+fn late() -> Vec<Case> {
+    let late = |name: &str, no_new_privs: bool| {
+        case(name)
+            .checks(SECCOMP)
+            .probe(["status"])
+            .spec(profile(json!([{"names": OURS, "action": "SCMP_ACT_KILL_PROCESS"}])))
+            .spec(move |s| {
+                s["process"]["noNewPrivileges"] = no_new_privs.into();
+                base::capabilities(s, &["CAP_KILL"]);
+            })
+            .created(|_| Ok(()))
+            .line("Seccomp:\t2")
+            .line("CapPrm:\t0000000000000020")
+            .line("CapEff:\t0000000000000020")
+            .line("CapBnd:\t0000000000000020")
+    };
+    vec![late("seccomp.late", true), late("seccomp.late-without-no-new-privs", false)]
 }
 
 fn notify() -> Vec<Case> {

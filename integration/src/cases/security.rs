@@ -16,7 +16,7 @@ use crate::base::{self, PROBE};
 use crate::case::{Case, case};
 use crate::host::Need;
 use crate::oracle::listing;
-use crate::trial::{Trial, wait_for};
+use crate::trial::Trial;
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -569,38 +569,5 @@ fn odds() -> Vec<Case> {
             ensure!(out.code.is_some(), "it hangs");
             t.is("running")
         }),
-        case("odd.killed-behind-its-back").checks("catalogue B105").steps(|t| {
-            // A container whose init was killed behind the runtime's back is stopped, not running.
-            let pid = t.resident()?;
-            crate::os::kill(pid, libc::SIGKILL);
-            t.ended(pid)?;
-            t.is("stopped")?;
-            t.verb("delete", &[])?.ok()?;
-            Ok(())
-        }),
-        case("odd.create-killed-then-deleted")
-            .checks("DESIGN: killed at any instruction, delete --force cleans")
-            .steps(|t| {
-                t.works()?;
-                t.write_config()?;
-                for wait in [1u64, 3, 6, 10, 15, 20, 30] {
-                    let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                    let running = t.rt(&["create", "--bundle", &bundle, &id]).spawn()?;
-                    std::thread::sleep(std::time::Duration::from_millis(wait));
-                    crate::os::kill(running.pid() as i32, libc::SIGKILL);
-                    let _ = running.wait()?;
-                    t.rt(&["delete", "--force", &id]).run()?.ok()?;
-                    wait_for(3, || Ok(crate::oracle::children().is_empty().then_some(()))).with_context(
-                        || format!("processes are left after {wait} ms: {:?}", crate::oracle::children()),
-                    )?;
-                    let groups = crate::oracle::cgroups(t.yard);
-                    ensure!(groups.is_empty(), "cgroups are left after {wait} ms: {groups:?}");
-                    ensure!(
-                        crate::oracle::names(&t.state_root()).is_empty(),
-                        "state is left after {wait} ms"
-                    );
-                }
-                Ok(())
-            }),
     ]
 }

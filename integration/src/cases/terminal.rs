@@ -66,6 +66,21 @@ fn by_socket() -> Vec<Case> {
             ensure!(text == "0 tty 40 132\n1 tty 40 132\n2 tty 40 132\n", "{text:?}");
             Ok(())
         }),
+        case("tty.console-socket-long-path").checks(CONSOLE).probe(["tty"]).steps(|t| {
+            // Longer than the address of a socket may be; the directory is what has to be opened.
+            let short = t.dir.join("c.sock");
+            let listener = UnixListener::bind(&short)?;
+            let long = t.host_dir(&"d".repeat(120))?.join("c.sock");
+            std::fs::rename(&short, &long)?;
+            t.spec["process"]["terminal"] = true.into();
+            t.write_config()?;
+            let (bundle, id, wait) = (t.bundle.display().to_string(), t.id.clone(), within(t));
+            let long = long.display().to_string();
+            let running = t.rt(&["create", "--console-socket", &long, "--bundle", &bundle, &id]).spawn()?;
+            let received = receive(&listener, wait);
+            running.wait()?.ok()?;
+            received.map(drop)
+        }),
         case("tty.run-detach").checks(CONSOLE).probe(["all", "tty", "--", "trap", "TERM"]).steps(|t| {
             let path = t.dir.join("c.sock");
             let listener = UnixListener::bind(&path)?;
@@ -228,6 +243,16 @@ fn foreground() -> Vec<Case> {
             let text = os::read_all(master.as_fd(), within(t))?.replace('\r', "");
             running.wait()?.ok()?;
             ensure!(text == "0 tty 30 90\n1 tty 30 90\n2 tty 30 90\n", "{text:?}");
+            Ok(())
+        }),
+        case("tty.foreground-size-at-once").checks(text).sh("stty size").steps(move |t| {
+            // A size that comes after the start is sometimes too late.
+            for _ in 0..5 {
+                let (master, running) = run(t, 41, 133)?;
+                let text = os::read_all(master.as_fd(), within(t))?;
+                running.wait()?.ok()?;
+                ensure!(text == "41 133\r\n", "{text:?}");
+            }
             Ok(())
         }),
         case("tty.foreground-exit-code").checks(text).probe(["exit", "9"]).steps(move |t| {

@@ -278,7 +278,7 @@ fn exec_options() -> Vec<Arg> {
 /// The table of global options.
 pub(super) fn global() -> Command {
     table("knarr").args([
-        flag("debug", None, "enable debug logging"),
+        flag("debug", None, "log each step with the time since the command began"),
         value("log", None, "FILE", "append log records to FILE (default: stderr)"),
         value("log-format", None, "FORMAT", "text or json (default: \"text\")"),
         value("log-level", None, "LEVEL", "error, warning or debug (default: \"warning\")"),

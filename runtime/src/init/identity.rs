@@ -136,7 +136,9 @@ fn stdio(p: &ProcessPlan) -> Result<()> {
         let Some(copy) = process::dup_number(fd) else { continue };
         let st = fs::fstat(&copy)?;
         if st.is_char(1, 3) {
-            process::dup_onto(own_null()?, fd)?;
+            if let Some(null) = own_null()? {
+                process::dup_onto(null, fd)?;
+            }
             continue;
         }
         if st.uid == p.uid {
@@ -151,14 +153,18 @@ fn stdio(p: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-/// The image, or a process of a running container, may have put something else there.
-fn own_null() -> Result<OwnedFd> {
+/// The image, or a process of a running container, may have put something else there. `None` when there is none: a
+/// container without a mount namespace has the /dev of its image.
+fn own_null() -> Result<Option<OwnedFd>> {
     let step = "open the container's /dev/null in place of the caller's";
-    let null = fs::open("/dev/null", OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY, 0).step(step)?;
+    let null = match fs::open("/dev/null", OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY, 0).step(step) {
+        Err(e) if e.is(errno::ENOENT) => return Ok(None),
+        r => r?,
+    };
     if !fs::fstat(&null)?.is_char(1, 3) {
         return Err(Error::new(Code::Spec, "/dev/null is not the null device").step(step));
     }
-    Ok(null)
+    Ok(Some(null))
 }
 
 fn bounding(p: &ProcessPlan) -> Result<()> {

@@ -15,7 +15,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::interrupt;
 use crate::report;
 use crate::sys::{errno, poll, process, sock};
@@ -80,6 +80,10 @@ pub struct Entering;
 #[derive(Debug, Clone, Copy)]
 pub struct Sealed;
 
+/// How long init may take for a part of its work that no hook has a share in: a file system that never answers must
+/// not keep the caller for ever.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
 /// How long an agent may take to let init's own calls go on. Only with seccomp notify.
 const AGENT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -109,10 +113,17 @@ fn closed(by: &str) -> Error {
 }
 
 impl<P> Parent<P> {
-    /// The next message that is not a log line; `None` at end of file.
-    fn hear(&self) -> Result<Option<(FromInit, Vec<OwnedFd>)>> {
+    /// The next message that is not a log line, which init sends when it has done `what`; `None` at end of file.
+    fn hear(&self, what: &str, limit: Option<Duration>) -> Result<Option<(FromInit, Vec<OwnedFd>)>> {
+        let end = limit.map(|l| Instant::now() + l);
         loop {
-            interrupt::wait_readable(&self.sock, None)?;
+            let left = end.map(|e| e.saturating_duration_since(Instant::now()));
+            let waiting = || format!("wait for init to {what}");
+            if !interrupt::wait_readable(&self.sock, left).step_with(waiting)? {
+                let seconds = limit.unwrap_or_default().as_secs();
+                let text = format!("init has not finished within {seconds} s");
+                return Err(Error::new(Code::Timeout, text).step(waiting()));
+            }
             let (data, fds) = sock::recv(&self.sock)?;
             if data.is_empty() {
                 return Ok(None);
@@ -125,13 +136,17 @@ impl<P> Parent<P> {
             }
         }
     }
-    fn next(&self) -> Result<(FromInit, Vec<OwnedFd>)> {
-        self.hear()?.ok_or_else(|| closed("init"))
+    fn next(&self, what: &str, limit: Option<Duration>) -> Result<(FromInit, Vec<OwnedFd>)> {
+        self.hear(what, limit)?.ok_or_else(|| closed("init"))
+    }
+    /// Why init has ended.
+    fn last_word(&self) -> Result<(FromInit, Vec<OwnedFd>)> {
+        self.next("say why it ended", Some(DEADLINE))
     }
     fn say(&self, msg: &ToInit) -> Result<()> {
         match send(&self.sock, msg, &[]) {
             // It ended; its last word, if there was one, is the better reason.
-            Err(e) if e.is(errno::EPIPE) || e.is(errno::ECONNRESET) => match self.next() {
+            Err(e) if e.is(errno::EPIPE) || e.is(errno::ECONNRESET) => match self.last_word() {
                 Ok((other, _)) => Err(unexpected(&other)),
                 Err(why) => Err(why),
             },
@@ -142,7 +157,7 @@ impl<P> Parent<P> {
     /// why.
     pub fn blame(&self, e: Error) -> Error {
         match poll::wait_readable(&self.sock, Some(Duration::ZERO)) {
-            Ok(true) => self.next().err().unwrap_or(e),
+            Ok(true) => self.last_word().err().unwrap_or(e),
             _ => e,
         }
     }
@@ -173,7 +188,7 @@ impl Parent<Building> {
     /// Waits until mounts and devices are in place.
     pub fn root_ready(self) -> Result<Parent<Hooking>> {
         let Building = self.phase;
-        match self.next()? {
+        match self.next("build the root", Some(DEADLINE))? {
             (FromInit::RootReady, _) => Ok(self.go_on(Hooking)),
             (other, _) => Err(unexpected(&other)),
         }
@@ -190,29 +205,26 @@ impl Parent<Hooking> {
 }
 
 impl Parent<Entering> {
-    /// Waits until init is confined; `listener` takes the seccomp listener, when there is one, out of the descriptor
+    /// Waits until init is confined, `None` for as long as its hooks may take; `listener` takes the seccomp listener, when there is one, out of the descriptor
     /// table of `init`, a pidfd.
     pub fn ready(
         self,
+        limit: Option<Duration>,
         init: BorrowedFd<'_>,
         listener: impl Fn(OwnedFd) -> Result<()>,
     ) -> Result<(Parent<Sealed>, Handed)> {
         let Entering = self.phase;
         let mut handed = Handed::default();
-        let mut deadline = None;
+        let (mut what, mut limit) = ("confine itself", limit);
         loop {
-            if !interrupt::wait_readable(&self.sock, deadline)? {
-                let text = format!("the seccomp agent has held init for {} s", AGENT_DEADLINE.as_secs());
-                return Err(Error::new(Code::Timeout, text));
-            }
-            let (msg, mut fds) = self.next()?;
+            let (msg, mut fds) = self.next(what, limit)?;
             match (msg, fds.pop()) {
                 (FromInit::Ready, None) => return Ok((self.go_on(Sealed), handed)),
                 (FromInit::Console, Some(fd)) => handed.console = Some(fd),
                 (FromInit::Listener { number }, None) => {
                     listener(self.fetch_listener(init, number)?)?;
                     self.say(&ToInit::ListenerTaken)?;
-                    deadline = Some(AGENT_DEADLINE);
+                    (what, limit) = ("be let go on by the seccomp agent", Some(AGENT_DEADLINE));
                 }
                 (other, _) => return Err(unexpected(&other)),
             }
@@ -234,18 +246,19 @@ impl Parent<Entering> {
             }
             // It has something to say instead: that it could not be installed.
             if interrupt::wait_readable(&self.sock, Some(Duration::from_millis(1)))? {
-                return Err(self.next().map_or_else(|e| e, |(other, _)| unexpected(&other)));
+                return Err(self.last_word().map_or_else(|e| e, |(other, _)| unexpected(&other)));
             }
         }
     }
 }
 
 impl Parent<Sealed> {
-    /// Starts the payload over the link. End of file then means that execve succeeded or that init ended.
-    pub fn go(self) -> Result<()> {
+    /// Starts the payload over the link, and waits as [`Parent::ready`] does. End of file then means that execve
+    /// succeeded or that init ended.
+    pub fn go(self, limit: Option<Duration>) -> Result<()> {
         let Sealed = self.phase;
         self.say(&ToInit::Go)?;
-        match self.hear()? {
+        match self.hear("execute the program", limit)? {
             Some((other, _)) => Err(unexpected(&other)),
             None => Ok(()),
         }
@@ -399,10 +412,10 @@ mod tests {
             taken.set(crate::sys::fs::fstat(fd)?.size);
             Ok(())
         };
-        let (parent, handed) = parent.ready(pidfd.as_fd(), take).unwrap();
+        let (parent, handed) = parent.ready(None, pidfd.as_fd(), take).unwrap();
         assert!(taken.get() > 0);
         assert!(handed.console.is_some());
-        parent.go().unwrap();
+        parent.go(None).unwrap();
         t.join().unwrap();
     }
 
@@ -436,6 +449,17 @@ mod tests {
         drop(init);
         let e = parent.build().map(|p| p.root_ready().map(|_| ())).unwrap_or_else(Err).unwrap_err();
         assert!(e.kind() == Code::Init || e.errno().is_some(), "{e}");
+    }
+
+    #[test]
+    fn a_silent_init_is_not_waited_for_for_ever() {
+        let (parent, init) = pair().unwrap();
+        let parent = parent.straight();
+        init.warn("a line is no answer");
+        let here = process::pidfd_open(process::getpid()).unwrap();
+        let e = parent.ready(Some(Duration::from_millis(30)), here.as_fd(), |_| Ok(())).unwrap_err();
+        assert_eq!(e.kind(), Code::Timeout);
+        assert!(e.to_string().starts_with("wait for init to confine itself: "), "{e}");
     }
 
     #[test]

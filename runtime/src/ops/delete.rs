@@ -47,7 +47,7 @@ fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         // `create` was killed before it wrote its first record, so nothing else exists.
         Err(e) if e.kind() == Code::NotFound => entry.remove().and_then(|()| Err(e.clone())),
         Err(_) if force => delete_damaged(&entry),
-        Err(e) => Err(e.clone().hint("delete --force removes it")),
+        Err(e) => Err(e.clone()),
     }
 }
 
@@ -95,12 +95,15 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     let cgroup = Cgroup::open(&record.cgroup)?;
     let ours = is_ours(record, &cgroup)?;
     end_processes(record, ours.then_some(&cgroup))?;
+    report::step("its processes have ended");
     if ours {
         let step = |e: Error| e.step(format!("remove the cgroup of container {}", entry.id()));
         cgroup.destroy(DEADLINE).map_err(step)?;
+        report::step("its cgroup is removed");
     }
     let config = entry.config();
     entry.remove()?;
+    report::step("its record is removed");
     poststop(record, config);
     Ok(())
 }

@@ -10,7 +10,9 @@ use crate::foreground::{self, Relay, Signals};
 use crate::handover::{Asked, Handover};
 use crate::host::Lsm;
 use crate::interrupt;
+use crate::link;
 use crate::plan::{self, seccomp};
+use crate::report;
 use crate::spec::{self, Spec};
 use crate::state::{Container, Record, Store, observe};
 use crate::sys::{OwnedFd, fs, poll, process};
@@ -44,10 +46,12 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let signals = if args.detach { None } else { Some(Signals::block()?) };
     let home = Home { spec: &spec, group: &group, init_pid, init: &init };
     let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
+    report::step(format_args!("process {} has entered the container", child.pid()));
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
-    link.go()?;
+    link.go(Some(link::DEADLINE))?;
     interrupt::disarm();
+    report::step("the program runs");
     match signals {
         Some(s) => Ok(foreground::wait(&mut child, &s, relay)?.code()),
         None => {

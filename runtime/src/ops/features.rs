@@ -4,9 +4,9 @@
 
 use crate::error::{Code, Error, Result};
 use crate::plan::launch::KINDS;
-use crate::plan::process::CAP_NAMES;
 use crate::plan::{mounts, seccomp};
 use crate::report;
+use crate::spec::words::CAPABILITIES;
 use crate::sys::fs;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -144,8 +144,8 @@ fn namespaces() -> Vec<&'static str> {
 fn capabilities() -> Vec<&'static str> {
     let last = fs::read_regular("/proc/sys/kernel/cap_last_cap", 16).ok();
     let last = last.and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse::<usize>().ok());
-    let count = last.map_or(CAP_NAMES.len(), |last| last.saturating_add(1));
-    CAP_NAMES.iter().take(count).copied().collect()
+    let count = last.map_or(CAPABILITIES.len(), |last| last.saturating_add(1));
+    CAPABILITIES.iter().take(count).copied().collect()
 }
 
 #[cfg(test)]

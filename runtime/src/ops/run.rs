@@ -7,6 +7,8 @@ use crate::error::{Context, Result};
 use crate::foreground::{self, Relay, Signals};
 use crate::hooks;
 use crate::interrupt;
+use crate::link;
+use crate::report;
 use crate::sys::process;
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
@@ -47,7 +49,8 @@ impl Container {
     /// Lets the payload run and waits for the verdict of execve.
     fn start(self) -> Result<create::Started> {
         let Container { child, link, made, plan, console } = self;
-        link.go()?;
+        link.go(hooks::time_of(&plan.hooks.start_container).map(|t| t + link::DEADLINE))?;
+        report::step("the program runs");
         Ok(create::Started { child, made, plan, console })
     }
 }
@@ -59,6 +62,8 @@ impl create::Started {
             "poststart",
             &self.plan.hooks.poststart,
             &self.plan.hook_state("running", self.child.pid()),
-        )
+        )?;
+        report::step(format_args!("{} poststart hooks have run", self.plan.hooks.poststart.len()));
+        Ok(())
     }
 }

@@ -5,14 +5,12 @@ use crate::cli::{Global, IdArgs};
 use crate::error::Result;
 use crate::gate::{self, Verdict};
 use crate::hooks;
+use crate::link;
 use crate::report;
-use crate::spec;
+use crate::spec::{self, Hook};
 use crate::state::{Container, Phase, Record, Status};
 use crate::sys::poll;
 use std::time::Duration;
-
-/// How long init may take from the open gate to execve; startContainer hooks without a timeout run in it.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long an init that reported its failure may take to end.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -21,14 +19,18 @@ const END_WAIT: Duration = Duration::from_secs(5);
 pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
     let container = store(global)?.lock(&args.id, true)?;
     allowed(&container)?;
-    match gate::open(container.dir(), DEADLINE)? {
-        Verdict::Running => {}
+    // What `create` stored; what the bundle holds now does not matter.
+    let (config, _) = spec::read::config(&container.config()?)?;
+    let hooks = config.hooks.unwrap_or_default();
+    let limit = hooks::time_of(&hooks.start_container).map(|t| t + link::DEADLINE);
+    match gate::open(container.dir(), limit)? {
+        Verdict::Running => report::step("the program runs"),
         Verdict::Failed(e) => {
             await_end(&container.record)?;
             return Err(e);
         }
     }
-    poststart(&container).inspect_err(|_| {
+    poststart(&container, &hooks.poststart).inspect_err(|_| {
         // runtime.md, "Lifecycle": the container is stopped; poststop hooks follow with its deletion.
         if let Err(e) = delete::stop(&container.record) {
             report::warn(e.step("stop the container after a failed poststart hook"));
@@ -62,14 +64,14 @@ fn allowed(container: &Container) -> Result<()> {
     Err(refuse("start", id, &why))
 }
 
-/// Runs poststart hooks from the config that `create` stored.
-fn poststart(container: &Container) -> Result<()> {
-    let (config, _) = spec::read::config(&container.config()?)?;
-    let Some(hooks) = config.hooks.filter(|h| !h.poststart.is_empty()) else { return Ok(()) };
+fn poststart(container: &Container, hooks: &[Hook]) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
     // The container runs: a hook may well look at it or execute something in it.
     container.unlock();
     let record = &container.record;
     enter_bundle(record)?;
     let pid = record.init.map_or(0, |p| p.pid);
-    hooks::run("poststart", &hooks.poststart, &hook_state(record, Status::Running, pid))
+    hooks::run("poststart", hooks, &hook_state(record, Status::Running, pid))
 }

@@ -64,6 +64,14 @@ pub fn flag_of(kind: &str) -> Option<u64> {
     KINDS.iter().find(|(n, _, _)| *n == kind).map(|(_, f, _)| *f)
 }
 
+/// The host's number of an id in a user namespace with these maps; `None` when it has none.
+pub fn on_host(maps: &[spec::IdMapping], id: u32) -> Option<u32> {
+    maps.iter().find_map(|m| {
+        let offset = id.checked_sub(m.container_id).filter(|offset| *offset < m.size)?;
+        m.host_id.checked_add(offset)
+    })
+}
+
 /// Plans `linux.namespaces`, the id mappings and the time offsets.
 pub fn plan(linux: &spec::Linux) -> Result<Launch> {
     let mut out = Launch {

@@ -56,6 +56,8 @@ pub struct Plan {
     pub process: ProcessPlan,
     pub personality: Option<u64>,
     pub cgroup: cgroup::Plan,
+    /// Who gets the cgroup, as the host sees the uid.
+    pub cgroup_owner: Option<u32>,
     pub seccomp: Option<seccomp::Filter>,
     #[serde(skip)]
     pub hooks: spec::Hooks,
@@ -110,6 +112,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let mut resources = linux.resources.clone().unwrap_or_default();
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
     let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, &resources)?;
+    let cgroup_owner = cgroup_owner(spec, host, &launch, process.uid);
     let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
@@ -141,11 +144,12 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         readonly_paths: linux.readonly_paths.clone(),
         hostname: Some(spec.hostname.clone()).filter(|s| !s.is_empty()),
         domainname: Some(spec.domainname.clone()).filter(|s| !s.is_empty()),
-        sysctls: linux.sysctl.iter().map(|(k, v)| (k.clone(), sysctl_path(k), v.clone())).collect(),
+        sysctls: sysctls(&linux.sysctl)?,
         process,
         personality: linux.personality.as_ref().map(process::personality).transpose()?,
         launch,
         cgroup,
+        cgroup_owner,
         seccomp: filter,
         hooks: spec.hooks.clone().unwrap_or_default(),
         no_pivot: req.no_pivot,
@@ -182,6 +186,27 @@ pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
     Ok(())
 }
 
+/// config-linux.md, "Cgroup ownership": the container's user gets a v2 group that it sees as the root of its own tree and
+/// can write to. Nothing is to be done when that user is
+/// ours, who has it anyway.
+fn cgroup_owner(spec: &Spec, host: &Host, launch: &Launch, uid: u32) -> Option<u32> {
+    let writable = |m: &spec::Mount| {
+        let last = m.options.iter().rev().find(|o| matches!(o.as_str(), "ro" | "rw" | "rro" | "rrw"));
+        matches!(m.kind.as_str(), "cgroup" | "cgroup2") && last.is_none_or(|o| o.ends_with("rw"))
+    };
+    let own_tree = launch.makes(ns_flags::CGROUP) && host.cgroups.v1.is_empty() && host.cgroups.v2.is_some();
+    if !own_tree || !spec.mounts.iter().any(writable) {
+        return None;
+    }
+    let on_host = match () {
+        () if launch.makes(ns_flags::USER) => launch::on_host(&launch.uid_maps, uid)?,
+        // Its maps are somebody else's.
+        () if launch.user.is_some() => return None,
+        () => uid,
+    };
+    Some(on_host).filter(|uid| *uid != host.euid)
+}
+
 fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
     let (kind, recursive) = match name.strip_prefix('r') {
         Some(rest) => (rest, true),
@@ -197,23 +222,13 @@ fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
     }
 }
 
-/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file (sysctl(8)).
-fn sysctl_path(name: &str) -> String {
-    let first = name.find(['.', '/']);
-    let slashes = first.is_some_and(|i| name.as_bytes()[i] == b'/');
-    let path = if slashes {
-        name.to_string()
-    } else {
-        // A dot inside a component is written as a slash in the dotted form, as for VLAN interfaces.
-        name.chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect()
+fn sysctls(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String, String)>> {
+    let one = |(name, value): (&String, &String)| {
+        let path = spec::check::sysctl_path(name)
+            .ok_or_else(|| Error::spec("/linux/sysctl", format!("not a name: got {}", quoted(name))))?;
+        Ok((name.clone(), format!("sys/{path}"), value.clone()))
     };
-    format!("sys/{path}")
+    asked.iter().map(one).collect()
 }
 
 /// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
@@ -230,13 +245,6 @@ fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sysctl_names_in_both_forms() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
-    }
 
     #[test]
     fn zero_pids_are_no_limit_before_version_1_3() {

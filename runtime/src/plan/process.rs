@@ -2,6 +2,7 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec;
+use crate::spec::words::{self, cap_number};
 use crate::sys::sched::SchedAttr;
 use serde::Serialize;
 
@@ -56,71 +57,6 @@ pub struct Caps {
     pub permitted: u64,
     pub ambient: u64,
 }
-
-/// capabilities(7), in the kernel's order.
-pub const CAP_NAMES: &[&str] = &[
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-/// getrlimit(2), names and numbers (the same on every architecture but MIPS and SPARC, which are not built).
-pub const RLIMITS: &[(&str, u32)] = &[
-    ("RLIMIT_AS", 9),
-    ("RLIMIT_CORE", 4),
-    ("RLIMIT_CPU", 0),
-    ("RLIMIT_DATA", 2),
-    ("RLIMIT_FSIZE", 1),
-    ("RLIMIT_LOCKS", 10),
-    ("RLIMIT_MEMLOCK", 8),
-    ("RLIMIT_MSGQUEUE", 12),
-    ("RLIMIT_NICE", 13),
-    ("RLIMIT_NOFILE", 7),
-    ("RLIMIT_NPROC", 6),
-    ("RLIMIT_RSS", 5),
-    ("RLIMIT_RTPRIO", 14),
-    ("RLIMIT_RTTIME", 15),
-    ("RLIMIT_SIGPENDING", 11),
-    ("RLIMIT_STACK", 3),
-];
 
 /// Number of RLIMIT_NOFILE, which the runtime itself may need to raise for a while.
 pub const RLIMIT_NOFILE: u32 = 7;
@@ -184,11 +120,6 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
     })
 }
 
-/// Number of a capability name such as `CAP_KILL`.
-pub fn cap_number(name: &str) -> Option<u32> {
-    CAP_NAMES.iter().position(|n| *n == name).map(|i| i as u32)
-}
-
 fn plan_caps(c: &spec::Capabilities, base: &str) -> Result<Caps> {
     let spec::Capabilities { bounding, effective, inheritable, permitted, ambient } = c;
     let mask = |names: &[String], set: &str| -> Result<u64> {
@@ -214,7 +145,7 @@ fn plan_caps(c: &spec::Capabilities, base: &str) -> Result<Caps> {
 fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<Limit>> {
     let one = |(i, r): (usize, &spec::Rlimit)| {
         let field = format!("{base}/rlimits/{i}");
-        match RLIMITS.iter().find(|(n, _)| *n == r.kind) {
+        match words::RLIMITS.iter().find(|(n, _)| *n == r.kind) {
             Some((name, number)) => Ok(Limit { name, resource: *number, soft: r.soft, hard: r.hard, field }),
             None => {
                 let text =
@@ -226,38 +157,15 @@ fn plan_rlimits(limits: &[spec::Rlimit], base: &str) -> Result<Vec<Limit>> {
     limits.iter().enumerate().map(one).collect()
 }
 
-/// Policies of sched(7) that sched_setattr(2) takes.
-pub const SCHED_POLICIES: &[(&str, u32)] = &[
-    ("SCHED_OTHER", 0),
-    ("SCHED_FIFO", 1),
-    ("SCHED_RR", 2),
-    ("SCHED_BATCH", 3),
-    ("SCHED_ISO", 4),
-    ("SCHED_IDLE", 5),
-    ("SCHED_DEADLINE", 6),
-];
-
-/// Flags of sched_setattr(2).
-pub const SCHED_FLAGS: &[(&str, u64)] = &[
-    ("SCHED_FLAG_RESET_ON_FORK", 0x01),
-    ("SCHED_FLAG_RECLAIM", 0x02),
-    ("SCHED_FLAG_DL_OVERRUN", 0x04),
-    ("SCHED_FLAG_KEEP_POLICY", 0x08),
-    ("SCHED_FLAG_KEEP_PARAMS", 0x10),
-    ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
-    ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
-];
-
 fn plan_scheduler(s: &spec::Scheduler, base: &str) -> Result<SchedAttr> {
     let spec::Scheduler { policy, nice, priority, flags, runtime, deadline, period } = s;
     let find = |field: String, name: &str, known: Option<u64>| {
         known.ok_or_else(|| Error::spec(field, format!("unknown name, got {}", quoted(name))))
     };
-    let number = SCHED_POLICIES.iter().find(|(n, _)| n == policy).map(|(_, v)| u64::from(*v));
+    let number = words::number(words::SCHED_POLICIES, policy).map(u64::from);
     let mut bits = 0;
     for (i, f) in flags.iter().enumerate() {
-        let value = SCHED_FLAGS.iter().find(|(n, _)| n == f).map(|(_, v)| *v);
-        bits |= find(format!("{base}/scheduler/flags/{i}"), f, value)?;
+        bits |= find(format!("{base}/scheduler/flags/{i}"), f, words::number(words::SCHED_FLAGS, f))?;
     }
     Ok(SchedAttr {
         size: 0,
@@ -272,16 +180,14 @@ fn plan_scheduler(s: &spec::Scheduler, base: &str) -> Result<SchedAttr> {
 }
 
 fn plan_io_priority(p: &spec::IoPriority, base: &str) -> Result<(u32, u32)> {
-    let class = match p.class.as_str() {
-        "IOPRIO_CLASS_RT" => 1,
-        "IOPRIO_CLASS_BE" => 2,
-        "IOPRIO_CLASS_IDLE" => 3,
-        other => {
-            let text =
-                format!("got {}, want IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE", quoted(other));
-            return Err(Error::spec(format!("{base}/ioPriority/class"), text));
-        }
-    };
+    let class = words::number(words::IOPRIO_CLASSES, &p.class).ok_or_else(|| {
+        let text = format!(
+            "got {}, want one of {}",
+            quoted(&p.class),
+            words::names(words::IOPRIO_CLASSES).join(", ")
+        );
+        Error::spec(format!("{base}/ioPriority/class"), text)
+    })?;
     let level = u32::try_from(p.priority).ok().filter(|l| *l <= 7).ok_or_else(|| {
         Error::spec(format!("{base}/ioPriority/priority"), format!("got {}, want 0 to 7", p.priority))
     })?;
@@ -351,13 +257,6 @@ pub fn personality(p: &spec::Personality) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn capability_numbers_are_the_kernels() {
-        assert_eq!(cap_number("CAP_SYS_ADMIN"), Some(21));
-        assert_eq!(cap_number("CAP_CHECKPOINT_RESTORE"), Some(40));
-        assert_eq!(cap_number("CAP_NONE"), None);
-    }
 
     #[test]
     fn cpu_lists_become_masks() {

@@ -8,6 +8,7 @@ mod json;
 pub mod read;
 pub mod shape;
 pub mod types;
+pub mod words;
 
 pub use at::{At, Warning};
 pub use types::*;

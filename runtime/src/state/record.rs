@@ -13,6 +13,13 @@ pub const VERSION: u32 = 1;
 /// Largest record that is read, in bytes; annotations make up most of a big one.
 pub const LIMIT: usize = 16 << 20;
 
+/// Before the checksum, which ends a record.
+const SUM: &[u8] = br#","checksum":""#;
+/// After it.
+const END: &[u8] = br#""}"#;
+/// Its digits.
+const DIGITS: usize = 16;
+
 /// NAME_MAX of limits.h: an id is a directory's name.
 const MAX_ID: usize = 255;
 
@@ -81,6 +88,11 @@ impl Record {
         if bytes.is_empty() {
             return Err(damaged("the record is empty".into()));
         }
+        if let Some((body, sum)) = parts(bytes)
+            && sum != checksum(body).as_bytes()
+        {
+            return Err(damaged("the checksum does not fit, somebody has changed it".into()));
+        }
         let head: Head = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
         if head.version != VERSION {
             return Err(damaged(format!("record version {}, want {VERSION}", head.version)));
@@ -100,8 +112,26 @@ impl Record {
     /// # Errors
     /// A path that is not UTF-8, which JSON cannot hold.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|e| Error::new(Code::Spec, format!("container record: {e}")))
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|e| Error::new(Code::Spec, format!("container record: {e}")))?;
+        // The closing brace comes after the checksum.
+        bytes.pop();
+        let sum = checksum(&bytes);
+        bytes.extend_from_slice(&[SUM, sum.as_bytes(), END].concat());
+        Ok(bytes)
     }
+}
+
+/// What the checksum is of, and the checksum; `None` for a record without one, as tools may write them.
+fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, sum) = bytes.strip_suffix(END)?.split_last_chunk::<DIGITS>()?;
+    Some((rest.strip_suffix(SUM)?, sum))
+}
+
+/// FNV-1a: against broken disks and editors, not against somebody who can write here.
+fn checksum(bytes: &[u8]) -> String {
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 /// Checks a container id: letters, digits and `_+.-`, starting with a letter or digit, at most 255 bytes. That
@@ -180,16 +210,20 @@ pub(crate) mod tests {
     #[test]
     fn damage_is_named() {
         let good = String::from_utf8(sample("c1").to_bytes().unwrap()).unwrap();
+        let bare = serde_json::to_string(&sample("c1")).unwrap();
+        assert_eq!(Record::parse(bare.as_bytes(), "c1").unwrap(), sample("c1"), "a checksum is no must");
         for (bytes, want) in [
             (String::new(), "empty"),
             (good[..good.len() / 2].to_string(), "EOF"),
             ("\u{0}\u{1}\u{2}".into(), "state damaged"),
             ("[]".into(), "state damaged"),
             ("{}".into(), "version"),
-            (good.replace("\"version\":1", "\"version\":99"), "record version 99"),
-            (good.replace("\"id\":\"c1\"", "\"id\":\"c2\""), "\"c2\""),
-            (good.replace("\"pid\":11", "\"pid\":\"11\""), "invalid type"),
-            (good.replace("\"/b\"", "\"b\""), "absolute"),
+            (good.replace("\"pid\":11", "\"pid\":12"), "checksum"),
+            (good.replace("\"/b\"", "\"/c\""), "checksum"),
+            (bare.replace("\"version\":1", "\"version\":99"), "record version 99"),
+            (bare.replace("\"id\":\"c1\"", "\"id\":\"c2\""), "\"c2\""),
+            (bare.replace("\"pid\":11", "\"pid\":\"11\""), "invalid type"),
+            (bare.replace("\"/b\"", "\"b\""), "absolute"),
         ] {
             let e = Record::parse(bytes.as_bytes(), "c1").unwrap_err();
             assert_eq!(e.kind(), Code::Damaged);

@@ -104,7 +104,7 @@ impl Store {
             else {
                 continue;
             };
-            let home = Home { root: root.clone(), id: id.to_string(), lock, dir };
+            let home = Home { root: root.clone(), id: id.to_string(), path: self.path.join(id), lock, dir };
             if home.lock.attempt(true)? && home.linked()? {
                 return Ok(Reservation { home, keep: false });
             }
@@ -136,7 +136,7 @@ impl Store {
             Err(e) => return Err(e),
         };
         check_owner(fs::fstat(&dir)?.uid)?;
-        Ok(Home { root, id: id.to_string(), lock: Guard::new(&dir)?, dir })
+        Ok(Home { root, id: id.to_string(), path: self.path.join(id), lock: Guard::new(&dir)?, dir })
     }
 
     /// Reads a container without waiting for commands that change it: records are replaced whole.
@@ -296,6 +296,8 @@ impl Drop for Guard {
 struct Home {
     root: Rc<OwnedFd>,
     id: String,
+    /// Of the directory, for messages.
+    path: PathBuf,
     dir: OwnedFd,
     lock: Guard,
 }
@@ -343,7 +345,12 @@ impl Home {
     }
 
     fn read(&self) -> Result<Record> {
-        let named = |e: Error| e.step(format!("container {}", quoted(&self.id)));
+        let named = |e: Error| {
+            let damaged = e.kind() == Code::Damaged;
+            let file = quoted(&self.path.join(RECORD).to_string_lossy());
+            let e = e.step(file).step(format!("container {}", quoted(&self.id)));
+            if damaged { e.hint("delete --force removes the container") } else { e }
+        };
         match read_checked(&self.dir, RECORD, record::LIMIT) {
             Ok(bytes) => Record::parse(&bytes, &self.id).map_err(named),
             Err(e) if e.is(errno::ENOENT) => Err(unknown(&self.id)),

@@ -75,11 +75,17 @@ impl Child {
     }
 }
 
+/// How long a killed process is waited for.
+const DEATH_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Drop for Child {
     fn drop(&mut self) {
         if self.guard {
             let _ = pidfd_signal(&self.pidfd, libc::SIGKILL);
-            let _ = wait_pidfd(self.pidfd.as_fd());
+            // One that a file system holds may not die; then it is whoever adopts it who reaps it.
+            if super::poll::wait_readable(&self.pidfd, Some(DEATH_DEADLINE)).unwrap_or(true) {
+                let _ = wait_pidfd(self.pidfd.as_fd());
+            }
         }
     }
 }
@@ -234,6 +240,22 @@ pub fn egid() -> u32 {
 /// prctl(PR_SET_PDEATHSIG): this signal comes when the parent thread ends.
 pub fn set_pdeathsig(sig: Option<i32>) -> Result<()> {
     prctl("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, sig.unwrap_or(0) as usize, 0)
+}
+
+/// Makes a command's process die with us, the thread that starts it, also when we are gone before it can ask for
+/// that. A program with file capabilities or set-user-ID bits is out of reach: execve clears the wish (prctl(2)).
+pub fn die_with_us(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let parent = rp::getpid();
+    let ask = move || {
+        rp::set_parent_process_death_signal(Some(rp::Signal::KILL))?;
+        match rp::getppid() {
+            Some(now) if now != parent => Err(std::io::ErrorKind::Interrupted.into()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: two system calls on copied values, no lock and no memory of the heap.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// prctl(PR_SET_DUMPABLE): 0 keeps other processes out of our /proc entries and from ptrace.

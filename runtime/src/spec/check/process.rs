@@ -5,6 +5,7 @@ use super::{Findings, number_list};
 use crate::error::quoted;
 use crate::spec::at::At;
 use crate::spec::types::*;
+use crate::spec::words::{self, cap_number};
 use std::collections::BTreeMap;
 
 /// Largest CPU number a kernel can be built for (NR_CPUS of x86, 8192).
@@ -17,86 +18,6 @@ const MAX_STRING: usize = if cfg!(target_arch = "x86_64") { 32 << 12 } else { 32
 /// Bytes of all arguments and variables with NUL and pointer: three quarters of the kernel's default stack limit
 /// (bprm_stack_limits in fs/exec.c), however high the limit is set.
 const MAX_STRINGS: usize = 6 << 20;
-
-/// capabilities(7), in the order of their numbers; all are older than Linux 5.10.
-pub(super) const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-/// setrlimit(2).
-const RLIMITS: [&str; 16] = [
-    "RLIMIT_AS",
-    "RLIMIT_CORE",
-    "RLIMIT_CPU",
-    "RLIMIT_DATA",
-    "RLIMIT_FSIZE",
-    "RLIMIT_LOCKS",
-    "RLIMIT_MEMLOCK",
-    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",
-    "RLIMIT_NOFILE",
-    "RLIMIT_NPROC",
-    "RLIMIT_RSS",
-    "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME",
-    "RLIMIT_SIGPENDING",
-    "RLIMIT_STACK",
-];
-
-/// sched(7) without SCHED_ISO, which no Linux has ever implemented.
-const POLICIES: [&str; 6] =
-    ["SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE", "SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE"];
-
-/// sched_setattr(2) and linux/sched.h.
-const SCHED_FLAGS: [&str; 7] = [
-    "SCHED_FLAG_RESET_ON_FORK",
-    "SCHED_FLAG_RECLAIM",
-    "SCHED_FLAG_DL_OVERRUN",
-    "SCHED_FLAG_KEEP_POLICY",
-    "SCHED_FLAG_KEEP_PARAMS",
-    "SCHED_FLAG_UTIL_CLAMP_MIN",
-    "SCHED_FLAG_UTIL_CLAMP_MAX",
-];
 
 pub(super) fn check(f: &mut Findings, at: &At<'_>, p: &Process) {
     let Process {
@@ -148,12 +69,7 @@ pub(super) fn check(f: &mut Findings, at: &At<'_>, p: &Process) {
     }
     if let Some(IoPriority { class, priority }) = io_priority {
         let at = at.key("ioPriority");
-        f.one_of(
-            &at.key("class"),
-            "class",
-            class,
-            &["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"],
-        );
+        f.one_of(&at.key("class"), "class", class, &words::names(words::IOPRIO_CLASSES));
         f.within(&at.key("priority"), *priority, 0, 7);
     }
     if let Some(ExecCpuAffinity { initial, r#final }) = exec_cpu_affinity {
@@ -242,18 +158,17 @@ fn capability_sets(f: &mut Findings, at: &At<'_>, sets: &Capabilities) {
         ("ambient", ambient),
     ] {
         for (i, name) in set.iter().enumerate() {
-            if !CAPABILITIES.contains(&name.as_str()) {
+            if cap_number(name).is_none() {
                 let rule = "want a name of capabilities(7) such as CAP_KILL";
                 f.fail(&at.key(key).item(i), format!("unknown capability: got {}, {rule}", quoted(name)));
             }
         }
     }
-    let index = |name: &String| CAPABILITIES.iter().position(|c| c == name);
-    let bits = |set: &[String]| set.iter().filter_map(index).fold(0u64, |bits, i| bits | 1 << i);
+    let bits = |set: &[String]| set.iter().filter_map(|n| cap_number(n)).fold(0u64, |bits, i| bits | 1 << i);
     let (permitted, inheritable) = (bits(permitted), bits(inheritable));
     for (i, name) in ambient.iter().enumerate() {
         let here = at.key("ambient");
-        let bit = index(name).map_or(0, |i| 1 << i);
+        let bit = cap_number(name).map_or(0, |i| 1 << i);
         if permitted & bit == 0 {
             f.fail(&here.item(i), format!("{} cannot be raised: it is not in permitted", quoted(name)));
         } else if inheritable & bit == 0 {
@@ -267,7 +182,7 @@ fn resource_limits(f: &mut Findings, at: &At<'_>, rlimits: &[Rlimit]) {
     let mut seen = BTreeMap::new();
     for (i, Rlimit { kind, hard, soft }) in rlimits.iter().enumerate() {
         let here = at.item(i);
-        f.one_of(&here.key("type"), "limit", kind, &RLIMITS);
+        f.one_of(&here.key("type"), "limit", kind, &words::names(words::RLIMITS));
         if soft > hard {
             let got = format!("got soft {soft} and hard {hard}");
             f.fail(&here.key("soft"), format!("{kind}: soft limit above the hard limit: {got}"));
@@ -279,7 +194,7 @@ fn resource_limits(f: &mut Findings, at: &At<'_>, rlimits: &[Rlimit]) {
 /// sched(7) and sched_setattr(2).
 fn scheduling(f: &mut Findings, at: &At<'_>, s: &Scheduler) {
     let Scheduler { policy, nice, priority, flags, runtime, deadline, period } = s;
-    f.one_of(&at.key("policy"), "policy", policy, &POLICIES);
+    f.one_of(&at.key("policy"), "policy", policy, &words::names(words::SCHED_POLICIES));
     f.within(&at.key("nice"), *nice, -20, 19);
     if matches!(policy.as_str(), "SCHED_FIFO" | "SCHED_RR") {
         f.within(&at.key("priority"), *priority, 1, 99);
@@ -289,8 +204,9 @@ fn scheduling(f: &mut Findings, at: &At<'_>, s: &Scheduler) {
             format!("got {priority}, but only SCHED_FIFO and SCHED_RR have a priority"),
         );
     }
+    let known = words::names(words::SCHED_FLAGS);
     for (i, flag) in flags.iter().enumerate() {
-        f.one_of(&at.key("flags").item(i), "flag", flag, &SCHED_FLAGS);
+        f.one_of(&at.key("flags").item(i), "flag", flag, &known);
     }
     let times = [("runtime", *runtime), ("deadline", *deadline), ("period", *period)];
     if policy != "SCHED_DEADLINE" {

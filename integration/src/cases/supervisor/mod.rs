@@ -1,0 +1,42 @@
+//! The cases of the supervisor, one file a subject: a real daemon, real containers. A story talks to the daemon through
+//! `Daemon` and to the kernel; nothing is imported from the supervisor.
+
+mod access;
+mod config;
+mod files;
+mod life;
+mod logs;
+mod long;
+mod order;
+mod restart;
+mod survival;
+
+use crate::case::{Case, case};
+
+pub use long::long;
+
+/// All of them, in the order of the report.
+pub fn cases() -> Vec<Case> {
+    [
+        life::cases(),
+        restart::cases(),
+        order::cases(),
+        config::cases(),
+        logs::cases(),
+        access::cases(),
+        files::cases(),
+        survival::cases(),
+        long::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Starts a case of the supervisor; `what` is the part of its contract that is checked.
+fn sup(name: &str, what: &str) -> Case {
+    case(format!("sup.{name}")).checks(format!("supervisor: {what}")).seconds(20)
+}
+
+/// A pause that is short, for services which shall come back at once.
+const SOON: &str = "[restart]\ndelay = '10ms'\nmax_delay = '20ms'\n";

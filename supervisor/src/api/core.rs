@@ -1,0 +1,101 @@
+//! What the API asks of the daemon's one owner of all state: a channel of calls, each with the place its answer goes to.
+#![forbid(unsafe_code)]
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::model::{EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, VersionInfo};
+use crate::dirs::Dirs;
+use crate::names::{Instance, RunId, ServiceName};
+
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// No such service or instance.
+    NotFound(String),
+    /// Not in the state that this needs.
+    Conflict(String),
+    /// The request makes no sense.
+    BadRequest(String, Vec<super::model::Problem>),
+    /// The daemon could not do it: a full disk, a runtime that failed.
+    Internal(String),
+}
+
+/// What a call answers.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// `NAME` or `NAME.REPLICA`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// All instances.
+    Service(ServiceName),
+    /// One.
+    Instance(Instance),
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Target, String> {
+        if s.contains('.') { Ok(Target::Instance(s.parse()?)) } else { Ok(Target::Service(s.parse()?)) }
+    }
+}
+
+/// One request to the owner of all state. `wait` = answer when it is done and not when it is begun.
+#[derive(Debug)]
+pub enum Call {
+    /// All instances, in order of their names.
+    Ps(Answer<Vec<InstanceStatus>>),
+    /// One service.
+    Status(ServiceName, Answer<ServiceStatus>),
+    /// What applying would change.
+    Plan(PlanRequest, Answer<Plan>),
+    /// Writes the files (when given) and applies them.
+    Apply(PlanRequest, Answer<Plan>),
+    /// Wanted up again.
+    Start { target: Target, wait: bool, answer: Answer<()> },
+    /// Wanted down until somebody starts it.
+    Stop { target: Target, wait: bool, answer: Answer<()> },
+    /// Down and up.
+    Restart { target: Target, wait: bool, answer: Answer<()> },
+    /// A signal to the first process of each instance, by number.
+    Kill { target: Target, signal: i32, answer: Answer<()> },
+    /// Stops it and removes its file, logs and history.
+    Remove { service: ServiceName, wait: bool, answer: Answer<()> },
+    /// Why it is as it is.
+    Explain(Target, Answer<Explanation>),
+    /// Events after this number that are still kept, and the live ones from there without a gap.
+    Events { since: u64, answer: Answer<(Vec<EventInfo>, broadcast::Receiver<EventInfo>)> },
+    /// The run of an instance that runs now, and the runtime's program that made it, for exec and attach.
+    Running(Target, Answer<Running>),
+    /// Versions.
+    Version(Answer<VersionInfo>),
+}
+
+/// What exec and attach need to know.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The container.
+    pub run: RunId,
+    /// The runtime's program.
+    pub runtime: std::path::PathBuf,
+    /// Whether it has a terminal.
+    pub tty: bool,
+}
+
+/// What the API keeps: the way to the owner, and where files are that it may read itself (logs).
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// To the owner. Bounded: a flood of requests waits here.
+    pub calls: mpsc::Sender<Call>,
+    /// The daemon's directories.
+    pub dirs: Dirs,
+}
+
+impl Handle {
+    /// Sends a call and awaits its answer; a daemon that ends answers `Internal`.
+    pub async fn ask<T>(&self, make: impl FnOnce(Answer<T>) -> Call) -> Result<T, Refusal> {
+        let (tx, rx) = oneshot::channel();
+        let gone = || Refusal::Internal("the daemon is ending".into());
+        self.calls.send(make(tx)).await.map_err(|_| gone())?;
+        rx.await.map_err(|_| gone())?
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP over two unix sockets: what people and programs ask of the daemon, with a limit on everything a client can send.
+//! Knows the owner of all state only through [`core::Handle`]; reads log files and starts `exec` by itself.
+#![forbid(unsafe_code)]
+
+mod attach;
+mod bind;
+pub mod core;
+mod events;
+mod exec;
+mod fault;
+pub mod frames;
+mod logs;
+pub mod model;
+mod openapi;
+mod request;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use bind::{Listeners, bind};
+pub use openapi::document;
+pub use serve::{Limits, serve, serve_with};

@@ -1,0 +1,281 @@
+//! What goes over the API, as JSON. Additions only; the OpenAPI document is made from these types.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One instance in `ps`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceStatus {
+    /// `web.1`.
+    pub instance: String,
+    /// `web`.
+    pub service: String,
+    /// held, waiting, creating, starting, running, stopping, exited, backoff, crashloop, failed, stuck, monitor-lost.
+    pub state: String,
+    /// What the state is about, one line for people: "next try in 4 s", "waits for db: healthy".
+    pub detail: String,
+    /// The last decision and its reason.
+    pub reason: String,
+    /// Container id, `web.1.17`; the last one when nothing runs.
+    pub run: Option<String>,
+    /// The container's first process on the host, while there is one.
+    pub pid: Option<u32>,
+    /// Wall time of the last change of state, RFC 3339.
+    pub since: String,
+    /// Seconds of CLOCK_BOOTTIME since that change.
+    pub seconds: f64,
+    /// Starts after an end, since the service was last started by hand or changed.
+    pub restarts: u32,
+    /// Exit code of the last end: 128 + signal when a signal ended it.
+    pub last_exit: Option<i32>,
+    /// Memory in use and its limit, in bytes, where the kernel tells.
+    pub memory: Option<u64>,
+    /// See `memory`.
+    pub memory_limit: Option<u64>,
+}
+
+/// One service in `status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub service: String,
+    /// From the file.
+    pub description: Option<String>,
+    /// The service file.
+    pub file: String,
+    /// The first 12 hexadecimal digits of the version that is in force.
+    pub version: String,
+    /// up or down: what is wanted of it.
+    pub goal: String,
+    /// Why it is down: stopped by hand, removed.
+    pub goal_reason: String,
+    /// Problems of the file on disk, when it is not the version in force.
+    pub problems: Vec<Problem>,
+    /// What it depends on: `db: healthy (met)`.
+    pub depends_on: Vec<String>,
+    /// Its instances.
+    pub instances: Vec<InstanceStatus>,
+    /// The last exits of all instances, newest first.
+    pub exits: Vec<ExitInfo>,
+}
+
+/// One end of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExitInfo {
+    /// Container id.
+    pub run: String,
+    /// Wall time, RFC 3339.
+    pub at: String,
+    /// 128 + signal for a signal; none when no exit code exists.
+    pub code: Option<i32>,
+    /// "exited 3", "killed by SIGKILL: memory limit of 64 MiB".
+    pub text: String,
+    /// How long it ran, in seconds.
+    pub seconds: f64,
+    /// Most bytes of memory it used.
+    pub memory_peak: Option<u64>,
+    /// Processes the kernel killed for memory.
+    pub oom_kills: Option<u64>,
+}
+
+/// One complaint about a service file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// The file.
+    pub file: String,
+    /// From 1; 0 = about the whole file.
+    pub line: u32,
+    /// From 1; 0 = about the whole line.
+    pub column: u32,
+    /// `limits.memory`; empty = the whole file.
+    pub key: String,
+    /// What is wrong, got and wanted.
+    pub message: String,
+}
+
+/// A service file in a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceFile {
+    /// Name of the service.
+    pub name: String,
+    /// The TOML text.
+    pub text: String,
+}
+
+/// What `plan` and `apply` take. Without files: what is in the services directory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// New texts that stand in for the files of the same names.
+    #[serde(default)]
+    pub files: Vec<ServiceFile>,
+}
+
+/// What `plan` says would happen and `apply` says did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Plan {
+    /// One a service that changes.
+    pub changes: Vec<ServiceChange>,
+    /// Files that are refused; their last good versions go on.
+    pub problems: Vec<Problem>,
+}
+
+/// What becomes of one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceChange {
+    /// Its name.
+    pub service: String,
+    /// add, remove, restart (running instances are replaced), update (nothing restarts).
+    pub action: String,
+    /// One a key that differs.
+    pub fields: Vec<FieldChange>,
+}
+
+/// One key that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// `limits.memory`.
+    pub key: String,
+    /// JSON text; none = was not there.
+    pub old: Option<String>,
+    /// JSON text; none = is not there any more.
+    pub new: Option<String>,
+}
+
+/// One event: a change of state or a decision, with its cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventInfo {
+    /// Grows by one an event, never starts again.
+    pub seq: u64,
+    /// Wall time, RFC 3339.
+    pub at: String,
+    /// Which service, if one.
+    pub service: Option<String>,
+    /// Which instance, if one.
+    pub instance: Option<String>,
+    /// created, started, exited, restart-scheduled, crash-loop, stopped, killed, monitor-lost, applied, ...
+    pub kind: String,
+    /// One line for people.
+    pub text: String,
+    /// The event that led to this one.
+    pub cause: Option<u64>,
+}
+
+/// A line in a stream of events that stands for events that are not kept any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Lagged {
+    /// How many.
+    pub lagged: u64,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// Which instance.
+    pub instance: String,
+    /// When it was written, RFC 3339 with nanoseconds; none when the file does not say.
+    pub at: Option<String>,
+    /// stdout, stderr, keeper for the keeper's own words, reader for those of who reads the files, raw for what is no line.
+    pub stream: String,
+    /// The text without its line end. What is not UTF-8 is replaced.
+    pub text: String,
+    /// The line is longer than 1 MiB and goes on in the next one of the same stream.
+    pub partial: bool,
+}
+
+/// A command to run in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Further environment, `NAME=value`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Working directory inside.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// `UID` or `UID:GID`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// With a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Size of the terminal at its start.
+    #[serde(default)]
+    pub size: Option<TerminalSize>,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub cols: u16,
+}
+
+/// What the control frames (channel 3) of a stream say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
+pub enum Control {
+    /// From the client: the terminal has another size now.
+    Resize(TerminalSize),
+    /// From the client: no more input comes.
+    Eof,
+    /// From the daemon, the last frame: the program ended with this code, 128 + signal for a signal.
+    Exit {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// From the daemon, the last frame: it could not be done.
+    Error {
+        /// 125 in general, 126 when the program cannot be executed, 127 when there is none.
+        code: i32,
+        /// One line for people.
+        message: String,
+    },
+}
+
+/// The chain of causes of `explain`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Instance or service.
+    pub name: String,
+    /// One sentence: why it is as it is now.
+    pub summary: String,
+    /// Oldest first.
+    pub chain: Vec<EventInfo>,
+    /// What happens next, with its time.
+    pub next: Option<String>,
+}
+
+/// The body of every refusal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// bad-request, not-found, conflict, forbidden, too-large, internal.
+    pub code: String,
+    /// One line for people.
+    pub message: String,
+    /// For files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+/// `version`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VersionInfo {
+    /// Of the daemon.
+    pub version: String,
+    /// Of the API.
+    pub api: u32,
+    /// Of the keeper's protocol.
+    pub keeper_protocol: u32,
+    /// The default runtime.
+    pub runtime: String,
+    /// The daemon's process.
+    pub pid: u32,
+}

@@ -1,0 +1,2 @@
+//! knarrctl.
+#![forbid(unsafe_code)]

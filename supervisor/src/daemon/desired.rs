@@ -1,0 +1,310 @@
+//! From the services directory to what is in force: a pass reads it whole, refuses what is broken, and applies the rest one
+//! service at a time. What is in force lies as a copy in the state directory, so that a broken file never takes the last
+//! good version away, also not over a restart of the daemon.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::owner::{Owner, Slot};
+use crate::api::model::{Plan, Problem, ServiceChange, ServiceFile};
+use crate::clock::Moment;
+use crate::journal::record::Record;
+use crate::machine::{Event, Machine};
+use crate::names::{Instance, ServiceName};
+use crate::unit;
+use crate::unit::service::Service;
+
+/// A service in force.
+#[derive(Debug, Clone)]
+pub(super) struct InForce {
+    /// What is wanted.
+    pub(super) service: Rc<Service>,
+    /// The text it was read from.
+    pub(super) text: String,
+    /// Its version.
+    pub(super) version: String,
+    /// What is wrong with the file on disk, when that is another version.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl InForce {
+    pub(super) fn new(service: Service, text: String) -> InForce {
+        let version = unit::version(&service);
+        InForce { service: Rc::new(service), text, version, problems: Vec::new() }
+    }
+}
+
+/// What a pass found: the services that should be in force, and what is wrong with the others.
+pub(super) struct Wanted {
+    services: BTreeMap<ServiceName, (Service, String)>,
+    problems: Vec<Problem>,
+}
+
+impl Owner {
+    /// Reads the services directory, with some texts in place of files, and says what should be in force: each good file,
+    /// and for each broken one its last good version.
+    pub(super) fn wanted(&self, overlay: &[ServiceFile]) -> Wanted {
+        let mut loaded = unit::load_dir(&self.options.dirs.services);
+        for file in overlay {
+            let path = Path::new(&file.name).with_extension("toml");
+            let parsed = file
+                .name
+                .parse::<ServiceName>()
+                .map_err(|e| (None, vec![whole_file(&file.name, e)]))
+                .and_then(|name| match unit::parse(&name, &path, &file.text) {
+                    Ok(service) => Ok((name, service)),
+                    Err(problems) => Err((Some(name), problems)),
+                });
+            match parsed {
+                Ok((name, service)) => {
+                    let shown = self.options.dirs.service_file(&name).display().to_string();
+                    loaded.problems.retain(|p| p.file != shown);
+                    loaded.broken.remove(&name);
+                    loaded.services.insert(name, (service, file.text.clone()));
+                }
+                Err((name, problems)) => {
+                    loaded.broken.extend(name);
+                    loaded.problems.extend(problems);
+                }
+            }
+        }
+        let mut wanted = Wanted { services: loaded.services, problems: loaded.problems };
+        for name in &loaded.broken {
+            self.keep_old(&mut wanted, name);
+        }
+        if !loaded.complete {
+            let missing: Vec<_> =
+                self.services.keys().filter(|n| !wanted.services.contains_key(n)).cloned().collect();
+            missing.iter().for_each(|name| self.keep_old(&mut wanted, name));
+        }
+        self.drop_impossible(&mut wanted);
+        wanted
+    }
+
+    /// A service whose dependencies cannot be keeps its last good version; a new one stays out. That may break others.
+    fn drop_impossible(&self, wanted: &mut Wanted) {
+        let mut refused = BTreeSet::new();
+        loop {
+            let set = wanted.services.iter().map(|(n, (s, _))| (n.clone(), s.clone())).collect();
+            let problems: Vec<_> = unit::check_set(&set)
+                .into_iter()
+                .filter(|p| unit::service_of(p).is_some_and(|name| refused.insert(name)))
+                .collect();
+            if problems.is_empty() {
+                return;
+            }
+            for problem in problems {
+                if let Some(name) = unit::service_of(&problem) {
+                    self.keep_old(wanted, &name);
+                }
+                wanted.problems.push(problem);
+            }
+        }
+    }
+
+    fn keep_old(&self, wanted: &mut Wanted, name: &ServiceName) {
+        match self.services.get(name) {
+            Some(old) => wanted.services.insert(name.clone(), ((*old.service).clone(), old.text.clone())),
+            None => wanted.services.remove(name),
+        };
+    }
+
+    /// What applying would change.
+    pub(super) fn plan(&self, wanted: &Wanted) -> Plan {
+        let names: BTreeSet<_> = self.services.keys().chain(wanted.services.keys()).collect();
+        let changes = names.into_iter().filter_map(|name| {
+            let old = self.services.get(name).map(|f| &*f.service);
+            unit::changes(old, wanted.services.get(name).map(|(s, _)| s))
+        });
+        Plan { changes: changes.collect(), problems: wanted.problems.clone() }
+    }
+
+    /// Applies what is wanted, one service at a time.
+    pub(super) fn apply(&mut self, wanted: Wanted) -> Plan {
+        let plan = self.plan(&wanted);
+        if self.problems != wanted.problems {
+            let new: Vec<_> = wanted.problems.iter().filter(|p| !self.problems.contains(p)).collect();
+            for problem in new {
+                let text =
+                    format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message);
+                self.tell(unit::service_of(problem).as_ref(), None, "file-refused", text);
+            }
+        }
+        self.problems.clone_from(&wanted.problems);
+        let mut services = wanted.services;
+        for change in &plan.changes {
+            let Ok(name) = change.service.parse::<ServiceName>() else { continue };
+            match services.remove(&name) {
+                Some((service, text)) => self.apply_one(&name, InForce::new(service, text), change),
+                None => self.remove_one(&name),
+            }
+        }
+        // Comments and spelling may have changed without changing the service.
+        for (name, (_, text)) in services {
+            if self.services.get(&name).is_some_and(|f| f.text != text) {
+                self.accept(&name, &text);
+                if let Some(in_force) = self.services.get_mut(&name) {
+                    in_force.text = text;
+                }
+            }
+        }
+        for (name, in_force) in &mut self.services {
+            in_force.problems = plan
+                .problems
+                .iter()
+                .filter(|p| unit::service_of(p).as_ref() == Some(name))
+                .cloned()
+                .collect();
+        }
+        plan
+    }
+
+    fn apply_one(&mut self, name: &ServiceName, new: InForce, change: &ServiceChange) {
+        if !self.accept(name, &new.text) {
+            return;
+        }
+        let keys: Vec<_> = change.fields.iter().map(|f| f.key.as_str()).take(5).collect();
+        let text = match change.action.as_str() {
+            "add" => "added".to_owned(),
+            action => format!("changed: {} ({action})", keys.join(", ")),
+        };
+        self.services.insert(name.clone(), new);
+        self.tell(Some(name), None, "applied", text.clone());
+        self.match_instances(name, (change.action == "restart").then_some(text));
+    }
+
+    /// Makes the instances of a service those that it wants. `again` = those that run are replaced.
+    pub(super) fn match_instances(&mut self, name: &ServiceName, again: Option<String>) {
+        let replicas = self.services.get(name).map_or(0, |f| f.service.replicas);
+        let surplus: Vec<_> =
+            self.slots.keys().filter(|i| i.service == *name && i.replica > replicas).cloned().collect();
+        for instance in surplus {
+            self.remove_instance(&instance, "fewer replicas are wanted");
+        }
+        for replica in 1..=replicas {
+            let instance = Instance { service: name.clone(), replica };
+            let existed = self.slots.contains_key(&instance);
+            if !existed {
+                let mut machine = Machine::new(instance.clone(), Moment::now());
+                if let Some(kept) = self.journal.image().instances.get(&instance) {
+                    machine.last_run = kept.last_run;
+                }
+                self.slots.insert(instance.clone(), Slot::new(machine));
+            }
+            if let Some(slot) = self.slots.get_mut(&instance) {
+                slot.removed = false;
+            }
+            if self.journal.image().is_held(&instance) {
+                continue;
+            }
+            if let Some(slot) = self.slots.get_mut(&instance) {
+                slot.down_pending = None;
+            }
+            match &again {
+                Some(why) if existed => self.feed(&instance, Event::Again { why: why.clone() }),
+                _ => self.feed(&instance, Event::Up { fresh: !existed }),
+            }
+        }
+    }
+
+    fn remove_one(&mut self, name: &ServiceName) {
+        // First the copy: a daemon that starts without it takes away what still runs.
+        let path = self.options.dirs.accepted().join(format!("{name}.toml"));
+        if let Err(e) = std::fs::remove_file(&path)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            warn!("{}: {e}", path.display());
+        }
+        self.tell(Some(name), None, "applied", "removed".into());
+        let instances: Vec<_> = self.slots.keys().filter(|i| i.service == *name).cloned().collect();
+        for instance in instances {
+            let (service, version) = self.service(&instance);
+            if let Some(slot) = self.slots.get_mut(&instance) {
+                slot.made_from.get_or_insert((service, version));
+            }
+            self.remove_instance(&instance, "its service file is gone");
+        }
+        self.services.remove(name);
+        if !self.slots.keys().any(|i| i.service == *name) {
+            self.write(&[Record::Forget { service: name.clone() }]);
+        }
+    }
+
+    fn remove_instance(&mut self, instance: &Instance, why: &str) {
+        if let Some(slot) = self.slots.get_mut(instance) {
+            slot.removed = true;
+            slot.down_pending = Some(why.to_owned());
+        }
+    }
+
+    /// An instance that was removed is down: what is written about it goes, with the last one the service's.
+    pub(super) fn forget(&mut self, instance: &Instance) {
+        let name = &instance.service;
+        let last = !self.services.contains_key(name) && !self.slots.keys().any(|i| i.service == *name);
+        let record = if last {
+            Record::Forget { service: name.clone() }
+        } else {
+            Record::ForgetInstance { instance: instance.clone() }
+        };
+        self.write(&[record]);
+        if last && self.purge.remove(name) {
+            self.remove_logs(name);
+        }
+    }
+
+    /// `rm` takes the logs, too; a service file that is gone does not.
+    fn remove_logs(&self, name: &ServiceName) {
+        let entries = std::fs::read_dir(self.options.dirs.logs()).into_iter().flatten().flatten();
+        for entry in entries {
+            let instance = entry.file_name().to_str().and_then(|n| n.parse::<Instance>().ok());
+            if instance.is_some_and(|i| i.service == *name)
+                && let Err(e) = crate::logs::remove(&entry.path())
+            {
+                warn!("{}: {e}", entry.path().display());
+            }
+        }
+    }
+
+    /// Keeps a copy of the version that is in force from now on; without it nothing is applied.
+    fn accept(&mut self, name: &ServiceName, text: &str) -> bool {
+        let path = self.options.dirs.accepted().join(format!("{name}.toml"));
+        let written = write_aside(&path, text.as_bytes());
+        if let Err(e) = &written {
+            let text =
+                format!("the new version cannot be kept, the old one goes on: {}: {e}", path.display());
+            self.tell(Some(name), None, "apply-failed", text);
+        }
+        written.is_ok()
+    }
+}
+
+/// A problem of a whole file.
+pub(super) fn whole_file(file: &str, message: String) -> Problem {
+    Problem { file: file.to_owned(), line: 0, column: 0, key: String::new(), message }
+}
+
+/// Writes a file aside, syncs it, renames it into place, syncs the directory.
+///
+/// # Errors
+/// What the file system says; the old content is still there.
+pub(super) fn write_aside(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let parent = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
+    // A name that is no service file, should it be left behind.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = parent.join(format!(".{name}.new"));
+    let written = std::fs::File::create(&aside).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| std::fs::rename(&aside, path));
+    if renamed.is_err() {
+        std::fs::remove_file(&aside).ok();
+    }
+    renamed?;
+    std::fs::File::open(parent)?.sync_all()
+}

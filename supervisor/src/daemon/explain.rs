@@ -1,0 +1,230 @@
+//! What people and programs are told about an instance: status, reasons, the chain of causes. Reads only.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::order::describe;
+use super::owner::{Owner, Slot};
+use crate::api::core::Target;
+use crate::api::model::{EventInfo, ExitInfo, Explanation, InstanceStatus, ServiceStatus};
+use crate::clock::Boot;
+use crate::journal::record::{Event, Kept, KeptExit};
+use crate::keeper::record::End;
+use crate::machine::State;
+use crate::names::{Instance, RunId, ServiceName};
+use crate::policy::span;
+
+/// How many events an explanation shows.
+const CHAIN: usize = 20;
+
+/// An event as the API shows it.
+pub(super) fn info(event: &Event) -> EventInfo {
+    let instance = event.service.as_ref().zip(event.replica).map(|(s, r)| format!("{s}.{r}"));
+    EventInfo {
+        seq: event.seq,
+        at: event.at.to_string(),
+        service: event.service.as_ref().map(ToString::to_string),
+        instance,
+        kind: event.kind.clone(),
+        text: event.text.clone(),
+        cause: event.cause,
+    }
+}
+
+impl Owner {
+    /// One instance for `ps`.
+    pub(super) fn status_of(&self, slot: &Slot) -> InstanceStatus {
+        let machine = &slot.machine;
+        let kept = self.journal.image().instances.get(&machine.instance);
+        let pid = match &machine.state {
+            State::Starting { pid, .. } | State::Running { pid, .. } => Some(*pid),
+            State::Stopping { pid, .. } => *pid,
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => None,
+        };
+        let usage = pid.map(|p| self.controllers.usage(p)).unwrap_or_default();
+        let last_run = machine.last_run;
+        let run =
+            (last_run > 0).then(|| RunId { instance: machine.instance.clone(), run: last_run }.to_string());
+        InstanceStatus {
+            instance: machine.instance.to_string(),
+            service: machine.instance.service.to_string(),
+            state: machine.word().into(),
+            detail: self.detail(slot),
+            reason: machine.reason.clone(),
+            run,
+            pid,
+            since: machine.changed.1.to_string(),
+            seconds: Boot::now().since(machine.changed.0).as_secs_f64(),
+            restarts: machine.restarts,
+            last_exit: kept.and_then(|k| k.exits.back()).and_then(code),
+            memory: usage.memory,
+            memory_limit: usage.limit,
+        }
+    }
+
+    /// What the state is about, one line.
+    fn detail(&self, slot: &Slot) -> String {
+        let machine = &slot.machine;
+        match &machine.state {
+            _ if slot.down_pending.is_some() => "goes down after what depends on it".into(),
+            State::Down if self.journal.image().is_held(&machine.instance) => "stopped by hand".into(),
+            State::Down => machine.reason.clone(),
+            State::Waiting { on, .. } if on.is_empty() => "about to start".into(),
+            State::Waiting { on, .. } => format!("waits for {on}"),
+            State::Queued => "waits for its turn".into(),
+            State::Creating { run } => format!("makes {run}"),
+            State::Starting { run, .. } => format!("starts {run}"),
+            State::Running { .. } => String::new(),
+            State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
+            State::Stopping { kills, .. } => format!("killed {kills} times"),
+            State::Cleaning { failed: 0, .. } => "takes away what is left".into(),
+            State::Cleaning { .. } => machine.reason.clone(),
+            State::Backoff { until: at, .. } => format!("next try in {}; {}", until(*at), machine.reason),
+            State::Done { .. } => machine.reason.clone(),
+        }
+    }
+
+    /// One service with everything about it.
+    pub(super) fn status(&self, name: &ServiceName) -> Option<ServiceStatus> {
+        let in_force = self.services.get(name)?;
+        let slots: Vec<_> = self.slots.values().filter(|s| s.machine.instance.service == *name).collect();
+        let held = self.journal.image().held.contains_key(name);
+        let up = slots.iter().any(|s| s.machine.up);
+        let depends = in_force
+            .service
+            .depends_on
+            .iter()
+            .map(|d| format!("{} ({})", describe(d), if self.met(d) { "met" } else { "not met" }));
+        let image = self.journal.image();
+        let of_service = image.instances.iter().filter(|(i, _)| i.service == *name);
+        let mut exits: Vec<_> = of_service.flat_map(|(i, k)| k.exits.iter().map(move |e| (i, e))).collect();
+        exits.sort_by_key(|(_, e)| std::cmp::Reverse(e.at));
+        Some(ServiceStatus {
+            service: name.to_string(),
+            description: in_force.service.description.clone(),
+            file: self.options.dirs.service_file(name).display().to_string(),
+            version: in_force.version.chars().take(12).collect(),
+            goal: if up { "up" } else { "down" }.into(),
+            goal_reason: if held { "stopped by hand".into() } else { String::new() },
+            problems: in_force.problems.clone(),
+            depends_on: depends.collect(),
+            instances: slots.iter().map(|s| self.status_of(s)).collect(),
+            exits: exits.into_iter().take(20).map(|(i, e)| exit_info(i, e)).collect(),
+        })
+    }
+
+    /// Why it is as it is.
+    pub(super) fn explain(&self, target: &Target) -> Option<Explanation> {
+        let (service, slot) = match target {
+            Target::Instance(i) => (&i.service, self.slots.get(i)),
+            Target::Service(s) => {
+                // The one with the most to say: what does not simply run comes first.
+                let of = |running: bool| {
+                    self.slots.values().find(move |slot| {
+                        slot.machine.instance.service == *s
+                            && matches!(slot.machine.state, State::Running { .. }) == running
+                    })
+                };
+                (s, of(false).or_else(|| of(true)))
+            }
+        };
+        if slot.is_none() && !self.services.contains_key(service) {
+            return None;
+        }
+        let replica = slot.map(|s| s.machine.instance.replica);
+        let about =
+            |e: &&Event| e.service.as_ref() == Some(service) && (e.replica.is_none() || e.replica == replica);
+        let mut chain: Vec<_> =
+            self.journal.image().events.iter().rev().filter(about).take(CHAIN).map(info).collect();
+        chain.reverse();
+        let Some(slot) = slot else {
+            let summary = format!("{service} has no instances: replicas = 0");
+            return Some(Explanation { name: service.to_string(), summary, chain, next: None });
+        };
+        let machine = &slot.machine;
+        let now = Boot::now();
+        let lasted = span(now.since(machine.changed.0));
+        let word = machine.word();
+        let mut summary = format!("{} is {word} since {lasted}", machine.instance);
+        let kept = self.journal.image().instances.get(&machine.instance);
+        if let State::Running { run, pid, .. } = &machine.state {
+            summary = format!("{} runs since {lasted} as {run}, process {pid}", machine.instance);
+            if machine.restarts > 0
+                && let Some(last) = kept.and_then(|k| k.exits.back())
+            {
+                summary.push_str(&format!(
+                    ", after {} restarts; before that it {}",
+                    machine.restarts, last.text
+                ));
+            }
+        } else if !machine.reason.is_empty() {
+            summary.push_str(&format!(": {}", machine.reason));
+        }
+        Some(Explanation { name: machine.instance.to_string(), summary, chain, next: self.next(slot, kept) })
+    }
+
+    fn next(&self, slot: &Slot, _kept: Option<&Kept>) -> Option<String> {
+        let machine = &slot.machine;
+        match &machine.state {
+            State::Backoff { until: at, .. } => {
+                let nth = machine.restarts.saturating_add(1);
+                Some(format!("restart {nth}: next try in {}", until(*at)))
+            }
+            State::Stopping { kill_at, kills: 0, .. } => Some(format!("killed in {}", until(*kill_at))),
+            State::Stopping { kill_at, .. } => Some(format!("killed again in {}", until(*kill_at))),
+            State::Waiting { on, deadline } if !on.is_empty() => Some(match deadline {
+                Some(at) => format!("waits for {on}, at most {} more", until(*at)),
+                None => format!("waits for {on}"),
+            }),
+            State::Cleaning { retry_at: Some(at), .. } => Some(format!("tried again in {}", until(*at))),
+            State::Done { .. } => Some("nothing, until somebody starts it or changes its file".into()),
+            State::Down if self.journal.image().is_held(&machine.instance) => {
+                Some(format!("nothing, until `knarrctl start {}`", machine.instance.service))
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Cleaning { .. } => None,
+        }
+    }
+}
+
+fn until(at: Boot) -> String {
+    let left = at.since(Boot::now());
+    // Whole seconds read better than 3.9 s.
+    span(if left > Duration::from_secs(2) {
+        Duration::from_secs(left.as_secs_f64().round() as u64)
+    } else {
+        left
+    })
+}
+
+fn code(exit: &KeptExit) -> Option<i32> {
+    match exit.exit.as_ref()?.end {
+        End::Exited { code } => Some(i32::from(code)),
+        End::Signaled { signal, .. } => Some(128 + signal),
+        End::CreateFailed { .. } => None,
+    }
+}
+
+fn exit_info(instance: &Instance, exit: &KeptExit) -> ExitInfo {
+    let record = exit.exit.as_ref();
+    ExitInfo {
+        run: RunId { instance: instance.clone(), run: exit.run }.to_string(),
+        at: exit.at.to_string(),
+        code: code(exit),
+        text: exit.text.clone(),
+        seconds: record.map_or(0.0, |r| r.ended.since(r.started).as_secs_f64()),
+        memory_peak: record.and_then(|r| r.memory.peak),
+        oom_kills: record.and_then(|r| r.memory.oom_kills),
+    }
+}

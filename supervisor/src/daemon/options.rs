@@ -1,0 +1,34 @@
+//! How one daemon was asked to be. Pure data.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dirs::Dirs;
+
+/// How one daemon was asked to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its directories.
+    pub dirs: Dirs,
+    /// The runtime of services that name none.
+    pub runtime: PathBuf,
+    /// The program `knarr-keeper`.
+    pub keeper: PathBuf,
+    /// The cgroup below which everything is made, as a path from the root of each hierarchy; `None` = found.
+    pub cgroup_parent: Option<String>,
+    /// The group that may use the sockets beside root.
+    pub group: Option<u32>,
+    /// Starts at a time.
+    pub start_concurrency: u32,
+    /// Restarts in a second for the whole host, on average.
+    pub restart_rate: f64,
+    /// Restarts at once before the rate counts.
+    pub restart_burst: u32,
+    /// Bytes of logs of all services together; `None` = the smaller of 1 GiB and a tenth of the file system.
+    pub log_total: Option<u64>,
+    /// Nothing is logged while less than this share of the file system is free, in percent.
+    pub log_min_free: u8,
+    /// The services directory is read whole this often, whatever inotify says.
+    pub full_pass: Duration,
+}

@@ -1,0 +1,96 @@
+//! Dependencies between services: who waits for whom at the start, and who goes first at the stop.
+#![forbid(unsafe_code)]
+
+use crate::clock::Boot;
+use crate::machine::State;
+use crate::names::{Instance, ServiceName};
+use crate::unit;
+use crate::unit::service::{Condition, Dependency, Service};
+
+use super::owner::Owner;
+
+impl Owner {
+    /// What an instance waits for, for people, and when waiting becomes a failure. `None` = everything is there.
+    pub(super) fn unmet(&self, instance: &Instance) -> Option<(String, Option<Boot>)> {
+        let (service, _) = self.service(instance);
+        let unmet: Vec<_> = service.depends_on.iter().filter(|d| !self.met(d)).collect();
+        if unmet.is_empty() {
+            return None;
+        }
+        let since = self.slots.get(instance).map_or_else(Boot::now, |s| s.machine.changed.0);
+        let deadline = unmet.iter().filter_map(|d| d.timeout).min().map(|t| since.after(t));
+        let text: Vec<_> = unmet.iter().map(|d| describe(d)).collect();
+        Some((text.join(", "), deadline))
+    }
+
+    /// Whether a dependency is there.
+    pub(super) fn met(&self, dependency: &Dependency) -> bool {
+        let Some(in_force) = self.services.get(&dependency.service) else { return false };
+        let mut instances = 0;
+        for slot in
+            self.slots.values().filter(|s| s.machine.instance.service == dependency.service && !s.removed)
+        {
+            instances += 1;
+            let there = match dependency.condition {
+                Condition::Started | Condition::Healthy => {
+                    matches!(slot.machine.state, State::Running { .. })
+                }
+                Condition::Completed => slot.machine.state == State::Done { success: true },
+            };
+            if !there {
+                return false;
+            }
+        }
+        instances >= in_force.service.replicas
+    }
+
+    /// Whether something that depends on this instance's service is on its way down and not there yet.
+    pub(super) fn dependents_in_the_way(&self, instance: &Instance) -> bool {
+        self.slots.values().any(|slot| {
+            let going =
+                slot.down_pending.is_some() || (!slot.machine.up && slot.machine.state != State::Down);
+            going
+                && slot.machine.instance.service != instance.service
+                && self.depends(&slot.machine.instance, &instance.service, 0)
+        })
+    }
+
+    fn depends(&self, instance: &Instance, on: &ServiceName, depth: usize) -> bool {
+        let (service, _) = self.service(instance);
+        self.service_depends(&service, on, depth)
+    }
+
+    fn service_depends(&self, service: &Service, on: &ServiceName, depth: usize) -> bool {
+        // Cycles are refused at load; the bound is for what was accepted piece by piece.
+        depth < 64
+            && service.depends_on.iter().any(|d| {
+                d.service == *on
+                    || self
+                        .services
+                        .get(&d.service)
+                        .is_some_and(|s| self.service_depends(&s.service, on, depth + 1))
+            })
+    }
+
+    /// Instances, those of roots of the dependencies first.
+    pub(super) fn in_start_order(&self, mut instances: Vec<Instance>) -> Vec<Instance> {
+        if instances.len() < 2 {
+            return instances;
+        }
+        let services = self.services.iter().map(|(n, f)| (n.clone(), (*f.service).clone())).collect();
+        let rank: std::collections::BTreeMap<_, _> =
+            unit::start_order(&services).into_iter().enumerate().map(|(i, n)| (n, i)).collect();
+        instances.sort_by_key(|i| (rank.get(&i.service).copied().unwrap_or(usize::MAX), i.clone()));
+        instances
+    }
+}
+
+/// `db: healthy`.
+pub(super) fn describe(dependency: &Dependency) -> String {
+    let condition = match dependency.condition {
+        Condition::Started => "started",
+        Condition::Healthy => "healthy",
+        Condition::Completed => "completed",
+    };
+    format!("{}: {condition}", dependency.service)
+}

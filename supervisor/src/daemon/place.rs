@@ -1,0 +1,131 @@
+//! Where the daemon, its keepers and the containers are in the cgroup trees. Makes and removes directories of its own only.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tracing::{debug, warn};
+
+use crate::names::RunId;
+
+/// The cgroups of one daemon.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Path of the parent from the root of each hierarchy, `/knarrd`.
+    parent: String,
+    /// Mount points of all hierarchies; the v2 one first, if there is one.
+    mounts: Vec<PathBuf>,
+    /// Whether the first mount is cgroup2.
+    unified: bool,
+}
+
+impl Place {
+    /// Finds the hierarchies. Without a wish the parent is the own group when a service manager made it for this daemon,
+    /// else `/knarrd`. In the own group the daemon moves one level down: a v2 group with controllers for its children
+    /// holds no process (cgroup-v2.rst, "No Internal Process Constraint").
+    ///
+    /// # Errors
+    /// procfs is not readable, or the wish is no absolute path.
+    pub fn find(wish: Option<&str>) -> Result<Place> {
+        let me = procfs::process::Process::myself().context("/proc/self")?;
+        let mounts = me.mountinfo().context("/proc/self/mountinfo")?;
+        let (mut unified, mut legacy) = (Vec::new(), Vec::new());
+        for mount in mounts.0 {
+            match mount.fs_type.as_str() {
+                "cgroup2" if mount.root == "/" => unified.push(mount.mount_point),
+                "cgroup" if mount.root == "/" => legacy.push(mount.mount_point),
+                _ => {}
+            }
+        }
+        unified.truncate(1);
+        let found = !unified.is_empty();
+        let mut place =
+            Place { parent: "/knarrd".into(), mounts: [unified, legacy].concat(), unified: found };
+        match wish {
+            Some(path) => {
+                let clean = path.trim_end_matches('/');
+                anyhow::ensure!(clean.starts_with('/'), "--cgroup-parent {path:?} must begin with /");
+                anyhow::ensure!(
+                    !clean.split('/').any(|p| p == ".."),
+                    "--cgroup-parent {path:?} must not contain .."
+                );
+                place.parent = clean.to_owned();
+            }
+            None => place.parent_of_service_manager(&me)?,
+        }
+        Ok(place)
+    }
+
+    fn parent_of_service_manager(&mut self, me: &procfs::process::Process) -> Result<()> {
+        if std::env::var_os("INVOCATION_ID").is_none() || !self.unified {
+            return Ok(());
+        }
+        let own = me.cgroups().context("/proc/self/cgroup")?;
+        let Some(own) = own.0.into_iter().find(|c| c.hierarchy == 0).map(|c| c.pathname) else {
+            return Ok(());
+        };
+        // After an upgrade in place it is in the lower group already.
+        let parent = own.strip_suffix("/daemon").unwrap_or(&own).to_owned();
+        if parent.is_empty() || parent == "/" {
+            return Ok(());
+        }
+        self.parent = parent;
+        let Some(daemon) = self.unified_dir("daemon") else { return Ok(()) };
+        let moved =
+            std::fs::create_dir_all(&daemon).and_then(|()| std::fs::write(daemon.join("cgroup.procs"), "0"));
+        if let Err(e) = moved {
+            warn!("the daemon stays in its cgroup: {}: {e}", daemon.display());
+        }
+        Ok(())
+    }
+
+    /// What a container gets as `linux.cgroupsPath`.
+    pub fn payload(&self, run: &RunId) -> String {
+        format!("{}/payload/{run}", self.parent)
+    }
+
+    /// The group of a keeper in the v2 tree, where there is one.
+    pub fn keeper(&self, run: &RunId) -> Option<PathBuf> {
+        self.unified_dir(&format!("keepers/{run}"))
+    }
+
+    /// Removes what an ended run had; a group that is still busy is tried again with the next one.
+    pub fn remove_keeper(&self, run: &RunId) {
+        if let Some(dir) = self.keeper(run) {
+            remove(&dir);
+        }
+    }
+
+    /// Makes the parents of all keepers' groups.
+    ///
+    /// # Errors
+    /// mkdir(2).
+    pub fn prepare(&self) -> Result<()> {
+        if let Some(dir) = self.unified_dir("keepers") {
+            std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the empty groups of this daemon, at its end; what is in use stays.
+    pub fn tidy(&self) {
+        for mount in &self.mounts {
+            let parent = mount.join(self.parent.trim_start_matches('/'));
+            for dir in [parent.join("keepers"), parent.join("payload"), parent] {
+                remove(&dir);
+            }
+        }
+    }
+
+    fn unified_dir(&self, below: &str) -> Option<PathBuf> {
+        let mount = self.mounts.first().filter(|_| self.unified)?;
+        Some(mount.join(self.parent.trim_start_matches('/')).join(below))
+    }
+}
+
+fn remove(dir: &Path) {
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => debug!("{} stays: {e}", dir.display()),
+        _ => {}
+    }
+}

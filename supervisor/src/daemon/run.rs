@@ -1,0 +1,226 @@
+//! The start of the daemon, its loop, its end.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::options::Options;
+use super::owner::Owner;
+use super::place::Place;
+use super::watch::Watch;
+use crate::api;
+use crate::clock::{Boot, boot_id};
+use crate::dirs::Dirs;
+use crate::journal::{Journal, lock};
+
+/// An editor writes more than once; files are read when nothing changed for so long.
+const QUIET: Duration = Duration::from_millis(500);
+/// Requests that may wait for the owner.
+const CALLS: usize = 64;
+
+/// Why the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// SIGTERM or SIGINT. Containers and keepers go on.
+    Asked,
+}
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// What keeps it from starting: another daemon, directories, the journal, the sockets.
+pub async fn run(options: Options) -> Result<Ended> {
+    make_dirs(&options.dirs)?;
+    let _lock = lock(&options.dirs).context("the state directory")?;
+    protect();
+    let boot_id = boot_id().context("the kernel's boot id")?;
+    let place = Place::find(options.cgroup_parent.as_deref())?;
+    place.prepare()?;
+    let opened = Journal::open(&options.dirs.journal()).context("the journal")?;
+    let reboot = !options.dirs.boot_mark().exists();
+    let listeners = api::bind(&options.dirs, options.group, options.group).context("the sockets")?;
+    let (mut owner, mut reports) = Owner::new(options, boot_id, place, opened.journal);
+    if let Some(loss) = opened.loss {
+        owner.tell(None, None, "journal-loss", loss.to_string());
+    }
+    owner.load_accepted();
+    owner.adopt(reboot).await?;
+    let wanted = owner.wanted(&[]);
+    owner.apply(wanted);
+    owner.settle();
+    std::fs::write(owner.options.dirs.boot_mark(), b"").context("the mark of this boot")?;
+
+    let (calls, mut asked) = mpsc::channel(CALLS);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let handle = api::core::Handle { calls, dirs: owner.options.dirs.clone() };
+    let server = tokio::task::spawn_local(api::serve(handle, listeners, async {
+        stopped.await.ok();
+    }));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut watchdog = Watchdog::start();
+    let mut watch = Watch::new();
+    let mut passes = Passes::new(owner.options.full_pass);
+    watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
+    info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
+    loop {
+        let due = [owner.next_due(), Some(passes.at)].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(report) = reports.recv() => owner.report(report),
+            Some(call) = asked.recv() => owner.answer(call),
+            _ = hangup.recv() => passes.soon(Duration::ZERO),
+            () = watch.changed() => passes.soon(QUIET),
+            () = until(due) => {}
+            () = watchdog.tick() => watchdog.feed(),
+        }
+        // What else is there already, before anything is decided: a burst of ends is one look at all of them.
+        while let Ok(report) = reports.try_recv() {
+            owner.report(report);
+        }
+        owner.due();
+        if passes.at <= Boot::now() {
+            passes.run(&mut owner);
+            watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
+        }
+        owner.settle();
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send(()).ok();
+    tokio::time::timeout(Duration::from_secs(2), server).await.ok();
+    owner.place.tidy();
+    Ok(Ended::Asked)
+}
+
+async fn until(at: Option<Boot>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(Boot::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn make_dirs(dirs: &Dirs) -> Result<()> {
+    let all = [
+        (&dirs.services, 0o755),
+        (&dirs.state, 0o700),
+        (&dirs.accepted(), 0o700),
+        (&dirs.logs(), 0o700),
+        (&dirs.exits(), 0o700),
+        (&dirs.run, 0o755),
+        (&dirs.keepers(), 0o700),
+        (&dirs.runtime_root(), 0o700),
+    ];
+    for (dir, mode) in all {
+        // A state directory that cannot be written is said by what needs to write there.
+        let made = std::fs::DirBuilder::new().mode(mode).recursive(true).create(dir);
+        made.with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// The daemon is the last that should die for memory; containers get a value of their own in their configuration.
+fn protect() {
+    if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "-999") {
+        warn!("this daemon is not protected from the OOM killer: {e}");
+    }
+}
+
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(false, state) {
+        warn!("the service manager cannot be told: {e}");
+    }
+}
+
+/// When the services directory is read next, and what it was when it was read last.
+struct Passes {
+    every: Duration,
+    at: Boot,
+    seen: Vec<Stamp>,
+}
+
+/// What a file looks like from outside; the same stamp = the same content.
+type Stamp = (PathBuf, Option<(u64, u64, i64, i64)>);
+
+impl Passes {
+    fn new(every: Duration) -> Passes {
+        Passes { every, at: Boot::now().after(every), seen: Vec::new() }
+    }
+
+    fn soon(&mut self, pause: Duration) {
+        self.at = self.at.min(Boot::now().after(pause));
+    }
+
+    /// Reads the directory when anything in it differs from the last time, and the sources of secrets and configs.
+    fn run(&mut self, owner: &mut Owner) {
+        self.at = Boot::now().after(self.every);
+        let seen = stamps(&owner.options.dirs.services);
+        if seen != self.seen {
+            let wanted = owner.wanted(&[]);
+            owner.apply(wanted);
+            self.seen = seen;
+        }
+        owner.refresh_files();
+    }
+
+    /// The directories whose changes matter.
+    fn dirs(&self, owner: &Owner) -> BTreeSet<PathBuf> {
+        let files = owner.services.values().flat_map(|f| &f.service.files);
+        let sources = files.filter_map(|f| f.source.parent().map(Path::to_owned));
+        sources.chain([owner.options.dirs.services.clone()]).collect()
+    }
+}
+
+fn stamps(dir: &Path) -> Vec<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut all: Vec<_> = entries
+        .flatten()
+        .map(|e| {
+            let meta = std::fs::metadata(e.path()).ok();
+            (e.path(), meta.map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec())))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Tells the service manager that the loop makes progress: only the loop feeds it (sd_watchdog_enabled(3)).
+struct Watchdog {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Watchdog {
+    fn start() -> Watchdog {
+        notify(&[sd_notify::NotifyState::Ready]);
+        let mut usec = 0;
+        let enabled = sd_notify::watchdog_enabled(false, &mut usec);
+        let every = (enabled && usec > 0).then(|| Duration::from_micros(usec / 3));
+        Watchdog { every, next: Instant::now() }
+    }
+
+    async fn tick(&self) {
+        match self.every {
+            Some(_) => tokio::time::sleep_until(self.next.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn feed(&mut self) {
+        if let Some(every) = self.every {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+            self.next = Instant::now() + every;
+        }
+    }
+}

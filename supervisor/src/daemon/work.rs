@@ -1,0 +1,243 @@
+//! What runs beside the loop: everything that waits for another program. Each job ends with one [`Done`].
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use crate::dirs::Dirs;
+use crate::keeper::{self, Hello, Keeper, Launch, Note};
+use crate::names::RunId;
+use crate::runtime::{Runtime, bounded, last_line};
+use crate::unit::bundle;
+use crate::unit::service::{Hook, Network, Service};
+
+/// How long a keeper may take to go after its container was deleted.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// A keeper is there.
+    Launched(RunId, Keeper, Hello),
+    /// The container was started.
+    Started(RunId),
+    /// The run failed: code and text.
+    NeverRan(RunId, String, String),
+    /// A keeper said something; `None` = its connection is over.
+    Said(RunId, Option<Note>),
+    /// What is left of a run is gone, or not.
+    Cleaned(RunId, Result<(), String>),
+    /// Something to tell about a run.
+    Tell(RunId, &'static str, String),
+}
+
+/// What jobs need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Shop {
+    /// Where they report.
+    pub(super) done: mpsc::UnboundedSender<Done>,
+    /// The daemon's directories.
+    pub(super) dirs: Rc<Dirs>,
+    /// The program `knarr-keeper`.
+    pub(super) keeper: Rc<Path>,
+    /// Nothing is logged while less than this share of the file system is free, in percent.
+    pub(super) log_min_free: u8,
+}
+
+/// One run, as its jobs see it.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// The run.
+    pub(super) run: RunId,
+    /// The service as it was when the run was made.
+    pub(super) service: Rc<Service>,
+    /// Its runtime.
+    pub(super) runtime: Runtime,
+}
+
+impl Shop {
+    fn tell(&self, done: Done) {
+        // The loop is gone only when the daemon ends.
+        self.done.send(done).ok();
+    }
+
+    /// Pre-start hooks, bundle, keeper.
+    pub(super) async fn launch(
+        self,
+        job: Job,
+        version: String,
+        cgroups_path: String,
+        cgroup: Option<std::path::PathBuf>,
+    ) {
+        let run = job.run.clone();
+        let done = match self.try_launch(&job, &version, &cgroups_path, cgroup).await {
+            Ok((keeper, hello)) => Done::Launched(run, keeper, hello),
+            Err((code, text)) => Done::NeverRan(run, code, text),
+        };
+        self.tell(done);
+    }
+
+    async fn try_launch(
+        &self,
+        job: &Job,
+        version: &str,
+        cgroups_path: &str,
+        cgroup: Option<std::path::PathBuf>,
+    ) -> Result<(Keeper, Hello), (String, String)> {
+        let run = &job.run;
+        let internal = |what: &str, e: std::io::Error| ("internal".to_owned(), format!("{what}: {e}"));
+        self.hooks(job, "pre_start", &job.service.hooks.pre_start, None)
+            .await
+            .map_err(|text| ("pre-start-hook".to_owned(), text))?;
+        let dir = self.dirs.keeper(run);
+        private_dir(&dir).map_err(|e| internal("the keeper's directory", e))?;
+        std::fs::write(dir.join("version"), version).map_err(|e| internal("the keeper's directory", e))?;
+        let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
+            .map_err(|f| (f.code.to_owned(), f.text))?;
+        let launch = Launch {
+            program: self.keeper.to_path_buf(),
+            run: run.clone(),
+            dir: dir.clone(),
+            exit: self.dirs.exit_record(run),
+            log: self.dirs.log(&run.instance),
+            log_size: job.service.logs.max_size,
+            log_files: job.service.logs.max_files,
+            log_min_free: self.log_min_free,
+            tty: prepared.terminal,
+            stdin: job.service.process.stdin,
+            journald: job.service.logs.journald,
+            cgroup,
+            create: job.runtime.create_line(run, prepared.terminal),
+        };
+        keeper::spawn(&launch).await.map_err(|e| internal("the keeper", e))?;
+        Keeper::connect(&dir).await.map_err(|e| internal("the keeper", e))
+    }
+
+    /// Networks, start, post-start hooks.
+    pub(super) async fn start(self, job: Job, pid: u32) {
+        let run = job.run.clone();
+        if let Network::Cni(networks) = &job.service.network {
+            let netns = format!("/proc/{pid}/ns/net");
+            if let Err(text) = crate::cni::attach(networks, &run, Path::new(&netns), &self.dirs).await {
+                return self.tell(Done::NeverRan(run, "network".into(), text));
+            }
+        }
+        if let Err(failure) = job.runtime.start(&run).await {
+            return self.tell(Done::NeverRan(run, failure.code, failure.text));
+        }
+        self.tell(Done::Started(run.clone()));
+        if let Err(text) = self.hooks(&job, "post_start", &job.service.hooks.post_start, None).await {
+            self.tell(Done::Tell(run, "hook-failed", text));
+        }
+    }
+
+    /// Pre-stop hooks, then the signal.
+    pub(super) async fn stop(self, job: Job, signal: i32, orders: Option<keeper::Orders>) {
+        if let Err(text) = self.hooks(&job, "pre_stop", &job.service.hooks.pre_stop, None).await {
+            self.tell(Done::Tell(job.run.clone(), "hook-failed", text));
+        }
+        self.signal(job, signal, orders).await;
+    }
+
+    /// A signal to the first process: by the keeper, which has a pidfd; by the runtime when the keeper is gone.
+    pub(super) async fn signal(self, job: Job, signal: i32, orders: Option<keeper::Orders>) {
+        let sent = orders.is_some_and(|o| o.send(keeper::Order::Signal(signal)).is_ok());
+        if !sent && let Err(failure) = job.runtime.kill(&job.run, signal).await {
+            self.tell(Done::Tell(job.run, "signal-failed", failure.text));
+        }
+    }
+
+    /// Everything dies: by the runtime, and while that is still making the container by the keeper.
+    pub(super) async fn kill(self, job: Job, orders: Option<keeper::Orders>) {
+        let by_keeper = orders.is_some_and(|o| o.send(keeper::Order::Signal(9)).is_ok());
+        if let Err(failure) = job.runtime.kill(&job.run, 9).await
+            && !by_keeper
+        {
+            self.tell(Done::Tell(job.run, "signal-failed", failure.text));
+        }
+    }
+
+    /// The runtime's container, the keeper, networks, post-stop hooks, files: in this order.
+    pub(super) async fn clean(self, job: Job, gone: Option<watch::Receiver<bool>>, ending: Option<String>) {
+        let result = self.try_clean(&job, gone, ending).await;
+        self.tell(Done::Cleaned(job.run, result));
+    }
+
+    async fn try_clean(
+        &self,
+        job: &Job,
+        gone: Option<watch::Receiver<bool>>,
+        ending: Option<String>,
+    ) -> Result<(), String> {
+        let run = &job.run;
+        job.runtime.delete(run).await.map_err(|f| f.text)?;
+        if let Some(mut gone) = gone {
+            let over = tokio::time::timeout(KEEPER_PATIENCE, gone.wait_for(|over| *over)).await;
+            if over.is_err() {
+                warn!("the keeper of {run} does not end");
+            }
+        }
+        crate::cni::detach(run, None, &self.dirs).await?;
+        if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, ending).await {
+            self.tell(Done::Tell(run.clone(), "hook-failed", text));
+        }
+        remove_files(run, &self.dirs).map_err(|e| e.to_string())
+    }
+
+    /// Runs hooks one after the other; the first failure ends it.
+    async fn hooks(
+        &self,
+        job: &Job,
+        kind: &str,
+        hooks: &[Hook],
+        ending: Option<String>,
+    ) -> Result<(), String> {
+        for hook in hooks {
+            let Some((program, args)) = hook.command.split_first() else { continue };
+            let mut command = Command::new(program);
+            command
+                .args(args)
+                .env_clear()
+                .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+                .env("KNARR_SERVICE", job.run.instance.service.as_str())
+                .env("KNARR_INSTANCE", job.run.instance.to_string())
+                .env("KNARR_RUN", job.run.to_string())
+                .env("KNARR_HOOK", kind);
+            if let Some((name, value)) = ending.as_deref().and_then(|e| e.split_once('=')) {
+                command.env(name, value);
+            }
+            let output = bounded(&mut command, hook.timeout)
+                .await
+                .map_err(|e| format!("{kind} hook {program}: {e}"))?;
+            if !output.status.success() {
+                let said = last_line(&output.stderr).map_or_else(String::new, |l| format!(": {l}"));
+                return Err(format!("{kind} hook {program}: {}{said}", output.status));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the directories of a run that is over; what is not there is removed.
+pub(super) fn remove_files(run: &RunId, dirs: &Dirs) -> std::io::Result<()> {
+    bundle::clean(run, dirs)?;
+    match std::fs::remove_dir_all(dirs.keeper(run)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn private_dir(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    // What a killed daemon left of the same run.
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)
+}

@@ -1,0 +1,302 @@
+//! What is written down, and the state that follows from it. Pure: the same records always give the same image.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Boot;
+use crate::keeper::record::ExitRecord;
+use crate::names::{Instance, RunId, ServiceName};
+
+/// How many events are kept (`events --since`).
+pub const EVENTS_KEPT: usize = 10_000;
+/// How many bytes of memory and of the file they may take, about; the oldest go first.
+pub const EVENTS_BYTES: usize = 4 << 20;
+/// How many exits of an instance are kept.
+pub const EXITS_KEPT: usize = 20;
+
+/// One thing that was written down. The order of the records is the order of their sequence numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "record")]
+pub enum Record {
+    /// Somebody wants a service, or one instance of it, up or down. Must be on disk before it is answered.
+    Goal {
+        /// Which service.
+        service: ServiceName,
+        /// Which instance; `None` = the whole service, and what was said of single instances is void.
+        replica: Option<u32>,
+        /// Stopped by hand.
+        held: bool,
+    },
+    /// A run is about to be made. Must be on disk before anything of the run exists.
+    Intent {
+        /// The run.
+        run: RunId,
+        /// The boot it belongs to.
+        boot_id: String,
+        /// Version of the service it is made from.
+        version: String,
+        /// Starts after an end, since a person last started it.
+        restarts: u32,
+    },
+    /// The run's process runs.
+    Started {
+        /// The run.
+        run: RunId,
+        /// Its first process.
+        pid: u32,
+        /// When.
+        at: Boot,
+    },
+    /// The daemon is about to stop the run: the end that follows is wanted.
+    Stopping {
+        /// The run.
+        run: RunId,
+    },
+    /// The end of a run. Must be on disk before anybody acts on it.
+    Ended {
+        /// The run.
+        run: RunId,
+        /// What the keeper knew; `None` = nobody saw the end.
+        exit: Option<ExitRecord>,
+        /// When the daemon learnt of it.
+        at: Timestamp,
+        /// One line for people.
+        text: String,
+        /// Failures in a row, this one included; 0 after a wanted or healthy end.
+        failures: u32,
+        /// Whether the policy was done with the instance: it ended with success (`Some(true)`) or failed for good.
+        finished: Option<bool>,
+    },
+    /// Something to tell: a change of state or a decision.
+    Event(Event),
+    /// The service is no longer known: all of it goes.
+    Forget {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// An instance that no longer exists, because the service has fewer replicas now.
+    ForgetInstance {
+        /// Which one.
+        instance: Instance,
+    },
+}
+
+impl Record {
+    /// Whether it must be on disk before the daemon goes on. Events and what can be observed again need not.
+    pub fn durable(&self) -> bool {
+        match self {
+            Record::Goal { .. } | Record::Intent { .. } | Record::Ended { .. } | Record::Stopping { .. } => {
+                true
+            }
+            Record::Forget { .. } | Record::ForgetInstance { .. } => true,
+            Record::Started { .. } | Record::Event(_) => false,
+        }
+    }
+}
+
+/// A change of state or a decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one an event, never starts again.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which service, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// Which instance, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<u32>,
+    /// A word: created, started, exited, ...
+    pub kind: String,
+    /// One line for people.
+    pub text: String,
+    /// The event that led to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<u64>,
+}
+
+/// What is known of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The number of the last run; 0 = none yet. Never goes back.
+    pub last_run: u32,
+    /// The run that was intended and has not ended.
+    pub open: Option<OpenRun>,
+    /// Stopped by hand, this instance alone.
+    pub held: bool,
+    /// Starts after an end, since a person last started it.
+    pub restarts: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The policy is done with it: success or failed for good.
+    pub finished: Option<bool>,
+    /// The last ends, oldest first.
+    pub exits: VecDeque<KeptExit>,
+}
+
+/// A run that has not ended, as far as is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenRun {
+    /// Its number.
+    pub run: u32,
+    /// Its boot.
+    pub boot_id: String,
+    /// Version of its service.
+    pub version: String,
+    /// Its process, once it runs.
+    pub pid: Option<u32>,
+    /// Since when it runs.
+    pub started: Option<Boot>,
+    /// The daemon was about to stop it.
+    pub stopping: bool,
+}
+
+/// One end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptExit {
+    /// Number of the run.
+    pub run: u32,
+    /// What the keeper knew.
+    pub exit: Option<ExitRecord>,
+    /// When the daemon learnt of it.
+    pub at: Timestamp,
+    /// One line for people.
+    pub text: String,
+}
+
+impl Event {
+    /// About the bytes that it takes, in memory as in the file.
+    fn weight(&self) -> usize {
+        160 + self.service.as_ref().map_or(0, |s| s.as_str().len()) + self.kind.len() + self.text.len()
+    }
+}
+
+/// Everything that follows from the records.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Image {
+    /// By instance.
+    pub instances: BTreeMap<Instance, Kept>,
+    /// Services stopped by hand as a whole.
+    pub held: BTreeMap<ServiceName, bool>,
+    /// The last events, oldest first.
+    pub events: VecDeque<Event>,
+    /// The number the next event gets.
+    pub next_seq: u64,
+    /// Sum of [`Event::weight`].
+    events_bytes: usize,
+}
+
+impl Image {
+    /// Takes one record in.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Goal { service, replica, held } => self.goal(service, *replica, *held),
+            Record::Intent { run, boot_id, version, restarts } => {
+                let kept = self.kept(&run.instance);
+                kept.last_run = kept.last_run.max(run.run);
+                kept.restarts = *restarts;
+                kept.finished = None;
+                kept.open = Some(OpenRun {
+                    run: run.run,
+                    boot_id: boot_id.clone(),
+                    version: version.clone(),
+                    pid: None,
+                    started: None,
+                    stopping: false,
+                });
+            }
+            Record::Started { run, pid, at } => {
+                if let Some(open) = self.open(run) {
+                    (open.pid, open.started) = (Some(*pid), Some(*at));
+                }
+            }
+            Record::Stopping { run } => {
+                if let Some(open) = self.open(run) {
+                    open.stopping = true;
+                }
+            }
+            Record::Ended { run, exit, at, text, failures, finished } => {
+                let kept = self.kept(&run.instance);
+                kept.last_run = kept.last_run.max(run.run);
+                kept.open.take_if(|o| o.run == run.run);
+                (kept.failures, kept.finished) = (*failures, *finished);
+                kept.exits.push_back(KeptExit {
+                    run: run.run,
+                    exit: exit.clone(),
+                    at: *at,
+                    text: text.clone(),
+                });
+                while kept.exits.len() > EXITS_KEPT {
+                    kept.exits.pop_front();
+                }
+            }
+            Record::Event(event) => self.event(event.clone()),
+            Record::Forget { service } => {
+                self.instances.retain(|i, _| i.service != *service);
+                self.held.remove(service);
+            }
+            Record::ForgetInstance { instance } => {
+                self.instances.remove(instance);
+            }
+        }
+    }
+
+    /// Whether an instance was stopped by hand.
+    pub fn is_held(&self, instance: &Instance) -> bool {
+        let single = self.instances.get(instance).is_some_and(|k| k.held);
+        single || self.held.get(&instance.service).copied().unwrap_or(false)
+    }
+
+    /// How many of the last events take no more than so many bytes.
+    pub(super) fn events_within(&self, bytes: usize) -> usize {
+        let mut left = bytes;
+        let fits = |e: &&Event| left.checked_sub(e.weight()).map(|l| left = l).is_some();
+        self.events.iter().rev().take_while(fits).count()
+    }
+
+    /// Takes an event in, and lets the oldest go that are too many.
+    pub(super) fn event(&mut self, event: Event) {
+        self.next_seq = self.next_seq.max(event.seq.saturating_add(1));
+        self.events_bytes += event.weight();
+        self.events.push_back(event);
+        while self.events.len() > EVENTS_KEPT || self.events_bytes > EVENTS_BYTES {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.events_bytes -= oldest.weight();
+        }
+    }
+
+    fn goal(&mut self, service: &ServiceName, replica: Option<u32>, held: bool) {
+        match replica {
+            Some(replica) => {
+                // One instance of a stopped service is started: the others stay stopped, each by itself.
+                let all = self.held.remove(service).unwrap_or(false);
+                for (i, kept) in self.instances.iter_mut().filter(|(i, _)| i.service == *service) {
+                    kept.held = if i.replica == replica { held } else { kept.held || all };
+                }
+                self.kept(&Instance { service: service.clone(), replica }).held = held;
+            }
+            None => {
+                for (_, kept) in self.instances.iter_mut().filter(|(i, _)| i.service == *service) {
+                    kept.held = false;
+                }
+                if held {
+                    self.held.insert(service.clone(), true)
+                } else {
+                    self.held.remove(service)
+                };
+            }
+        }
+    }
+
+    fn kept(&mut self, instance: &Instance) -> &mut Kept {
+        self.instances.entry(instance.clone()).or_default()
+    }
+
+    fn open(&mut self, run: &RunId) -> Option<&mut OpenRun> {
+        self.instances.get_mut(&run.instance)?.open.as_mut().filter(|o| o.run == run.run)
+    }
+}

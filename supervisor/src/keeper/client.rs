@@ -1,0 +1,361 @@
+//! The daemon's end of the keepers: starts one, talks to one, attaches to one. Asynchronous on the caller's runtime, no
+//! thread of its own; every wait here may be cancelled without losing a message.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+
+use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, SEALED, Stream, Word};
+use super::record::{ExitRecord, VERSION};
+use crate::names::RunId;
+use crate::sys::keeper as sys;
+
+/// Longest wait for a keeper to go into the background, and for its hello.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What systemd tells the daemon and nobody else: a runtime that sees it would act on it.
+const NOT_FOR_RUNTIMES: [&str; 6] =
+    ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// How a keeper is started. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The program `knarr-keeper`.
+    pub program: PathBuf,
+    /// Whose keeper it is.
+    pub run: RunId,
+    /// Its directory, which is there and private: [`crate::dirs::Dirs::keeper`].
+    pub dir: PathBuf,
+    /// Where the exit record goes; the directory is there: [`crate::dirs::Dirs::exit_record`].
+    pub exit: PathBuf,
+    /// The log directory of the instance, made when it is missing: [`crate::dirs::Dirs::log`].
+    pub log: PathBuf,
+    /// Bytes of one log file.
+    pub log_size: u64,
+    /// How many log files are kept, with the current one.
+    pub log_files: u32,
+    /// Nothing is logged while less than this share of the file system is free, in percent.
+    pub log_min_free: u8,
+    /// A terminal instead of pipes; the create command names `DIR/console` as its console socket.
+    pub tty: bool,
+    /// Standard input is kept open for those who attach; else it is /dev/null.
+    pub stdin: bool,
+    /// Each line goes to journald, too.
+    pub journald: bool,
+    /// The keeper's own cgroup in the v2 tree, made when it is missing and removed by the daemon after the keeper's end.
+    pub cgroup: Option<PathBuf>,
+    /// The complete create command: program and arguments, with `--pid-file DIR/pid`.
+    pub create: Vec<OsString>,
+}
+
+impl Launch {
+    /// The keeper's arguments.
+    pub fn args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: OsString| args.extend([name.into(), value]);
+        option("--run", self.run.to_string().into());
+        option("--dir", self.dir.clone().into());
+        option("--exit", self.exit.clone().into());
+        option("--log", self.log.clone().into());
+        option("--log-size", self.log_size.to_string().into());
+        option("--log-files", self.log_files.to_string().into());
+        option("--log-min-free", self.log_min_free.to_string().into());
+        if let Some(cgroup) = &self.cgroup {
+            option("--cgroup", cgroup.clone().into());
+        }
+        let switches = [("--tty", self.tty), ("--stdin", self.stdin), ("--journald", self.journald)];
+        args.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
+        args.push("--".into());
+        args.extend(self.create.iter().cloned());
+        args
+    }
+}
+
+/// Starts a keeper. When this returns, its socket listens and it is nobody's child.
+///
+/// # Errors
+/// The program cannot be run, refuses (its own words are the error's), or does not answer within 10 s.
+pub async fn spawn(launch: &Launch) -> io::Result<()> {
+    let mut command = tokio::process::Command::new(&launch.program);
+    command.args(launch.args()).current_dir("/").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    for name in NOT_FOR_RUNTIMES {
+        command.env_remove(name);
+    }
+    let out = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| {
+        io::Error::new(io::ErrorKind::TimedOut, "the keeper does not go into the background")
+    })??;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&out.stderr);
+    Err(io::Error::other(format!("{}: {}", out.status, said.trim())))
+}
+
+/// How a keeper introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The protocol's version on its side.
+    pub version: u32,
+    /// Whose keeper it is.
+    pub run: RunId,
+    /// Whether its `oom_score_adj` is -999; not so where the host does not let it be lowered.
+    pub oom_protected: bool,
+    /// Whether it is in its own cgroup.
+    pub own_cgroup: bool,
+    /// Whether it has given up capabilities and system calls, as it does when its container is there.
+    pub sealed: bool,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far a keeper is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// The runtime is making the container.
+    Creating,
+    /// The container is there, started or not.
+    Created {
+        /// Its first process.
+        pid: u32,
+        /// Field 22 of its `/proc/PID/stat`, in clock ticks since the boot.
+        start_time: u64,
+    },
+    /// It has ended, or could not be made.
+    Ended(Box<ExitRecord>),
+}
+
+/// What a keeper tells its controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The container is there.
+    Created {
+        /// Its first process.
+        pid: u32,
+        /// Field 22 of its `/proc/PID/stat`, in clock ticks since the boot.
+        start_time: u64,
+    },
+    /// It writes a new log file with this number.
+    Rotated(u32),
+    /// The container has ended, or could not be made: journal it, then send [`Order::Ack`].
+    Ended(Box<ExitRecord>),
+}
+
+/// The controller's connection to one keeper.
+#[derive(Debug)]
+pub struct Keeper {
+    fd: Arc<UnixDatagram>,
+    packet: Vec<u8>,
+}
+
+/// The half that sends; any number of copies.
+#[derive(Debug, Clone)]
+pub struct Orders(Arc<UnixDatagram>);
+
+impl Keeper {
+    /// Becomes the controller of the keeper in `dir`; an older controller's connection ends.
+    ///
+    /// # Errors
+    /// Nobody listens there (`ConnectionRefused`, `NotFound`: the keeper is gone, look for its exit record), it does not
+    /// answer within 10 s, or it speaks another language (`InvalidData`).
+    pub async fn connect(dir: &Path) -> io::Result<(Keeper, Hello)> {
+        let (fd, hello) = introduce(dir, Order::Control).await?;
+        Ok((Keeper { fd: Arc::new(fd), packet: vec![0; 16 * 1024] }, hello))
+    }
+
+    /// The next note; `None` = the connection is over: the keeper is gone or has a newer controller. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection fails, or a message is none of this version (`InvalidData`).
+    pub async fn next(&mut self) -> io::Result<Option<Note>> {
+        let n = receive(&self.fd, &mut self.packet).await?;
+        match self.packet.get(..n) {
+            None | Some([]) => Ok(None),
+            Some(packet) => note(packet).map(Some),
+        }
+    }
+
+    /// Sends one order without waiting.
+    ///
+    /// # Errors
+    /// The keeper is gone (`BrokenPipe`, `ConnectionReset`) or does not read (`WouldBlock`).
+    pub fn send(&self, order: Order<'_>) -> io::Result<()> {
+        send_now(&self.fd, order)
+    }
+
+    /// A handle that only sends.
+    pub fn orders(&self) -> Orders {
+        Orders(self.fd.clone())
+    }
+
+    /// Hands all notes to a channel from a task of its own, marked with `mark`; the last one is `Ok(None)` or an error.
+    /// When the channel closes, so does the connection's reading side.
+    pub fn forward<M: Clone + Send + 'static>(
+        mut self,
+        mark: M,
+        to: mpsc::Sender<(M, io::Result<Option<Note>>)>,
+    ) -> Orders {
+        let orders = self.orders();
+        tokio::spawn(async move {
+            loop {
+                let note = self.next().await;
+                let last = !matches!(note, Ok(Some(_)));
+                if to.send((mark.clone(), note)).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        orders
+    }
+}
+
+impl Orders {
+    /// Sends one order without waiting.
+    ///
+    /// # Errors
+    /// As [`Keeper::send`].
+    pub fn send(&self, order: Order<'_>) -> io::Result<()> {
+        send_now(&self.0, order)
+    }
+}
+
+/// What an attached client gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes that the container wrote.
+    Output(Stream, Vec<u8>),
+    /// It has ended; nothing follows.
+    Ended(Box<ExitRecord>),
+}
+
+/// One attached client. Both directions may be used at the same time through `&self`.
+#[derive(Debug)]
+pub struct Attach {
+    fd: UnixDatagram,
+}
+
+/// Attaches to the keeper in `dir`: from here on its output comes; what was before is in the logs.
+///
+/// # Errors
+/// As [`Keeper::connect`]; `ConnectionReset` = it has as many clients as it takes.
+pub async fn attach(dir: &Path) -> io::Result<(Attach, Hello)> {
+    let (fd, hello) = introduce(dir, Order::Attach).await?;
+    Ok((Attach { fd }, hello))
+}
+
+impl Attach {
+    /// The next piece; `None` = the connection is over: the container has ended or this client was too slow. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection fails, or a message is none of this version (`InvalidData`).
+    pub async fn recv(&self) -> io::Result<Option<Piece>> {
+        let mut packet = vec![0; CHUNK_MAX + 2];
+        let n = receive(&self.fd, &mut packet).await?;
+        packet.truncate(n);
+        match Word::decode(&packet) {
+            _ if n == 0 => Ok(None),
+            Some(Word::Output(stream, _)) => {
+                packet.drain(..2);
+                Ok(Some(Piece::Output(stream, packet)))
+            }
+            Some(Word::Ended(json)) => Ok(Some(Piece::Ended(record(json)?))),
+            _ => Err(foreign(&packet)),
+        }
+    }
+
+    /// Sends an order ([`Order::Stdin`], [`Order::StdinEof`], [`Order::Resize`]); waits while the container does not read.
+    /// Cancel safe: sent or not sent.
+    ///
+    /// # Errors
+    /// The keeper is gone, or the bytes are more than [`CHUNK_MAX`] (`InvalidInput`).
+    pub async fn send(&self, order: Order<'_>) -> io::Result<()> {
+        if matches!(order, Order::Stdin(bytes) if bytes.len() > CHUNK_MAX) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (head, body) = order.encode();
+        loop {
+            self.fd.writable().await?;
+            let sent = self.fd.try_io(Interest::WRITABLE, || sys::send(&self.fd, head.as_bytes(), body));
+            match sent {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+    }
+}
+
+/// Connects, says what this is, reads the hello.
+async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(UnixDatagram, Hello)> {
+    // Not a datagram socket, but all that tokio does with one fits a packet socket, too.
+    let fd = UnixDatagram::from_std(sys::connect(dir)?.into())?;
+    send_now(&fd, role)?;
+    let mut packet = vec![0; MESSAGE_MAX];
+    let n = tokio::time::timeout(PATIENCE, receive(&fd, &mut packet))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the keeper does not answer"))??;
+    packet.truncate(n);
+    match Word::decode(&packet) {
+        _ if n == 0 => Err(io::ErrorKind::ConnectionReset.into()),
+        Some(Word::Hello { version, .. }) if version != VERSION => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the keeper speaks version {version} of the protocol, want {VERSION}"),
+        )),
+        Some(Word::Hello { version, flags, run, at }) => {
+            let run = run.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let phase = match at {
+                At::Creating => Phase::Creating,
+                At::Created { pid, start_time } => Phase::Created { pid, start_time },
+                At::Ended(json) => Phase::Ended(record(json)?),
+            };
+            let has = |flag| flags & flag != 0;
+            let (oom_protected, own_cgroup, sealed) = (has(OOM_PROTECTED), has(OWN_CGROUP), has(SEALED));
+            Ok((fd, Hello { version, run, oom_protected, own_cgroup, sealed, phase }))
+        }
+        _ => Err(foreign(&packet)),
+    }
+}
+
+fn note(packet: &[u8]) -> io::Result<Note> {
+    match Word::decode(packet) {
+        Some(Word::Created { pid, start_time }) => Ok(Note::Created { pid, start_time }),
+        Some(Word::Rotated(file)) => Ok(Note::Rotated(file)),
+        Some(Word::Ended(json)) => Ok(Note::Ended(record(json)?)),
+        _ => Err(foreign(packet)),
+    }
+}
+
+fn record(json: &[u8]) -> io::Result<Box<ExitRecord>> {
+    serde_json::from_slice(json)
+        .map(Box::new)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("exit record: {e}")))
+}
+
+fn foreign(packet: &[u8]) -> io::Error {
+    let kind = packet.first().copied().unwrap_or_default();
+    io::Error::new(io::ErrorKind::InvalidData, format!("no message of this protocol: type {kind}"))
+}
+
+async fn receive(fd: &UnixDatagram, packet: &mut [u8]) -> io::Result<usize> {
+    loop {
+        fd.readable().await?;
+        match fd.try_io(Interest::READABLE, || sys::recv(fd, packet)) {
+            // A connection that was reset is one that is over.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+}
+
+fn send_now(fd: &UnixDatagram, order: Order<'_>) -> io::Result<()> {
+    let (head, body) = order.encode();
+    sys::send(fd, head.as_bytes(), body)
+}

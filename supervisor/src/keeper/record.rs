@@ -1,0 +1,75 @@
+//! The exit record: what a keeper knows about the end of its container. Written by the keeper without a JSON library, read
+//! by everybody else with one. Frozen: fields are only added.
+#![forbid(unsafe_code)]
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Boot;
+use crate::names::RunId;
+
+/// The version of the record and of the protocol.
+pub const VERSION: u32 = 1;
+
+/// What a keeper knows about the end of its container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// [`VERSION`] of the keeper that wrote it.
+    pub version: u32,
+    /// Whose end.
+    pub run: RunId,
+    /// The boot in which `started` and `ended` are moments.
+    pub boot_id: String,
+    /// How it ended.
+    pub end: End,
+    /// The container's first process on the host; 0 when there never was one.
+    pub pid: u32,
+    /// When the runtime had made it (`CLOCK_BOOTTIME`).
+    pub started: Boot,
+    /// When the keeper learnt of the end.
+    pub ended: Boot,
+    /// The same for people.
+    pub ended_wall: Timestamp,
+    /// What its cgroup said before it went; `None` where the layout has no such file.
+    pub memory: Memory,
+    /// Bytes of output that were dropped because the log could not be written in time.
+    pub log_dropped: u64,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+pub enum End {
+    /// Its first process returned this code.
+    Exited {
+        /// 0 to 255.
+        code: u8,
+    },
+    /// Its first process was killed.
+    Signaled {
+        /// By this signal.
+        signal: i32,
+        /// And left a core dump.
+        core: bool,
+    },
+    /// The runtime could not make it: `create` failed.
+    CreateFailed {
+        /// What the runtime exited with; `None` = it was killed or could not be executed.
+        code: Option<i32>,
+        /// The last line of its standard error.
+        text: String,
+    },
+}
+
+/// Memory figures of a container's cgroup at its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Processes that the kernel killed for memory (v2 `memory.events` `oom_kill`, v1 `memory.oom_control` `oom_kill`).
+    pub oom_kills: Option<u64>,
+    /// How often the own limit was hit with nothing left to reclaim (v2 `memory.events` `oom`; v1 has no such count).
+    pub oom_events: Option<u64>,
+    /// Most bytes ever in use (v2 `memory.peak`, since Linux 5.19; v1 `memory.max_usage_in_bytes`).
+    pub peak: Option<u64>,
+    /// The limit in bytes at the end; `None` = none.
+    pub limit: Option<u64>,
+}

@@ -1,0 +1,799 @@
+//! The life of one instance: state and event give state and effects. Pure, and every pair of both is written out.
+//!
+//! ```text
+//! Down -> Waiting -> Queued -> Creating -> Starting -> Running -> Cleaning -> Backoff -> Waiting ...
+//!          (dependencies) (slot)                       Stopping -^      \-> Done | Down
+//! ```
+//! A run exists from Creating to the end of Cleaning. Its end is journalled by the first effect of the step that learns
+//! of it; nothing follows from an end before that.
+#![forbid(unsafe_code)]
+
+mod state;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use self::state::{Effect, Event, Next, State};
+use crate::clock::{Boot, Moment};
+use crate::journal::record::Record;
+use crate::keeper::record::ExitRecord;
+use crate::names::{Instance, RunId};
+use crate::policy::{self, Decision, Ending, History, span};
+use crate::unit::service::{Restart, Stop};
+
+/// How long the kernel gets to end a killed container before it is killed again.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// After so many kills without an end the instance is called stuck.
+const KILLS: u32 = 5;
+/// The pause before the first repeated clean-up; doubled up to [`CLEAN_PAUSE_MAX`].
+const CLEAN_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two clean-ups, and between two kills of a stuck container.
+const CLEAN_PAUSE_MAX: Duration = Duration::from_secs(120);
+/// After so many failed clean-ups the instance is called stuck.
+const CLEANS: u32 = 5;
+
+/// The settings of the service that its life depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// When it is started again.
+    pub restart: &'a Restart,
+    /// How it is stopped.
+    pub stop: &'a Stop,
+    /// Version of the service.
+    pub version: &'a str,
+    /// The kernel's id of this boot.
+    pub boot_id: &'a str,
+}
+
+/// The moment of a step, and the chance that goes into it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// On both clocks.
+    pub moment: Moment,
+    /// From 0 to 1, at random.
+    pub jitter: f64,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// Which one.
+    pub instance: Instance,
+    /// Wanted up.
+    pub up: bool,
+    /// Where it is.
+    pub state: State,
+    /// Since when.
+    pub changed: (Boot, Timestamp),
+    /// The last decision and its reason.
+    pub reason: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it failed lately, for the crash loop.
+    pub recent: VecDeque<Boot>,
+    /// Starts after an end, since a person started it.
+    pub restarts: u32,
+    /// The number of the last run.
+    pub last_run: u32,
+}
+
+impl Machine {
+    /// An instance that was never started.
+    pub fn new(instance: Instance, now: Moment) -> Machine {
+        Machine {
+            instance,
+            up: false,
+            state: State::Down,
+            changed: (now.boot, now.wall),
+            reason: String::new(),
+            failures: 0,
+            recent: VecDeque::new(),
+            restarts: 0,
+            last_run: 0,
+        }
+    }
+
+    /// The run that exists now.
+    pub fn run(&self) -> Option<&RunId> {
+        match &self.state {
+            State::Creating { run }
+            | State::Starting { run, .. }
+            | State::Running { run, .. }
+            | State::Stopping { run, .. }
+            | State::Cleaning { run, .. } => Some(run),
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Backoff { .. }
+            | State::Done { .. } => None,
+        }
+    }
+
+    /// When [`Event::Due`] is due.
+    pub fn deadline(&self) -> Option<Boot> {
+        match &self.state {
+            State::Waiting { deadline, .. } => *deadline,
+            State::Stopping { kill_at, .. } => Some(*kill_at),
+            State::Cleaning { retry_at, .. } => *retry_at,
+            State::Backoff { until, .. } => Some(*until),
+            State::Down
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Done { .. } => None,
+        }
+    }
+
+    /// The word for it in `ps`.
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            State::Down => "held",
+            State::Waiting { .. } | State::Queued => "waiting",
+            State::Creating { .. } => "creating",
+            State::Starting { .. } => "starting",
+            State::Running { .. } => "running",
+            State::Stopping { kills, .. } if *kills > KILLS => "stuck",
+            State::Stopping { .. } => "stopping",
+            State::Cleaning { failed, .. } if *failed > CLEANS => "stuck",
+            State::Cleaning { next: Next::Goal, .. } => "stopping",
+            State::Cleaning { next: Next::Pause { crash_loop, .. }, .. }
+            | State::Backoff { crash_loop, .. } => {
+                if *crash_loop {
+                    "crashloop"
+                } else {
+                    "backoff"
+                }
+            }
+            State::Cleaning { next: Next::Done { success }, .. } | State::Done { success } => {
+                if *success {
+                    "exited"
+                } else {
+                    "failed"
+                }
+            }
+        }
+    }
+
+    /// Takes one event in.
+    pub fn step(&mut self, event: Event, now: Now, rules: Rules<'_>) -> Vec<Effect> {
+        let before = self.word();
+        let mut out = Vec::new();
+        match event {
+            Event::Up { fresh } => self.on_up(fresh, &mut out),
+            Event::Down { why } => self.on_down(why, now, rules, &mut out),
+            Event::Again { why } => self.on_again(why, now, rules, &mut out),
+            Event::DependenciesMet => self.on_met(),
+            Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
+            Event::Turn => self.on_turn(rules, &mut out),
+            Event::Created { pid } => self.on_created(pid, &mut out),
+            Event::Started => self.on_started(now, &mut out),
+            Event::NeverRan { code, text, exit } => {
+                self.on_end(Ending::NeverRan { code, text }, exit, now, rules, &mut out);
+            }
+            Event::Ended(exit) => self.on_end(Ending::Seen(exit.clone()), Some(exit), now, rules, &mut out),
+            Event::Lost(ending) => self.on_end(ending, None, now, rules, &mut out),
+            Event::Cleaned => self.on_cleaned(now),
+            Event::CleanFailed(text) => self.on_clean_failed(text, now, &mut out),
+            Event::Due => self.on_due(now, rules, &mut out),
+        }
+        if self.word() != before {
+            self.changed = (now.moment.boot, now.moment.wall);
+        }
+        out
+    }
+
+    fn on_up(&mut self, fresh: bool, out: &mut Vec<Effect>) {
+        if fresh {
+            self.forget_failures();
+        }
+        let was_up = std::mem::replace(&mut self.up, true);
+        match &mut self.state {
+            State::Down => self.wait("started"),
+            State::Backoff { .. } if fresh => self.wait("started by hand"),
+            State::Done { .. } if fresh => self.wait("started"),
+            // The clean-up of a stopped run goes on; then what is wanted counts.
+            State::Cleaning { next, .. } if fresh || !was_up => *next = Next::Goal,
+            State::Backoff { .. } | State::Done { .. } | State::Cleaning { .. } => {}
+            State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => {}
+        }
+        if !was_up {
+            out.push(Effect::Tell("wanted-up", "wanted up".into()));
+        }
+    }
+
+    fn on_down(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        let was_up = std::mem::replace(&mut self.up, false);
+        if was_up {
+            out.push(Effect::Tell("wanted-down", why.clone()));
+        }
+        self.reason.clone_from(&why);
+        self.end_run(&why, now, rules, out);
+        match &mut self.state {
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Backoff { .. }
+            | State::Done { .. } => {
+                self.state = State::Down;
+            }
+            State::Cleaning { next, .. } => *next = Next::Goal,
+            State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => {}
+        }
+    }
+
+    fn on_again(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        self.up = true;
+        self.forget_failures();
+        self.reason.clone_from(&why);
+        self.end_run(&why, now, rules, out);
+        match &mut self.state {
+            State::Down | State::Backoff { .. } | State::Done { .. } => self.wait(&why),
+            State::Waiting { .. } | State::Queued => {}
+            State::Cleaning { next, .. } => *next = Next::Goal,
+            State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => {}
+        }
+    }
+
+    /// Tells a run that exists to end: by its signal when it runs, else at once.
+    fn end_run(&mut self, why: &str, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        let (run, pid, runs) = match &self.state {
+            State::Creating { run } => (run.clone(), None, false),
+            State::Starting { run, pid } => (run.clone(), Some(*pid), false),
+            State::Running { run, pid, .. } => (run.clone(), Some(*pid), true),
+            State::Stopping { .. } | State::Cleaning { .. } => return,
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Backoff { .. }
+            | State::Done { .. } => return,
+        };
+        out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone() })));
+        let signal = &rules.stop.signal;
+        if runs && signal.name != "KILL" {
+            let grace = span(rules.stop.grace);
+            out.push(Effect::Tell("stopping", format!("{why}: SIG{}, killed after {grace}", signal.name)));
+            out.push(Effect::Stop(run.clone(), signal.clone()));
+            let kill_at = now.moment.boot.after(rules.stop.grace);
+            self.state = State::Stopping { run, pid, kill_at, kills: 0 };
+        } else {
+            out.push(Effect::Tell("stopping", format!("{why}: killed")));
+            out.push(Effect::Kill(run.clone()));
+            let kill_at = now.moment.boot.after(KILL_PATIENCE);
+            self.state = State::Stopping { run, pid, kill_at, kills: 1 };
+        }
+    }
+
+    fn on_met(&mut self) {
+        match &self.state {
+            State::Waiting { .. } => self.state = State::Queued,
+            State::Down
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_unmet(&mut self, on: String, deadline: Option<Boot>, out: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Waiting { on: old, deadline: limit } => {
+                if *old != on {
+                    out.push(Effect::Tell("waiting", format!("waits for {on}")));
+                }
+                (*old, *limit) = (on, deadline);
+            }
+            State::Queued => {
+                out.push(Effect::Tell("waiting", format!("waits for {on}")));
+                self.state = State::Waiting { on, deadline };
+            }
+            State::Down
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_turn(&mut self, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        match &self.state {
+            State::Queued => {
+                self.last_run += 1;
+                let run = RunId { instance: self.instance.clone(), run: self.last_run };
+                out.push(Effect::Journal(Box::new(Record::Intent {
+                    run: run.clone(),
+                    boot_id: rules.boot_id.to_owned(),
+                    version: rules.version.to_owned(),
+                    restarts: self.restarts,
+                })));
+                out.push(Effect::Tell("creating", format!("makes {run}")));
+                out.push(Effect::Launch(run.clone()));
+                self.state = State::Creating { run };
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_created(&mut self, new: u32, out: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Creating { run } => {
+                let run = run.clone();
+                out.push(Effect::Start(run.clone()));
+                self.state = State::Starting { run, pid: new };
+            }
+            // The kill may have met nobody.
+            State::Stopping { run, pid, .. } => {
+                if pid.is_none() {
+                    out.push(Effect::Kill(run.clone()));
+                }
+                *pid = Some(new);
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_started(&mut self, now: Now, out: &mut Vec<Effect>) {
+        match &self.state {
+            State::Starting { run, pid } => {
+                let (run, pid, since) = (run.clone(), *pid, now.moment.boot);
+                out.push(Effect::Journal(Box::new(Record::Started { run: run.clone(), pid, at: since })));
+                out.push(Effect::Tell("started", format!("runs as process {pid}")));
+                self.reason = "runs".into();
+                self.state = State::Running { run, pid, since };
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_end(
+        &mut self,
+        ending: Ending,
+        exit: Option<ExitRecord>,
+        now: Now,
+        rules: Rules<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        let (run, since, wanted) = match &self.state {
+            State::Creating { run } | State::Starting { run, .. } => (run.clone(), None, false),
+            State::Running { run, since, .. } => (run.clone(), Some(*since), false),
+            State::Stopping { run, .. } => (run.clone(), None, true),
+            // A second word about a run whose end is written.
+            State::Cleaning { run, .. } => {
+                out.push(Effect::Ack(run.clone()));
+                return;
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Backoff { .. }
+            | State::Done { .. } => return,
+        };
+        let text = ending.text();
+        let (next, finished, told) = if wanted {
+            (Next::Goal, None, Effect::Tell("stopped", text.clone()))
+        } else {
+            let ran =
+                since.map_or(Duration::ZERO, |s| exit.as_ref().map_or(now.moment.boot, |e| e.ended).since(s));
+            self.decide(&ending, ran, now, rules)
+        };
+        out.push(Effect::Journal(Box::new(Record::Ended {
+            run: run.clone(),
+            exit,
+            at: now.moment.wall,
+            text: text.clone(),
+            failures: if wanted { 0 } else { self.failures },
+            finished,
+        })));
+        out.push(Effect::Ack(run.clone()));
+        if !wanted {
+            let kind = match ending {
+                Ending::Seen(_) => "exited",
+                Ending::NeverRan { .. } => "start-failed",
+                Ending::MonitorLost => "monitor-lost",
+                Ending::Reboot => "reboot",
+                Ending::Interrupted => "interrupted",
+            };
+            out.push(Effect::Tell(kind, text));
+        }
+        out.push(told);
+        out.push(Effect::Clean(run.clone()));
+        self.state = State::Cleaning { run, next, failed: 0, retry_at: None };
+    }
+
+    /// What follows from an end that nobody asked for: what comes next, what is written, what is told.
+    fn decide(
+        &mut self,
+        ending: &Ending,
+        ran: Duration,
+        now: Now,
+        rules: Rules<'_>,
+    ) -> (Next, Option<bool>, Effect) {
+        let boot = now.moment.boot;
+        let window = rules.restart.crash_window;
+        if !ending.innocent() {
+            self.recent.push_back(boot);
+        }
+        self.recent.retain(|t| boot.since(*t) <= window);
+        while self.recent.len() > 1000 {
+            self.recent.pop_front();
+        }
+        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
+        let history = History { ran, failures: self.failures, recent, jitter: now.jitter };
+        match policy::after_end(rules.restart, ending, history) {
+            Decision::Complete { why } => {
+                (self.failures, self.reason) = (0, why.clone());
+                (Next::Done { success: true }, Some(true), Effect::Tell("completed", why))
+            }
+            Decision::Fail { why } => {
+                self.failures = self.failures.saturating_add(1);
+                self.reason.clone_from(&why);
+                (Next::Done { success: false }, Some(false), Effect::Tell("failed", why))
+            }
+            Decision::Restart { after, failures, crash_loop, why } => {
+                (self.failures, self.reason) = (failures, why.clone());
+                let kind = if crash_loop { "crash-loop" } else { "restart-scheduled" };
+                let nth = self.restarts.saturating_add(1);
+                let told = Effect::Tell(kind, format!("restart {nth} in {} ({why})", span(after)));
+                (Next::Pause { until: boot.after(after), crash_loop }, None, told)
+            }
+        }
+    }
+
+    fn on_cleaned(&mut self, now: Now) {
+        let next = match &self.state {
+            State::Cleaning { next, .. } => *next,
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => return,
+        };
+        match next {
+            _ if !self.up => self.state = State::Down,
+            Next::Goal => self.wait("started"),
+            Next::Done { success } => self.state = State::Done { success },
+            Next::Pause { until, .. } if until <= now.moment.boot => self.restart(),
+            Next::Pause { until, crash_loop } => self.state = State::Backoff { until, crash_loop },
+        }
+    }
+
+    fn on_clean_failed(&mut self, text: String, now: Now, out: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Cleaning { run, failed, retry_at, .. } => {
+                *failed = failed.saturating_add(1);
+                let pause = CLEAN_PAUSE.saturating_mul(1 << (*failed - 1).min(8)).min(CLEAN_PAUSE_MAX);
+                *retry_at = Some(now.moment.boot.after(pause));
+                let kind = if *failed > CLEANS { "stuck" } else { "clean-failed" };
+                let again = span(pause);
+                out.push(Effect::Tell(kind, format!("{run} cannot be taken away, again in {again}: {text}")));
+                self.reason = format!("{run} cannot be taken away: {text}");
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_due(&mut self, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        let boot = now.moment.boot;
+        if self.deadline().is_none_or(|d| d > boot) {
+            return;
+        }
+        match &mut self.state {
+            State::Waiting { on, .. } => {
+                let text = format!("waited too long for {on}");
+                let ending = Ending::NeverRan { code: "dependency-timeout".into(), text };
+                out.push(Effect::Tell("start-failed", ending.text()));
+                let (next, _, told) = self.decide(&ending, Duration::ZERO, now, rules);
+                out.push(told);
+                self.state = match next {
+                    Next::Done { success } => State::Done { success },
+                    Next::Pause { until, crash_loop } => State::Backoff { until, crash_loop },
+                    Next::Goal => State::Down,
+                };
+            }
+            State::Stopping { run, kill_at, kills, .. } => {
+                *kills = kills.saturating_add(1);
+                let stuck = *kills > KILLS;
+                *kill_at = boot.after(if stuck { CLEAN_PAUSE_MAX } else { KILL_PATIENCE });
+                let (kind, text) = if stuck {
+                    ("stuck", format!("{run} does not end after {KILLS} kills"))
+                } else {
+                    ("killed", format!("{run} did not end in time, killed"))
+                };
+                out.push(Effect::Tell(kind, text));
+                out.push(Effect::Kill(run.clone()));
+            }
+            State::Cleaning { run, retry_at, .. } => {
+                *retry_at = None;
+                out.push(Effect::Clean(run.clone()));
+            }
+            State::Backoff { .. } => self.restart(),
+            State::Down
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn restart(&mut self) {
+        self.restarts = self.restarts.saturating_add(1);
+        let reason = std::mem::take(&mut self.reason);
+        self.wait(&reason);
+    }
+
+    fn wait(&mut self, reason: &str) {
+        self.reason = reason.to_owned();
+        self.state = State::Waiting { on: String::new(), deadline: None };
+    }
+
+    fn forget_failures(&mut self) {
+        (self.failures, self.restarts) = (0, 0);
+        self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::record::{End, Memory, VERSION};
+    use crate::unit::service::Service;
+
+    struct Trial {
+        machine: Machine,
+        service: Service,
+        seconds: u64,
+    }
+
+    impl Trial {
+        fn new(policy: crate::unit::service::Policy) -> Trial {
+            let mut service = Service::unknown(&"web".parse().unwrap());
+            service.restart.policy = policy;
+            let machine = Machine::new("web.1".parse().unwrap(), moment(0));
+            Trial { machine, service, seconds: 0 }
+        }
+
+        fn step(&mut self, event: Event) -> Vec<Effect> {
+            let rules = Rules {
+                restart: &self.service.restart,
+                stop: &self.service.stop,
+                version: "v",
+                boot_id: "b",
+            };
+            self.machine.step(event, Now { moment: moment(self.seconds), jitter: 0.0 }, rules)
+        }
+
+        fn run(&mut self) {
+            self.step(Event::Up { fresh: true });
+            self.start();
+        }
+
+        fn start(&mut self) {
+            self.step(Event::DependenciesMet);
+            assert!(matches!(self.step(Event::Turn).last(), Some(Effect::Launch(_))));
+            assert!(matches!(self.step(Event::Created { pid: 7 }).last(), Some(Effect::Start(_))));
+            self.step(Event::Started);
+            assert_eq!(self.machine.word(), "running");
+        }
+
+        fn exit(&mut self, code: u8) -> Vec<Effect> {
+            let run = self.machine.run().unwrap().clone();
+            let at = moment(self.seconds);
+            self.step(Event::Ended(ExitRecord {
+                version: VERSION,
+                run,
+                boot_id: "b".into(),
+                end: End::Exited { code },
+                pid: 7,
+                started: at.boot,
+                ended: at.boot,
+                ended_wall: at.wall,
+                memory: Memory::default(),
+                log_dropped: 0,
+            }))
+        }
+    }
+
+    fn moment(seconds: u64) -> Moment {
+        Moment { boot: Boot(Duration::from_secs(seconds)), wall: Timestamp::UNIX_EPOCH }
+    }
+
+    use crate::unit::service::Policy::{No, OnFailure, UnlessStopped};
+
+    #[test]
+    fn a_death_is_written_before_anything_follows_from_it() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let effects = t.exit(3);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 1, .. }))
+        );
+        assert!(matches!(effects[1], Effect::Ack(_)));
+        assert!(matches!(effects.last(), Some(Effect::Clean(_))));
+        // The same word again is only acknowledged.
+        assert!(matches!(t.exit(3)[..], [Effect::Ack(_)]));
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(1))));
+        assert!(t.step(Event::Due).is_empty(), "not yet due");
+        t.seconds = 1;
+        t.step(Event::Due);
+        t.start();
+        assert_eq!((t.machine.last_run, t.machine.restarts), (2, 1));
+    }
+
+    #[test]
+    fn an_intent_is_written_before_the_launch() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        let effects = t.step(Event::Turn);
+        assert!(matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Intent { .. })));
+        assert!(matches!(effects.last(), Some(Effect::Launch(_))));
+    }
+
+    #[test]
+    fn a_stop_is_a_signal_then_kills_then_stuck() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(effects.iter().any(|e| matches!(e, Effect::Stop(_, s) if s.name == "TERM")));
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(10))));
+        for _ in 0..6 {
+            t.seconds = t.machine.deadline().unwrap().0.as_secs();
+            assert!(t.step(Event::Due).iter().any(|e| matches!(e, Effect::Kill(_))));
+        }
+        assert_eq!(t.machine.word(), "stuck");
+        let effects = t.exit(0);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 0, finished: None, .. }))
+        );
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.state, State::Down);
+    }
+
+    #[test]
+    fn a_stop_while_it_is_made_kills_it_and_a_late_word_does_not_start_it() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        t.step(Event::Turn);
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(effects.iter().any(|e| matches!(e, Effect::Kill(_))));
+        let effects = t.step(Event::Created { pid: 9 });
+        assert!(matches!(effects[..], [Effect::Kill(_)]), "{effects:?}");
+        assert!(t.step(Event::Started).is_empty());
+        assert_eq!(t.machine.word(), "stopping");
+    }
+
+    #[test]
+    fn again_replaces_what_runs() {
+        let mut t = Trial::new(No);
+        t.run();
+        t.step(Event::Again { why: "changed".into() });
+        t.exit(143);
+        t.step(Event::Cleaned);
+        t.start();
+        assert_eq!((t.machine.last_run, t.machine.restarts), (2, 0));
+    }
+
+    #[test]
+    fn what_is_done_stays_done_until_somebody_starts_it() {
+        let mut t = Trial::new(OnFailure(None));
+        t.run();
+        t.exit(0);
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.word(), "exited");
+        t.step(Event::Up { fresh: false });
+        assert_eq!(t.machine.word(), "exited");
+        t.step(Event::Up { fresh: true });
+        t.start();
+    }
+
+    #[test]
+    fn waiting_too_long_is_a_failed_start_and_tried_again() {
+        let mut t = Trial::new(UnlessStopped);
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesUnmet { on: "db: started".into(), deadline: Some(moment(5).boot) });
+        t.seconds = 5;
+        let effects = t.step(Event::Due);
+        assert!(matches!(&effects[0], Effect::Tell("start-failed", text) if text.contains("db: started")));
+        assert_eq!(t.machine.word(), "backoff");
+    }
+
+    #[test]
+    fn no_event_is_too_much_for_any_state() {
+        let events = || {
+            vec![
+                Event::Up { fresh: true },
+                Event::DependenciesMet,
+                Event::Turn,
+                Event::Created { pid: 3 },
+                Event::Started,
+                Event::Cleaned,
+                Event::CleanFailed("busy".into()),
+                Event::Down { why: "down".into() },
+                Event::Again { why: "again".into() },
+                Event::Lost(Ending::MonitorLost),
+                Event::NeverRan { code: "c".into(), text: "t".into(), exit: None },
+                Event::Due,
+                Event::DependenciesUnmet { on: "db".into(), deadline: None },
+            ]
+        };
+        // A walk over all of them in many orders; the invariants hold after each step.
+        let mut seed = 1u64;
+        let mut t = Trial::new(UnlessStopped);
+        let mut last = 0;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            t.seconds += seed >> 60;
+            let mut all = events();
+            let event = all.swap_remove(usize::try_from(seed >> 33).unwrap() % all.len());
+            let effects = t.step(event);
+            let launches = effects.iter().filter(|e| matches!(e, Effect::Launch(_))).count();
+            assert!(launches <= 1 && t.machine.last_run >= last, "a run is never used twice");
+            assert_eq!(launches, usize::try_from(t.machine.last_run - last).unwrap());
+            last = t.machine.last_run;
+            if !t.machine.up {
+                let busy =
+                    matches!(t.machine.state, State::Running { .. } | State::Starting { .. } | State::Queued);
+                assert!(!busy, "not wanted, and yet {:?}", t.machine.state);
+            }
+        }
+        assert!(last > 100, "the walk starts things: {last}");
+    }
+}

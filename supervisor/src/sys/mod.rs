@@ -1,0 +1,13 @@
+//! The fence: the only code of the supervisor that is unsafe or names libc, rustix or nix. One call a function, no policy.
+
+pub mod file;
+pub mod group;
+pub mod journal;
+pub mod keeper;
+pub mod logs;
+pub mod peer;
+pub mod pty;
+pub mod random;
+pub mod signal;
+pub mod term;
+pub mod time;

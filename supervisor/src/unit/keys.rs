@@ -1,0 +1,467 @@
+//! Every key of a service file: where it may be, what it takes, and whether a change of it needs a restart. The reader, the
+//! plan and docs/service-file.md all go by this list. Data only.
+#![forbid(unsafe_code)]
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `limits.memory`, `mounts[].source`.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// Its value in an example, as TOML.
+    pub example: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Whether running instances are replaced when it changes.
+    pub restart: bool,
+}
+
+const fn key(
+    path: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    example: &'static str,
+    about: &'static str,
+) -> Key {
+    Key { path, kind, default, example, about, restart: true }
+}
+
+/// A key whose change reaches running instances without a restart.
+const fn live(
+    path: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    example: &'static str,
+    about: &'static str,
+) -> Key {
+    Key { path, kind, default, example, about, restart: false }
+}
+
+/// The list, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    live("description", "text", "none", r#""The shop's front""#, "Shown by `status`; nothing else."),
+    live("labels", "table of text", "none", r#"{ team = "shop" }"#, "For selecting and showing only."),
+    key(
+        "bundle",
+        "path",
+        "none",
+        r#""/srv/web""#,
+        "A directory with `config.json`; the daemon runs a copy of it with the changes of this file. Either this or `root`.",
+    ),
+    key(
+        "root",
+        "path",
+        "none",
+        r#""/srv/rootfs""#,
+        "A root file system; `config.json` is made from safe defaults. Needs `command`.",
+    ),
+    key(
+        "root_read_only",
+        "true or false",
+        "false",
+        "true",
+        "The root file system of `root` is mounted read-only.",
+    ),
+    live(
+        "replicas",
+        "0 to 1000",
+        "1",
+        "2",
+        "How many instances; 0 = none. A change starts or stops only the difference.",
+    ),
+    key(
+        "command",
+        "list of text",
+        "the bundle's",
+        r#"["/bin/serve", "8080"]"#,
+        "Program and arguments; no shell is involved.",
+    ),
+    key(
+        "env",
+        "table of text",
+        "none",
+        r#"{ MODE = "fast" }"#,
+        "Environment; wins over `env_files` and the bundle. Names beginning with `KNARR_` are the daemon's.",
+    ),
+    key(
+        "env_files",
+        "list of paths",
+        "none",
+        r#"["/etc/web.env"]"#,
+        "Files of `NAME=value` lines on the host, read at each start; a later one wins.",
+    ),
+    key("workdir", "path inside", "the bundle's, or `/`", r#""/srv""#, "Working directory."),
+    key(
+        "user",
+        "`\"UID:GID\"`",
+        "the bundle's, or `0:0`",
+        r#""1000:1000""#,
+        "Who the process is, as numbers: names would mean what the container's own files say.",
+    ),
+    key("groups", "list of group ids", "none", "[44, 100]", "Further groups, exactly these. Needs `user`."),
+    key("tty", "true or false", "false, or the bundle's", "false", "A terminal instead of pipes."),
+    key(
+        "stdin",
+        "true or false",
+        "false",
+        "true",
+        "Standard input stays open for `attach`; else it is `/dev/null`.",
+    ),
+    key("hostname", "host name", "the bundle's, or `web-1` for `web.1`", r#""web""#, "Host name inside."),
+    key(
+        "runtime",
+        "path or program name",
+        "the daemon's `--runtime`",
+        r#""/usr/sbin/runc""#,
+        "The OCI runtime that makes this service's containers.",
+    ),
+    key(
+        "network",
+        "`\"host\"`, `\"none\"` or `{ cni = [...] }`",
+        "the bundle's, or none",
+        r#"{ cni = ["web"] }"#,
+        "`none` is a network namespace with loopback only.",
+    ),
+    key(
+        "network.cni",
+        "list of names",
+        "",
+        r#"["web"]"#,
+        "CNI networks of `/etc/cni/net.d`, attached in this order as `eth0`, `eth1` and so on.",
+    ),
+    live(
+        "ports",
+        "list of `PORT/PROTOCOL`",
+        "none",
+        r#"["8080/tcp"]"#,
+        "What it listens on, as documentation; nothing is published. Protocols: tcp, udp, sctp.",
+    ),
+    key("limits", "table", "", "", "Limits on the host's resources."),
+    key("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
+    key(
+        "limits.swap",
+        "size",
+        "0 with `memory`",
+        r#""16MiB""#,
+        "Swap beside the memory. Needs a limit of memory.",
+    ),
+    key(
+        "limits.cpus",
+        "0.01 to 8192",
+        "the bundle's, or none",
+        "1.5",
+        "Processor time, in processors; at most three decimals.",
+    ),
+    key("limits.cpu_weight", "1 to 10000", "the bundle's, or 100", "200", "Share when processors are short."),
+    key("limits.cpuset", "processor list", "the bundle's, or all", r#""0-3,6""#, "Processors it may run on."),
+    key(
+        "limits.pids",
+        "1 to 4194304 or `\"unlimited\"`",
+        "the bundle's, or 2048",
+        "256",
+        "Processes and threads.",
+    ),
+    key(
+        "limits.nofile",
+        "1 to 1073741816",
+        "the bundle's, or 1024 soft and up to 524288 hard",
+        "4096",
+        "Open files, soft and hard.",
+    ),
+    key(
+        "limits.oom_score_adj",
+        "-1000 to 1000",
+        "the bundle's, or 0",
+        "100",
+        "How early the kernel picks it when memory ends; never the daemon's own value.",
+    ),
+    key("security", "table", "", "", "What the container may do."),
+    key(
+        "security.capabilities_add",
+        "list of capabilities",
+        "none",
+        r#"["NET_ADMIN"]"#,
+        "Added to the default set (or the bundle's), with or without `CAP_`; `ALL` adds all. For a user other than 0 they are ambient.",
+    ),
+    key(
+        "security.capabilities_drop",
+        "list of capabilities",
+        "none",
+        r#"["MKNOD"]"#,
+        "Taken from it first; `ALL` takes all.",
+    ),
+    key(
+        "security.seccomp",
+        "`\"default\"`, `\"unconfined\"` or path",
+        "`\"default\"`",
+        r#""default""#,
+        "`default` is the daemon's profile for `root` and the bundle's own for `bundle`; a path names a JSON file with the value of `linux.seccomp`.",
+    ),
+    key(
+        "security.no_new_privileges",
+        "true or false",
+        "true for `root`, else the bundle's",
+        "true",
+        "Set-user-id programs and file capabilities give nothing.",
+    ),
+    live(
+        "restart",
+        "policy or table",
+        "",
+        r#""always""#,
+        "When it is started again; `restart = \"always\"` is short for a table with only `policy`.",
+    ),
+    live(
+        "restart.policy",
+        "`no`, `on-failure`, `on-failure:N`, `always`, `unless-stopped`",
+        "`\"unless-stopped\"`",
+        r#""on-failure:3""#,
+        "For ends that no rule matches; N = most tries in a row.",
+    ),
+    live(
+        "restart.delay",
+        "0s to 1h",
+        "`\"1s\"`",
+        r#""500ms""#,
+        "The pause after a failure in a row; it doubles each time.",
+    ),
+    live("restart.max_delay", "0s to 1d", "`\"60s\"`", r#""30s""#, "The longest pause; not below `delay`."),
+    live(
+        "restart.reset",
+        "1s to 30d",
+        "`\"120s\"`",
+        r#""5m""#,
+        "Running this long counts as healthy: the next failure is a first one.",
+    ),
+    live(
+        "restart.crash_failures",
+        "1 to 1000",
+        "5",
+        "10",
+        "This many failures within `crash_window` are a crash loop.",
+    ),
+    live("restart.crash_window", "1s to 30d", "`\"10m\"`", r#""30m""#, "See `crash_failures`."),
+    live(
+        "restart.on_crash_loop",
+        "`keep` or `hold`",
+        "`\"keep\"`",
+        r#""hold""#,
+        "`keep` goes on trying at the longest pause, `hold` stays down.",
+    ),
+    live("restart.rules", "list of tables", "none", "", "Exit rules; the first that matches decides."),
+    live("restart.rules[].codes", "list of 0 to 255 or `\"A-B\"`", "none", r#"[3, "10-20"]"#, "Exit codes."),
+    live("restart.rules[].signals", "list of signals", "none", r#"["KILL"]"#, "Signals that killed it."),
+    live("restart.rules[].oom", "true or false", "false", "true", "The kernel killed it for memory."),
+    live("restart.rules[].not", "true or false", "false", "true", "The rule is about all other ends."),
+    live(
+        "restart.rules[].action",
+        "`restart`, `complete` or `fail`",
+        "required",
+        r#""fail""#,
+        "Start again; done as after success; down as failed until somebody starts it.",
+    ),
+    live("stop", "table", "", "", "How it is stopped."),
+    live(
+        "stop.signal",
+        "signal",
+        "`\"TERM\"`",
+        r#""QUIT""#,
+        "First signal: a name with or without `SIG`, `RTMIN+3`, or a number.",
+    ),
+    live(
+        "stop.grace",
+        "0s to 1d",
+        "`\"10s\"`",
+        r#""30s""#,
+        "From the signal to the kill, `pre_stop` hooks included.",
+    ),
+    live("logs", "table", "", "", "What becomes of its output."),
+    key("logs.max_size", "64KiB to 1TiB", "`\"10MiB\"`", r#""1MiB""#, "Bytes a log file."),
+    key("logs.max_files", "1 to 1000", "5", "3", "Log files an instance, the one being written included."),
+    live("logs.journald", "true or false", "false", "true", "Copied to journald as well."),
+    key("mounts", "list of tables", "none", "", "Further mounts."),
+    key(
+        "mounts[].type",
+        "`bind` or `tmpfs`",
+        "`\"bind\"`",
+        r#""bind""#,
+        "A file or directory of the host; or memory, new at each start.",
+    ),
+    key("mounts[].source", "path", "required for `bind`", r#""/srv/data""#, "On the host."),
+    key("mounts[].target", "path inside", "required", r#""/data""#, "Where; not `/` or below `/proc`."),
+    key("mounts[].read_only", "true or false", "false", "true", "Read-only."),
+    key("mounts[].size", "size", "half of the host's memory", r#""16MiB""#, "Of a `tmpfs`."),
+    key("mounts[].options", "list of mount options", "none", r#"["noexec"]"#, "In the words of mount(8)."),
+    key(
+        "secrets",
+        "list of tables",
+        "none",
+        "",
+        "Files that are copied to tmpfs at each start and mounted read-only; plans and logs never show their content.",
+    ),
+    key("secrets[].source", "path", "required", r#""/etc/web/key""#, "A file on the host, at most 1 MiB."),
+    key("secrets[].target", "path inside", "required", r#""/run/secrets/key""#, "Where."),
+    key("secrets[].mode", "octal digits", "`\"0400\"`", r#""0440""#, "Permission bits."),
+    key("secrets[].uid", "user id", "that of `user`, or 0", "1000", "Owner inside."),
+    key("secrets[].gid", "group id", "that of `user`, or 0", "1000", "Group inside."),
+    live(
+        "secrets[].on_change",
+        "`ignore`, `restart` or `{ signal = ... }`",
+        "`\"ignore\"`",
+        r#""restart""#,
+        "What happens when the source changes while it runs. With a signal the new content is put in place first.",
+    ),
+    live("secrets[].on_change.signal", "signal", "", r#""HUP""#, "For the container's first process."),
+    key("configs", "list of tables", "none", "", "The same for files that are no secrets."),
+    key("configs[].source", "path", "required", r#""/etc/web/conf""#, "A file on the host, at most 1 MiB."),
+    key("configs[].target", "path inside", "required", r#""/etc/web.conf""#, "Where."),
+    key("configs[].mode", "octal digits", "`\"0444\"`", r#""0644""#, "Permission bits."),
+    key("configs[].uid", "user id", "that of `user`, or 0", "1000", "Owner inside."),
+    key("configs[].gid", "group id", "that of `user`, or 0", "1000", "Group inside."),
+    live(
+        "configs[].on_change",
+        "`ignore`, `restart` or `{ signal = ... }`",
+        "`\"ignore\"`",
+        r#"{ signal = "HUP" }"#,
+        "See `secrets`.",
+    ),
+    live("configs[].on_change.signal", "signal", "", r#""HUP""#, "See `secrets`."),
+    live(
+        "depends_on",
+        "list of names or tables",
+        "none",
+        r#"["db"]"#,
+        "What must be there before it starts; a bare name is short for a table with only `service`.",
+    ),
+    live("depends_on[].service", "service name", "required", r#""db""#, "Another service."),
+    live(
+        "depends_on[].condition",
+        "`started`, `healthy` or `completed`",
+        "`\"started\"`",
+        r#""healthy""#,
+        "All its instances run; are ready; ended with success.",
+    ),
+    live(
+        "depends_on[].timeout",
+        "1ms to 30d",
+        "no limit",
+        r#""5m""#,
+        "A start that waits longer is a failed start.",
+    ),
+    live(
+        "hooks",
+        "table",
+        "",
+        "",
+        "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`.",
+    ),
+    live(
+        "hooks.pre_start",
+        "list of tables",
+        "none",
+        "",
+        "Before the container is made; a failure is a failed start.",
+    ),
+    live(
+        "hooks.pre_start[].command",
+        "list of text",
+        "required",
+        r#"["/usr/bin/true"]"#,
+        "Absolute program and arguments; no shell is involved.",
+    ),
+    live(
+        "hooks.pre_start[].timeout",
+        "1ms to 1h",
+        "`\"30s\"`",
+        r#""5s""#,
+        "After it the hook is killed and has failed.",
+    ),
+    live(
+        "hooks.post_start",
+        "list of tables",
+        "none",
+        "",
+        "After the process runs; a failure is reported only.",
+    ),
+    live(
+        "hooks.post_start[].command",
+        "list of text",
+        "required",
+        r#"["/usr/bin/true"]"#,
+        "See `pre_start`.",
+    ),
+    live("hooks.post_start[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+    live("hooks.pre_stop", "list of tables", "none", "", "Before the stop signal, inside the grace time."),
+    live("hooks.pre_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
+    live("hooks.pre_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+    live(
+        "hooks.post_stop",
+        "list of tables",
+        "none",
+        "",
+        "After its end, also after a crash; also sees `KNARR_EXIT_CODE` or `KNARR_EXIT_SIGNAL`.",
+    ),
+    live("hooks.post_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
+    live("hooks.post_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+];
+
+/// The names of the keys of a table: of the file (`""`), of `limits`, of `mounts[]`.
+pub fn within(pattern: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |k| {
+        let (parent, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
+        (parent == pattern).then_some(name)
+    })
+}
+
+/// Whether a change of this key, `mounts[2].source`, replaces running instances. Keys below a listed one go by it.
+pub fn needs_restart(key: &str) -> bool {
+    let mut pattern = String::new();
+    let mut inside = false;
+    for c in key.chars() {
+        match c {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if inside => continue,
+            _ => {}
+        }
+        pattern.push(c);
+    }
+    let below = |k: &&Key| {
+        pattern.strip_prefix(k.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    KEYS.iter().filter(below).max_by_key(|k| k.path.len()).is_none_or(|k| k.restart)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_listed_key_decides() {
+        for (key, restart) in [
+            ("limits.memory", true),
+            ("restart.policy", false),
+            ("env.A", true),
+            ("labels.x", false),
+            ("mounts[3].options[1]", true),
+            ("secrets[0].on_change.signal", false),
+            ("secrets[0].mode", true),
+            ("logs.journald", false),
+            ("logs.max_size", true),
+            ("unheard", true),
+        ] {
+            assert_eq!(needs_restart(key), restart, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_listed_once() {
+        let mut paths: Vec<_> = KEYS.iter().map(|k| k.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), KEYS.len());
+    }
+}

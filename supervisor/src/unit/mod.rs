@@ -1,0 +1,20 @@
+//! What the operator wants: service files, parsed and checked; what a change of them means; and the bundle of a run made
+//! from them. Pure, except `dir`, which reads the services directory, and `bundle`, which writes below the run directory.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+mod change;
+mod dir;
+mod keys;
+mod parse;
+mod render;
+pub mod service;
+mod set;
+#[cfg(test)]
+pub(crate) mod test_dir;
+
+pub use change::{changes, run_version, version};
+pub use dir::{Loaded, load_dir, load_files, read_file};
+pub use keys::{KEYS, Key};
+pub use parse::{SIZE_MAX, locate, parse};
+pub use set::{check_set, service_of, start_order};

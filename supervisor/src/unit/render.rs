@@ -1,0 +1,274 @@
+//! A service in the words of its file, without what is default: what plans compare and versions are made of. Pure.
+#![forbid(unsafe_code)]
+
+use serde_json::{Map, Value, json};
+
+use super::parse::{self, value::duration_text, value::size_text};
+use super::service::{
+    Condition, Dependency, FileMount, Hook, Hooks, Image, Limits, Logs, Match, Mount, MountKind, Network,
+    OnChange, OnCrashLoop, Policy, Process, Restart, Rule, RuleAction, Seccomp, Security, Service, Stop,
+};
+
+/// A table that leaves out what is not there.
+#[derive(Default)]
+struct Table(Map<String, Value>);
+
+impl Table {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+    fn some(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+    /// A list or table that is left out when it is empty.
+    fn full(&mut self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let empty =
+            value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+        if !empty {
+            self.put(key, value);
+        }
+    }
+    fn unless<T: PartialEq>(&mut self, key: &str, value: &T, default: &T, text: impl Fn(&T) -> Value) {
+        if value != default {
+            self.put(key, text(value));
+        }
+    }
+}
+
+impl From<Table> for Value {
+    fn from(t: Table) -> Value {
+        Value::Object(t.0)
+    }
+}
+
+/// The service as its file would have it in one fixed spelling. Reading it back gives the same service.
+pub(super) fn render(service: &Service) -> Value {
+    let Service {
+        name: _,
+        description,
+        labels,
+        runtime,
+        replicas,
+        image,
+        process,
+        limits,
+        security,
+        mounts,
+        files,
+        network,
+        ports,
+        restart,
+        stop,
+        depends_on,
+        hooks,
+        logs,
+    } = service;
+    let mut t = Table::default();
+    t.some("description", description.as_deref());
+    t.full("labels", json!(labels));
+    t.some("runtime", runtime.as_ref().map(|p| json!(p)));
+    t.unless("replicas", replicas, &1, |n| json!(n));
+    match image {
+        Image::Bundle(path) => t.put("bundle", json!(path)),
+        Image::Root { path, read_only } => {
+            t.put("root", json!(path));
+            t.unless("root_read_only", read_only, &false, |b| json!(b));
+        }
+    }
+    put_process(&mut t, process);
+    t.full("limits", put_limits(limits));
+    t.full("security", put_security(security));
+    t.full("mounts", mounts.iter().map(mount).collect::<Vec<_>>());
+    let kind = |secret| files.iter().filter(|f| f.secret == secret).map(file).collect::<Vec<_>>();
+    t.full("secrets", kind(true));
+    t.full("configs", kind(false));
+    match network {
+        Network::Default => {}
+        Network::Host => t.put("network", "host"),
+        Network::None => t.put("network", "none"),
+        Network::Cni(names) => t.put("network", json!({ "cni": names })),
+    }
+    t.full("ports", json!(ports));
+    t.full("restart", put_restart(restart));
+    t.full("stop", put_stop(stop));
+    t.full("depends_on", depends_on.iter().map(dependency).collect::<Vec<_>>());
+    t.full("hooks", put_hooks(hooks));
+    t.full("logs", put_logs(logs));
+    t.into()
+}
+
+fn put_process(t: &mut Table, process: &Process) {
+    let Process { command, env, env_files, workdir, user, tty, stdin, hostname } = process;
+    t.some("command", command.as_ref().map(|c| json!(c)));
+    t.full("env", json!(env));
+    t.full("env_files", json!(env_files));
+    t.some("workdir", workdir.as_deref());
+    if let Some(user) = user {
+        t.put("user", format!("{}:{}", user.uid, user.gid));
+        t.full("groups", json!(user.groups));
+    }
+    t.unless("tty", tty, &false, |b| json!(b));
+    t.unless("stdin", stdin, &false, |b| json!(b));
+    t.some("hostname", hostname.as_deref());
+}
+
+fn put_limits(limits: &Limits) -> Table {
+    let Limits { memory, swap, cpu_millis, cpu_weight, cpus, pids, nofile, oom_score_adj } = limits;
+    let mut t = Table::default();
+    t.some("memory", memory.map(size_text));
+    t.some("swap", swap.map(size_text));
+    t.some("cpus", cpu_millis.map(|n| format!("{}.{:03}", n / 1000, n % 1000)));
+    t.some("cpu_weight", *cpu_weight);
+    t.some("cpuset", cpus.as_deref());
+    t.some("pids", pids.map(|n| if n == u64::MAX { json!("unlimited") } else { json!(n) }));
+    t.some("nofile", *nofile);
+    t.some("oom_score_adj", *oom_score_adj);
+    t
+}
+
+fn put_security(security: &Security) -> Table {
+    let Security { capabilities_add, capabilities_drop, seccomp, no_new_privileges } = security;
+    let mut t = Table::default();
+    t.full("capabilities_add", json!(capabilities_add));
+    t.full("capabilities_drop", json!(capabilities_drop));
+    match seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => t.put("seccomp", "unconfined"),
+        Seccomp::File(path) => t.put("seccomp", json!(path)),
+    }
+    t.some("no_new_privileges", *no_new_privileges);
+    t
+}
+
+fn mount(mount: &Mount) -> Value {
+    let Mount { target, kind, read_only, options } = mount;
+    let mut t = Table::default();
+    match kind {
+        MountKind::Bind(source) => t.put("source", json!(source)),
+        MountKind::Tmpfs(size) => {
+            t.put("type", "tmpfs");
+            t.some("size", size.map(size_text));
+        }
+    }
+    t.put("target", target.as_str());
+    t.unless("read_only", read_only, &false, |b| json!(b));
+    t.full("options", json!(options));
+    t.into()
+}
+
+fn file(file: &FileMount) -> Value {
+    let FileMount { secret: _, source, target, mode, uid, gid, on_change } = file;
+    let mut t = Table::default();
+    t.put("source", json!(source));
+    t.put("target", target.as_str());
+    t.put("mode", format!("{mode:04o}"));
+    t.put("uid", *uid);
+    t.put("gid", *gid);
+    match on_change {
+        OnChange::Ignore => {}
+        OnChange::Restart => t.put("on_change", "restart"),
+        OnChange::Signal(signal) => t.put("on_change", json!({ "signal": signal.name })),
+    }
+    t.into()
+}
+
+fn put_restart(restart: &Restart) -> Table {
+    let Restart { policy, rules, delay, max_delay, reset, crash_failures, crash_window, on_crash_loop } =
+        restart;
+    let default = parse::default_restart();
+    let mut t = Table::default();
+    t.unless("policy", policy, &default.policy, |p| match p {
+        Policy::No => json!("no"),
+        Policy::OnFailure(None) => json!("on-failure"),
+        Policy::OnFailure(Some(n)) => json!(format!("on-failure:{n}")),
+        Policy::Always => json!("always"),
+        Policy::UnlessStopped => json!("unless-stopped"),
+    });
+    t.full("rules", rules.iter().map(rule).collect::<Vec<_>>());
+    t.unless("delay", delay, &default.delay, |d| json!(duration_text(*d)));
+    t.unless("max_delay", max_delay, &default.max_delay, |d| json!(duration_text(*d)));
+    t.unless("reset", reset, &default.reset, |d| json!(duration_text(*d)));
+    t.unless("crash_failures", crash_failures, &default.crash_failures, |n| json!(n));
+    t.unless("crash_window", crash_window, &default.crash_window, |d| json!(duration_text(*d)));
+    t.unless("on_crash_loop", on_crash_loop, &default.on_crash_loop, |o| match o {
+        OnCrashLoop::Keep => json!("keep"),
+        OnCrashLoop::Hold => json!("hold"),
+    });
+    t
+}
+
+fn rule(rule: &Rule) -> Value {
+    let Rule { when: Match { codes, signals, oom, not }, action } = rule;
+    let range = |(a, b): &(u8, u8)| if a == b { json!(a) } else { json!(format!("{a}-{b}")) };
+    let mut t = Table::default();
+    t.full("codes", codes.iter().map(range).collect::<Vec<_>>());
+    t.full("signals", json!(signals));
+    t.unless("oom", oom, &false, |b| json!(b));
+    t.unless("not", not, &false, |b| json!(b));
+    t.put(
+        "action",
+        match action {
+            RuleAction::Restart => "restart",
+            RuleAction::Complete => "complete",
+            RuleAction::Fail => "fail",
+        },
+    );
+    t.into()
+}
+
+fn put_stop(stop: &Stop) -> Table {
+    let Stop { signal, grace } = stop;
+    let default = parse::default_stop();
+    let mut t = Table::default();
+    t.unless("signal", signal, &default.signal, |s| json!(s.name));
+    t.unless("grace", grace, &default.grace, |d| json!(duration_text(*d)));
+    t
+}
+
+fn dependency(dependency: &Dependency) -> Value {
+    let Dependency { service, condition, timeout } = dependency;
+    let mut t = Table::default();
+    t.put("service", service.as_str());
+    t.unless("condition", condition, &Condition::Started, |c| match c {
+        Condition::Started => json!("started"),
+        Condition::Healthy => json!("healthy"),
+        Condition::Completed => json!("completed"),
+    });
+    t.some("timeout", timeout.map(duration_text));
+    t.into()
+}
+
+fn put_hooks(hooks: &Hooks) -> Table {
+    let Hooks { pre_start, post_start, pre_stop, post_stop } = hooks;
+    let mut t = Table::default();
+    for (name, hooks) in [
+        ("pre_start", pre_start),
+        ("post_start", post_start),
+        ("pre_stop", pre_stop),
+        ("post_stop", post_stop),
+    ] {
+        t.full(name, hooks.iter().map(hook).collect::<Vec<_>>());
+    }
+    t
+}
+
+fn hook(hook: &Hook) -> Value {
+    let Hook { command, timeout } = hook;
+    let mut t = Table::default();
+    t.put("command", json!(command));
+    t.unless("timeout", timeout, &parse::HOOK_TIMEOUT, |d| json!(duration_text(*d)));
+    t.into()
+}
+
+fn put_logs(logs: &Logs) -> Table {
+    let Logs { max_size, max_files, journald } = logs;
+    let default = parse::default_logs();
+    let mut t = Table::default();
+    t.unless("max_size", max_size, &default.max_size, |n| json!(size_text(*n)));
+    t.unless("max_files", max_files, &default.max_files, |n| json!(n));
+    t.unless("journald", journald, &false, |b| json!(b));
+    t
+}
