@@ -59,11 +59,12 @@ pub(super) async fn exec(
     let wanted: ExecRequest = request::json(parts.headers, body, app.limits.body, &app).await?;
     check(&wanted)?;
     let running = running(&app, target).await?;
+    let tty = wanted.tty;
     tokio::spawn(async move {
         let Some(client) = Client::accept(upgrade, permit).await else { return };
         run(&app.handle.dirs, &running, &wanted, client).await;
     });
-    Ok(switching())
+    Ok(switching(tty))
 }
 
 /// The streams of the container's own process, from now on: frames as for exec.
@@ -87,7 +88,7 @@ pub(super) async fn attach(
         let Some(client) = Client::accept(upgrade, permit).await else { return };
         keeper.relay(client).await;
     });
-    Ok(switching())
+    Ok(switching(running.tty))
 }
 
 async fn running(app: &App, target: Target) -> Result<Running, Fault> {
@@ -108,9 +109,10 @@ fn wants_upgrade(req: &mut Request) -> Result<OnUpgrade, Fault> {
     })
 }
 
-fn switching() -> Response {
+fn switching(tty: bool) -> Response {
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, frames::PROTOCOL)];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    let kind = [(frames::TTY_HEADER, if tty { "true" } else { "false" })];
+    (StatusCode::SWITCHING_PROTOCOLS, headers, kind).into_response()
 }
 
 /// What must hold before a process is started for it.

@@ -10,6 +10,8 @@ use super::model::Control;
 
 /// What the `Upgrade` header says.
 pub const PROTOCOL: &str = "knarr-stream/1";
+/// In the answer: `true` when everything comes from a terminal.
+pub const TTY_HEADER: &str = "knarr-tty";
 /// Most bytes of one frame.
 pub const FRAME_MAX: usize = 64 * 1024;
 

@@ -110,10 +110,5 @@ pub(super) async fn json<T: DeserializeOwned>(
 
 /// A signal by name (`TERM`, `SIGTERM`, `RTMIN+3`) or number.
 pub(super) fn signal(text: &str) -> Result<i32, Fault> {
-    let wrong =
-        || Fault::bad(format!("signal: got {text:?}, want a name such as TERM or a number from 1 to 64"));
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
-    }
-    crate::sys::signal::by_name(text.strip_prefix("SIG").unwrap_or(text)).ok_or_else(wrong)
+    crate::unit::signal(text).map(|s| s.number).map_err(|e| Fault::bad(format!("signal: {e}")))
 }

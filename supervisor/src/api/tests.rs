@@ -401,7 +401,7 @@ fn malformed_requests_are_refused_and_ask_nothing() {
         (post("/v1/services/web/start?wait=yes", ""), 400, "wait"),
         (post("/v1/services/web/start?wiat=true", ""), 400, "unknown field `wiat`"),
         (post("/v1/services/web/start?wait=true&wait=true", ""), 400, "duplicate field"),
-        (post("/v1/services/web/kill?signal=NONE", ""), 400, "signal: got \"NONE\""),
+        (post("/v1/services/web/kill?signal=NONE", ""), 400, "signal: no such signal, got \"NONE\""),
         (post("/v1/services/web/kill?signal=0", ""), 400, "signal"),
         (post("/v1/services/web/kill?signal=65", ""), 400, "signal"),
         (post("/v1/services/web/kill?signal=RTMIN-1", ""), 400, "signal"),

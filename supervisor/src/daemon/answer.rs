@@ -202,9 +202,11 @@ impl Owner {
         let wanted = self.wanted(&[]);
         self.apply(wanted);
         self.purge.insert(service.clone());
-        let waits = instances.into_iter().map(|i| (i, Until::Down)).collect();
-        self.when(wait, waits, answer);
         self.settle();
+        // What had nothing to stop is gone already.
+        let waits =
+            instances.into_iter().filter(|i| self.slots.contains_key(i)).map(|i| (i, Until::Down)).collect();
+        self.when(wait, waits, answer);
     }
 
     fn apply_request(&mut self, request: PlanRequest) -> Result<Plan, Refusal> {

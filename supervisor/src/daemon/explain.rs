@@ -151,10 +151,10 @@ impl Owner {
         let now = Boot::now();
         let lasted = span(now.since(machine.changed.0));
         let word = machine.word();
-        let mut summary = format!("{} is {word} since {lasted}", machine.instance);
+        let mut summary = format!("{word} since {lasted}");
         let kept = self.journal.image().instances.get(&machine.instance);
         if let State::Running { run, pid, .. } = &machine.state {
-            summary = format!("{} runs since {lasted} as {run}, process {pid}", machine.instance);
+            summary = format!("runs since {lasted} as {run}, process {pid}");
             if machine.restarts > 0
                 && let Some(last) = kept.and_then(|k| k.exits.back())
             {

@@ -10,6 +10,8 @@ pub mod store;
 mod tests;
 #[cfg(test)]
 mod tests_disk;
+#[cfg(test)]
+mod tests_image;
 
 pub use lock::{Lock, lock};
 pub use record::{Event, Image, Record};

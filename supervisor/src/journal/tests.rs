@@ -471,3 +471,34 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
         last = there;
     }
 }
+
+/// Not a test: prints what docs/decisions/0011-journal.md compares. Run it with `--release --ignored --nocapture`, with
+/// `TMPDIR` on the disk that is meant.
+#[test]
+#[ignore = "prints figures and checks none"]
+fn measure() {
+    use std::time::Instant;
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap().journal;
+    let mut took = Vec::new();
+    let from = journal.size();
+    for run in 1..=1000 {
+        for records in [vec![ended(run, 1)], vec![intent(run)]] {
+            let records =
+                [records, vec![event(journal.next_seq(), "exited 1 after 12 s; restart 3")]].concat();
+            let start = Instant::now();
+            journal.append(&records).unwrap();
+            took.push(start.elapsed());
+        }
+    }
+    took.sort();
+    println!("1000 restarts: {} KiB, synced append {:?} (median)", (journal.size() - from) >> 10, took[1000]);
+    while journal.image().events.len() < super::record::EVENTS_KEPT {
+        journal.append(&[event(journal.next_seq(), "exited 1 after 12 s; restart 3")]).unwrap();
+    }
+    let size = journal.size();
+    drop(journal);
+    let start = Instant::now();
+    drop(Journal::open(dir.path()).unwrap());
+    println!("start with 10000 events, {} KiB: {:?}", size >> 10, start.elapsed());
+}

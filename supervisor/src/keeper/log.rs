@@ -162,6 +162,11 @@ impl Log {
         self.dropped[index(stream)] += bytes;
     }
 
+    /// Nothing was dropped since the last trouble: what is dropped from here on has another reason.
+    pub fn forget_trouble(&mut self) {
+        self.trouble = None;
+    }
+
     /// Whether something was taken that is not in the file yet. A line that has only begun is none.
     pub fn is_behind(&self) -> bool {
         self.piece.from < self.piece.to || !self.out.is_empty() || self.dropped != [0; 2]
@@ -173,10 +178,8 @@ impl Log {
     /// Nothing can be written now; the same call goes on.
     pub fn write(&mut self) -> Result<(), Trouble> {
         let done = self.report().and_then(|()| self.split()).and_then(|()| self.flush());
-        match done {
-            Err(trouble) => self.trouble = Some(trouble),
-            // What is dropped from here on has another reason.
-            Ok(()) => self.trouble = None,
+        if let Err(trouble) = done {
+            self.trouble = Some(trouble);
         }
         done
     }

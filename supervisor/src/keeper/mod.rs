@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod client;
+pub mod conns;
 pub mod disk;
 pub mod evidence;
 pub mod journald;
@@ -11,6 +12,8 @@ pub mod protocol;
 pub mod record;
 pub mod ring;
 pub mod seal;
+pub mod serve;
+pub mod start;
 pub mod text;
 
 pub use client::{Attach, Hello, Keeper, Launch, Note, Orders, Phase, Piece, attach, spawn};

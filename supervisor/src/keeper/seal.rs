@@ -58,7 +58,7 @@ const ALLOWED: [i64; 41] = [
 ];
 
 /// The compiled filter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Filter(BpfProgram);
 
 impl Filter {

@@ -17,7 +17,7 @@ pub(super) struct Watch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The directory is not there yet; its parent is watched.
+    /// The directory is not there yet.
     Awaited,
     /// It is watched.
     Watched,
@@ -29,35 +29,31 @@ impl Watch {
     /// Begins to watch. What happens from here on is seen. Needs a tokio runtime.
     pub(super) fn new(dir: &Path) -> io::Result<Watch> {
         let inotify = Inotify::init()?;
-        let watches = inotify.watches();
+        let mut watches = inotify.watches();
         let events = inotify.into_event_stream(vec![0; 4096])?;
+        // That the directory goes is seen in its parent: as long as a file of it is open it does not tell itself.
+        if let Some(parent) = dir.parent() {
+            let mask = WatchMask::CREATE
+                | WatchMask::MOVED_TO
+                | WatchMask::DELETE
+                | WatchMask::MOVED_FROM
+                | WatchMask::ONLYDIR;
+            watches.add(parent, mask)?;
+        }
         let mut watch = Watch { dir: dir.to_owned(), watches, events, state: State::Awaited };
-        watch.enter(true)?;
+        watch.enter()?;
         Ok(watch)
     }
 
-    /// Watches the directory, or its parent until it is there.
-    fn enter(&mut self, first: bool) -> io::Result<()> {
-        let inside = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::DELETE_SELF | WatchMask::ONLYDIR;
-        if self.add(inside)? {
-            self.state = State::Watched;
-            return Ok(());
-        }
-        let Some(parent) = self.dir.parent().filter(|_| first) else { return Ok(()) };
-        self.watches.add(parent, WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR)?;
-        // Made between the two.
-        if self.add(inside)? {
-            self.state = State::Watched;
+    /// Watches the directory if it is there.
+    fn enter(&mut self) -> io::Result<()> {
+        let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::ONLYDIR;
+        match self.watches.add(&self.dir, mask) {
+            Ok(_) => self.state = State::Watched,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
         Ok(())
-    }
-
-    fn add(&mut self, mask: WatchMask) -> io::Result<bool> {
-        match self.watches.add(&self.dir, mask) {
-            Ok(_) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
-        }
     }
 
     /// Waits until something may have changed. `false` = nothing ever will: the directory was removed.
@@ -67,9 +63,11 @@ impl Watch {
         }
         let Some(event) = self.events.next().await else { return Ok(false) };
         let event = event?;
+        let gone = event.mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM);
         match self.state {
-            State::Awaited => self.enter(false)?,
-            _ if event.mask.contains(EventMask::DELETE_SELF) => self.state = State::Gone,
+            State::Awaited => self.enter()?,
+            // Of its own files it tells no removals, and none of them has its name.
+            _ if gone && event.name.as_deref() == self.dir.file_name() => self.state = State::Gone,
             _ => {}
         }
         Ok(true)

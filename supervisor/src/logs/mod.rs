@@ -6,6 +6,9 @@ mod follow;
 pub mod keep;
 pub mod line;
 pub mod read;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod reader_tests;
 mod tail;
 
 use std::io;

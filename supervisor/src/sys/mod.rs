@@ -8,6 +8,5 @@ pub mod logs;
 pub mod peer;
 pub mod pty;
 pub mod random;
-pub mod signal;
 pub mod term;
 pub mod time;

@@ -7,7 +7,16 @@ pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
     pub(crate) fn new(name: &str) -> TestDir {
-        let path = std::env::temp_dir().join(format!("knarr-unit-{name}-{}", std::process::id()));
+        TestDir::at(&std::env::temp_dir(), name)
+    }
+
+    /// On a tmpfs, where secrets may lie.
+    pub(crate) fn in_memory(name: &str) -> TestDir {
+        TestDir::at(Path::new("/dev/shm"), name)
+    }
+
+    fn at(parent: &Path, name: &str) -> TestDir {
+        let path = parent.join(format!("knarr-unit-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         TestDir(path)
     }

@@ -7,6 +7,8 @@ mod env;
 mod files;
 mod limits;
 mod root;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

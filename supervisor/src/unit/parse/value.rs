@@ -125,7 +125,7 @@ pub(in crate::unit) fn signal_number(number: i64) -> Result<Signal, String> {
 }
 
 /// `TERM`, `SIGTERM`, `15`, `RTMIN+3`, `RTMAX-1`, in any case of letters.
-pub(in crate::unit) fn signal(text: &str) -> Result<Signal, String> {
+pub(crate) fn signal(text: &str) -> Result<Signal, String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |s: &str| s.parse::<i32>().ok().filter(|n| (0..=RTMAX - RTMIN).contains(n));

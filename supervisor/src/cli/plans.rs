@@ -1,0 +1,111 @@
+//! plan and apply: service files against what is in force, as a diff.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use super::failure::{CHANGES, FAILED, Failure, Result};
+use super::text::{Color, Style, clean};
+use super::validate::{complaint, name_of};
+use super::{Ctx, out, out_json};
+use crate::api::model::{FieldChange, Plan, PlanRequest, ServiceFile};
+
+/// `plan`.
+pub(super) async fn plan(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let plan: Plan = ctx.client.post("/v1/plan", &request(m)?).await?;
+    show(ctx, m, &plan, "to ")?;
+    Ok(match (plan.problems.is_empty(), plan.changes.is_empty()) {
+        (false, _) => FAILED,
+        (true, false) if m.get_flag("exit-code") => CHANGES,
+        _ => 0,
+    })
+}
+
+/// `apply`.
+pub(super) async fn apply(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let plan: Plan = ctx.client.post("/v1/apply", &request(m)?).await?;
+    show(ctx, m, &plan, "")?;
+    Ok(if plan.problems.is_empty() { 0 } else { FAILED })
+}
+
+fn request(m: &ArgMatches) -> Result<PlanRequest> {
+    let mut files = Vec::new();
+    for path in m.get_many::<PathBuf>("file").into_iter().flatten() {
+        let name = name_of(path)?.to_string();
+        let text = crate::unit::read_file(path)
+            .map_err(|e| Failure::new(FAILED, format!("{}: {e}", path.display())))?;
+        files.push(ServiceFile { name, text });
+    }
+    Ok(PlanRequest { files })
+}
+
+fn show(ctx: &Ctx, m: &ArgMatches, plan: &Plan, to: &str) -> Result<()> {
+    if m.get_flag("json") {
+        return out_json(plan);
+    }
+    for problem in &plan.problems {
+        eprint!("{}", complaint(problem, ctx.style.for_stderr()));
+    }
+    out(&diff(plan, to, ctx.style))
+}
+
+/// The changes, one line a key, and their number.
+pub(super) fn diff(plan: &Plan, to: &str, style: Style) -> String {
+    let mut out = String::new();
+    for change in &plan.changes {
+        let (sign, color) = sign(&change.action);
+        let note = match change.action.as_str() {
+            "restart" => " (running instances are replaced)",
+            "update" => " (nothing restarts)",
+            _ => "",
+        };
+        let head = format!("{sign} {}", clean(&change.service));
+        out.push_str(&format!("{}{note}\n", style.paint(color, &head)));
+        for field in &change.fields {
+            out.push_str(&format!("    {}\n", line(field, style)));
+        }
+    }
+    let count =
+        |actions: &[&str]| plan.changes.iter().filter(|c| actions.contains(&c.action.as_str())).count();
+    let parts =
+        [(count(&["add"]), "add"), (count(&["restart", "update"]), "change"), (count(&["remove"]), "remove")];
+    if plan.changes.is_empty() {
+        out.push_str("nothing to do\n");
+    } else {
+        let did = |n: usize, word: &str| match to {
+            "" => format!("{n} {}", word.trim_end_matches('e').to_owned() + "ed"),
+            to => format!("{n} {to}{word}"),
+        };
+        let parts: Vec<String> = parts.into_iter().map(|(n, word)| did(n, word)).collect();
+        out.push_str(&format!("{}\n", parts.join(", ")));
+    }
+    if !plan.problems.is_empty() {
+        let n = plan.problems.len();
+        out.push_str(&format!(
+            "{n} problem{}: the last good versions go on\n",
+            if n == 1 { "" } else { "s" }
+        ));
+    }
+    out
+}
+
+fn sign(action: &str) -> (char, Color) {
+    match action {
+        "add" => ('+', Color::Green),
+        "remove" => ('-', Color::Red),
+        _ => ('~', Color::Yellow),
+    }
+}
+
+fn line(field: &FieldChange, style: Style) -> String {
+    let key = clean(&field.key);
+    match (&field.old, &field.new) {
+        (None, Some(new)) => style.paint(Color::Green, &format!("+ {key}: {}", clean(new))),
+        (Some(old), None) => style.paint(Color::Red, &format!("- {key}: {}", clean(old))),
+        (Some(old), Some(new)) => {
+            style.paint(Color::Yellow, &format!("~ {key}: {} -> {}", clean(old), clean(new)))
+        }
+        (None, None) => style.paint(Color::Yellow, &format!("~ {key}")),
+    }
+}

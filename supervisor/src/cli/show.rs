@@ -1,0 +1,271 @@
+//! ps, status, explain, version: what the daemon says, as tables and texts. Making the text is pure.
+#![forbid(unsafe_code)]
+
+use clap::ArgMatches;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::client::segment;
+use super::failure::{Failure, Result};
+use super::table::{Cell, Column, render};
+use super::text::{Color, Style, clean, duration, moment, size, state_color};
+use super::{Ctx, out, out_json};
+use crate::api::model::{Explanation, InstanceStatus, ServiceStatus, VersionInfo};
+
+/// How texts are set: the colours, the width, and what time it is where.
+#[derive(Debug, Clone)]
+pub(super) struct Paper {
+    pub(super) style: Style,
+    pub(super) width: Option<usize>,
+    pub(super) now: Timestamp,
+    pub(super) zone: TimeZone,
+}
+
+impl Paper {
+    pub(super) fn of(ctx: &Ctx) -> Paper {
+        Paper { style: ctx.style, width: ctx.width, now: Timestamp::now(), zone: TimeZone::system() }
+    }
+
+    pub(super) fn moment(&self, at: &str) -> String {
+        moment(at, self.now, &self.zone)
+    }
+}
+
+/// `ps`.
+pub(super) async fn ps(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let filter = Filter::of(m)?;
+    let all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
+    let total = all.len();
+    let shown: Vec<InstanceStatus> = all.into_iter().filter(|i| filter.admits(i)).collect();
+    if m.get_flag("json") {
+        return out_json(&shown).map(|()| 0);
+    }
+    out(&instances(&shown, &Paper::of(ctx)))?;
+    let hidden = total - shown.len();
+    if hidden > 0 && ctx.width.is_some() && filter.is_default() {
+        out(&ctx.style.paint(Color::Dim, &format!("{hidden} more stopped by hand or done, see ps --all\n")))?;
+    }
+    Ok(0)
+}
+
+/// Which instances `ps` shows.
+struct Filter {
+    all: bool,
+    states: Vec<String>,
+    services: Vec<String>,
+}
+
+impl Filter {
+    fn of(m: &ArgMatches) -> Result<Filter> {
+        let mut filter = Filter { all: m.get_flag("all"), states: Vec::new(), services: Vec::new() };
+        for given in m.get_many::<String>("filter").into_iter().flatten() {
+            match given.split_once('=') {
+                Some(("state", state)) => filter.states.push(state.to_owned()),
+                Some(("service", service)) => filter.services.push(service.to_owned()),
+                _ => {
+                    let text = format!("--filter: got {given:?}, want state=STATE or service=NAME");
+                    return Err(Failure::usage(text));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    fn is_default(&self) -> bool {
+        !self.all && self.states.is_empty() && self.services.is_empty()
+    }
+
+    fn admits(&self, i: &InstanceStatus) -> bool {
+        if self.is_default() {
+            return !matches!(i.state.as_str(), "held" | "exited");
+        }
+        let among = |wanted: &[String], is: &String| wanted.is_empty() || wanted.contains(is);
+        among(&self.states, &i.state) && among(&self.services, &i.service)
+    }
+}
+
+/// The columns of a table of instances.
+const INSTANCES: [Column; 8] = [
+    Column::word("NAME"),
+    Column::word("STATE"),
+    Column::figure("SINCE", 2),
+    Column::figure("RESTARTS", 5),
+    Column::figure("LAST-EXIT", 4),
+    Column::figure("PID", 6),
+    Column::figure("MEMORY", 3),
+    Column::text("DETAIL", 1),
+];
+
+/// A table of instances.
+pub(super) fn instances(all: &[InstanceStatus], paper: &Paper) -> String {
+    let rows: Vec<Vec<Cell>> = all
+        .iter()
+        .map(|i| {
+            let detail = if i.detail.is_empty() { &i.reason } else { &i.detail };
+            vec![
+                Cell::new(&i.instance),
+                Cell::colored(&i.state, state_color(&i.state)),
+                Cell::new(&duration(i.seconds)),
+                Cell::new(&i.restarts.to_string()),
+                Cell::maybe(i.last_exit),
+                Cell::maybe(i.pid),
+                Cell::new(&memory(i)),
+                Cell::new(detail),
+            ]
+        })
+        .collect();
+    render(&INSTANCES, &rows, paper.width, paper.style)
+}
+
+/// `12M/64M`, `12M`, `-`.
+pub(super) fn memory(i: &InstanceStatus) -> String {
+    match (i.memory, i.memory_limit) {
+        (Some(used), Some(limit)) => format!("{}/{}", size(used), size(limit)),
+        (Some(used), None) => size(used),
+        _ => "-".into(),
+    }
+}
+
+/// `status`.
+pub(super) async fn status(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let mut names: Vec<String> = m.get_many::<String>("name").into_iter().flatten().cloned().collect();
+    if names.is_empty() {
+        let all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
+        names = all.into_iter().map(|i| i.service).collect();
+        names.dedup();
+    }
+    let mut all: Vec<ServiceStatus> = Vec::new();
+    for name in &names {
+        all.push(ctx.client.get(&format!("/v1/services/{}", segment(name))).await?);
+    }
+    if m.get_flag("json") {
+        return out_json(&all).map(|()| 0);
+    }
+    let paper = Paper::of(ctx);
+    let texts: Vec<String> = all.iter().map(|s| service(s, &paper)).collect();
+    out(&texts.join("\n")).map(|()| 0)
+}
+
+/// The last exits in a table.
+const EXITS: [Column; 5] = [
+    Column::word("RUN"),
+    Column::word("AT"),
+    Column::figure("RAN", 2),
+    Column::figure("PEAK", 3),
+    Column::text("HOW", 1),
+];
+
+/// Everything about a service.
+pub(super) fn service(s: &ServiceStatus, paper: &Paper) -> String {
+    let mut out = paper.style.paint(Color::Bold, &clean(&s.service));
+    if let Some(description) = &s.description {
+        out.push_str(&format!("  {}", clean(description)));
+    }
+    out.push('\n');
+    let mut line = |key: &str, value: &str| {
+        if !value.is_empty() {
+            out.push_str(&format!("  {key:<10}  {}\n", clean(value)));
+        }
+    };
+    line("file", &s.file);
+    line("version", &s.version);
+    match s.goal_reason.as_str() {
+        "" => line("wanted", &s.goal),
+        reason => line("wanted", &format!("{}: {reason}", s.goal)),
+    }
+    for (i, dependency) in s.depends_on.iter().enumerate() {
+        line(if i == 0 { "depends on" } else { "" }, dependency);
+    }
+    for problem in &s.problems {
+        out.push_str(&super::validate::complaint(problem, paper.style));
+    }
+    out.push('\n');
+    out.push_str(&instances(&s.instances, paper));
+    if !s.exits.is_empty() {
+        let rows: Vec<Vec<Cell>> = s
+            .exits
+            .iter()
+            .map(|e| {
+                let color = (e.code != Some(0)).then_some(Color::Red);
+                vec![
+                    Cell::new(&e.run),
+                    Cell::new(&paper.moment(&e.at)),
+                    Cell::new(&duration(e.seconds)),
+                    Cell::maybe(e.memory_peak.map(size)),
+                    Cell::colored(&e.text, color),
+                ]
+            })
+            .collect();
+        out.push('\n');
+        out.push_str(&render(&EXITS, &rows, paper.width, paper.style));
+    }
+    out
+}
+
+/// `explain`.
+pub(super) async fn explain(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let name = m.get_one::<String>("name").map_or("", String::as_str);
+    let why: Explanation = ctx.client.get(&format!("/v1/explain/{}", segment(name))).await?;
+    if m.get_flag("json") {
+        return out_json(&why).map(|()| 0);
+    }
+    out(&chain(&why, &Paper::of(ctx))).map(|()| 0)
+}
+
+/// The chain of causes. An event that follows from the one above it is set below it.
+pub(super) fn chain(why: &Explanation, paper: &Paper) -> String {
+    let mut out = format!("{}: {}\n", paper.style.paint(Color::Bold, &clean(&why.name)), clean(&why.summary));
+    let times: Vec<String> = why.chain.iter().map(|e| paper.moment(&e.at)).collect();
+    let width = times.iter().map(String::len).max().unwrap_or(0);
+    let mut depth = 0;
+    let mut above = None;
+    for (event, time) in why.chain.iter().zip(&times) {
+        let follows = event.cause.is_some() && event.cause == above;
+        depth = if follows { (depth + 1).min(8) } else { 0 };
+        above = Some(event.seq);
+        let step = if follows { format!("{}└ ", "  ".repeat(depth - 1)) } else { String::new() };
+        let other = event.instance.as_ref().or(event.service.as_ref()).filter(|n| **n != why.name);
+        let other = other.map_or(String::new(), |n| format!("{}: ", clean(n)));
+        let text = format!("{other}{}", clean(&event.text));
+        let text = match event.kind.as_str() {
+            "exited" | "killed" | "crash-loop" | "monitor-lost" => paper.style.paint(Color::Red, &text),
+            _ => text,
+        };
+        out.push_str(&format!(
+            "  {}  {step}{text}\n",
+            paper.style.paint(Color::Dim, &format!("{time:<width$}"))
+        ));
+    }
+    if let Some(next) = &why.next {
+        out.push_str(&format!("{} {}\n", paper.style.paint(Color::Bold, "next:"), clean(next)));
+    }
+    out
+}
+
+/// `version`. Without a daemon the own version is told all the same.
+pub(super) async fn version(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    #[derive(serde::Serialize)]
+    struct Both {
+        knarrctl: &'static str,
+        daemon: Option<VersionInfo>,
+    }
+    let daemon = ctx.client.get::<VersionInfo>("/v1/version").await;
+    let knarrctl = env!("CARGO_PKG_VERSION");
+    if m.get_flag("json") {
+        out_json(&Both { knarrctl, daemon: daemon.as_ref().ok().cloned() })?;
+    } else {
+        out(&format!("knarrctl {knarrctl}\n"))?;
+        if let Ok(d) = &daemon {
+            out(&format!(
+                "knarrd {} (API {}, keeper protocol {}, runtime {}, pid {}, {})\n",
+                clean(&d.version),
+                d.api,
+                d.keeper_protocol,
+                clean(&d.runtime),
+                d.pid,
+                ctx.client.socket().display()
+            ))?;
+        }
+    }
+    daemon.map(|_| 0)
+}

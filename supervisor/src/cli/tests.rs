@@ -1,0 +1,1 @@
+//! knarrctl: texts, tables, exit codes.
