@@ -1,6 +1,6 @@
 //! The `knarr` command: parse, one call, one error, one exit code. May use: the library, nothing else.
 #![forbid(unsafe_code)]
-#![no_main]
+#![cfg_attr(target_env = "gnu", no_main)]
 
 use knarr::cli::{self, Fault, Request};
 use knarr::error::{Code, Error, Result};

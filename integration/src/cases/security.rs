@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::MsFlags;
-use rustix::fs::{CWD, FileType, makedev, mknodat};
+use rustix::fs::{CWD, FileType, SealFlags, StatVfsMountFlags, fcntl_get_seals, fstatvfs, makedev, mknodat};
 use serde_json::json;
 
 use crate::base::{self, PROBE};
@@ -89,6 +89,16 @@ fn binary() -> Vec<Case> {
             let seen = fs::metadata(format!("/proc/{pid}/exe"))?;
             let host = fs::metadata(&t.runtime.path)?;
             ensure!((seen.dev(), seen.ino()) != (host.dev(), host.ino()), "init runs the host's own file before execve");
+            Ok(())
+        }),
+        case("binary.nobody-can-write").checks("catalogue S03").steps(|t| {
+            t.create()?;
+            let own = fs::File::open(format!("/proc/{}/exe", t.pid()?))?;
+            let seals = fcntl_get_seals(&own).unwrap_or(SealFlags::empty());
+            let sealed = seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW)
+                && seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+            let read_only = fstatvfs(&own)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+            ensure!(sealed || read_only, "init's program is neither sealed nor read-only, seals {seals:?}");
             Ok(())
         }),
         case("binary.overwrite-from-inside").checks("catalogue S02").needs([Need::Busybox]).steps(|t| {

@@ -23,7 +23,7 @@ pub mod program;
 pub mod sched;
 pub mod seccomp;
 pub mod sock;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod start;
 pub mod tty;
 

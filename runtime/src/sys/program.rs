@@ -1,14 +1,21 @@
 //! The program's `main` as C calls it. std's own start-up is left out: it reads /proc/self/maps and makes a second stack,
 //! to report an overflow of the first one, which costs more than many a command. What a program that handles
-//! descriptors needs of it is here.
+//! descriptors needs of it is here. Other C libraries than glibc hand no arguments to std without its start-up: there it
+//! stays.
 
 use super::process::is_open;
 
 /// Makes `$main`, a function without arguments that gives the exit code, the program's `main`. Goes with
-/// `#![no_main]`.
+/// `#![cfg_attr(target_env = "gnu", no_main)]`.
 #[macro_export]
 macro_rules! program {
     ($main:path) => {
+        #[cfg(not(target_env = "gnu"))]
+        fn main() -> std::process::ExitCode {
+            $crate::sys::program::start($main).into()
+        }
+
+        #[cfg(target_env = "gnu")]
         #[unsafe(no_mangle)]
         extern "C" fn main(_: i32, _: *const *const u8) -> i32 {
             $crate::sys::program::start($main).into()

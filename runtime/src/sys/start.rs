@@ -9,16 +9,18 @@ use super::process::{MFD_EXEC, SEALS};
 use std::arch::{asm, global_asm};
 
 // The entry point of the program `knarr` (see build.rs). The stack is as the kernel made it: argc, argv, envp. What the
-// call leaves behind is what it found, and libc's own entry point goes on from there.
+// call leaves behind is what it found, and libc's own entry point goes on from there; rdx is a function that a dynamic
+// loader wants called at the end.
 global_asm!(
     ".globl knarr_start",
     ".type knarr_start, @function",
     "knarr_start:",
     "mov rbx, rsp",
+    "mov r12, rdx",
     "mov rdi, rsp",
     "call {before_libc}",
     "mov rsp, rbx",
-    "xor edx, edx",
+    "mov rdx, r12",
     "jmp {libc}",
     before_libc = sym before_libc,
     libc = sym _start,
@@ -95,8 +97,9 @@ unsafe fn execute_copy(argv: *const usize, envp: *const usize) {
         if own < 0 {
             return;
         }
-        // Only a memfd has seals.
-        if call(libc::SYS_fcntl, own as usize, libc::F_GET_SEALS as usize, 0, 0, 0) < 0 {
+        let seals = call(libc::SYS_fcntl, own as usize, libc::F_GET_SEALS as usize, 0, 0, 0);
+        let is_copy = seals >= 0 && seals & SEALS as isize == SEALS as isize;
+        if !is_copy && may_grow() {
             let (name, flags) = (c"knarr".as_ptr() as usize, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
             let mut copy = call(libc::SYS_memfd_create, name, (flags | MFD_EXEC) as usize, 0, 0, 0);
             if copy < 0 {
@@ -116,6 +119,15 @@ unsafe fn execute_copy(argv: *const usize, envp: *const usize) {
         }
         call(libc::SYS_close, own as usize, 0, 0, 0, 0);
     }
+}
+
+/// Whether files may have any size. Beyond a limit there is a signal that ends the process; `seal` makes an error of it.
+unsafe fn may_grow() -> bool {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: 0 is this process, and the last argument a structure of the kernel's layout.
+    let r =
+        unsafe { call(libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0) };
+    r == 0 && limit.rlim_cur == libc::RLIM64_INFINITY
 }
 
 /// Copies the whole file; `false` when it could not.
