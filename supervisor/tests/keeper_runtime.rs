@@ -167,6 +167,12 @@ async fn output_and_code_of_a_container() {
         let mut keeper = c.started().await;
         let record = end(&mut keeper).await;
         assert_eq!(record.end, End::Exited { code: 7 }, "{}", runtime.display());
+        // The word is given at once, the record is written beside it.
+        let start = Instant::now();
+        while !c.launch.exit.exists() {
+            assert!(start.elapsed() < LONG);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(serde_json::from_slice::<ExitRecord>(&fs::read(&c.launch.exit).unwrap()).unwrap(), record);
         let log = c.log();
         assert!(log.contains(" stdout F out\n") && log.contains(" stderr F err\n"), "{log}");

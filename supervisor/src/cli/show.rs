@@ -212,18 +212,16 @@ pub(super) async fn explain(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     out(&chain(&why, &Paper::of(ctx))).map(|()| 0)
 }
 
-/// The chain of causes. An event that follows from the one above it is set below it.
+/// The chain of causes, one event a line, oldest first.
 pub(super) fn chain(why: &Explanation, paper: &Paper) -> String {
-    let mut out = format!("{}: {}\n", paper.style.paint(Color::Bold, &clean(&why.name)), clean(&why.summary));
+    let summary = clean(&why.summary);
+    let mut out = match summary.split(' ').next() == Some(why.name.as_str()) {
+        true => format!("{}\n", paper.style.paint(Color::Bold, &summary)),
+        false => format!("{}: {summary}\n", paper.style.paint(Color::Bold, &clean(&why.name))),
+    };
     let times: Vec<String> = why.chain.iter().map(|e| paper.moment(&e.at)).collect();
     let width = times.iter().map(String::len).max().unwrap_or(0);
-    let mut depth = 0;
-    let mut above = None;
     for (event, time) in why.chain.iter().zip(&times) {
-        let follows = event.cause.is_some() && event.cause == above;
-        depth = if follows { (depth + 1).min(8) } else { 0 };
-        above = Some(event.seq);
-        let step = if follows { format!("{}└ ", "  ".repeat(depth - 1)) } else { String::new() };
         let other = event.instance.as_ref().or(event.service.as_ref()).filter(|n| **n != why.name);
         let other = other.map_or(String::new(), |n| format!("{}: ", clean(n)));
         let text = format!("{other}{}", clean(&event.text));
@@ -231,10 +229,8 @@ pub(super) fn chain(why: &Explanation, paper: &Paper) -> String {
             "exited" | "killed" | "crash-loop" | "monitor-lost" => paper.style.paint(Color::Red, &text),
             _ => text,
         };
-        out.push_str(&format!(
-            "  {}  {step}{text}\n",
-            paper.style.paint(Color::Dim, &format!("{time:<width$}"))
-        ));
+        let time = paper.style.paint(Color::Dim, &format!("{time:<width$}"));
+        out.push_str(&format!("  {time}  {text}\n"));
     }
     if let Some(next) = &why.next {
         out.push_str(&format!("{} {}\n", paper.style.paint(Color::Bold, "next:"), clean(next)));
