@@ -1,18 +1,20 @@
 //! The `knarr` command: parse, one call, one error, one exit code. May use: the library, nothing else.
 #![forbid(unsafe_code)]
+#![cfg_attr(target_env = "gnu", no_main)]
 
 use knarr::cli::{self, Fault, Request};
 use knarr::error::{Code, Error, Result};
 use knarr::fds::Kept;
 use knarr::{ops, report, seal};
 use std::panic::PanicHookInfo;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a panic ends with: the failure code of the command that was read.
 static FAILURE: AtomicU8 = AtomicU8::new(1);
 
-fn main() -> ExitCode {
+knarr::program!(command);
+
+fn command() -> u8 {
     std::panic::set_hook(Box::new(panicked));
     let request = match cli::parse(std::env::args_os().skip(1)) {
         Ok(request) => request,
@@ -22,10 +24,10 @@ fn main() -> ExitCode {
     FAILURE.store(failure, Ordering::Relaxed);
     match run(&request) {
         // Exit codes of payloads are one byte already; anything else would be a lie as 0.
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(failure)),
+        Ok(code) => u8::try_from(code).unwrap_or(failure),
         Err(e) => {
             report::error(&e);
-            ExitCode::from(failure)
+            failure
         }
     }
 }
@@ -44,7 +46,7 @@ fn run(request: &Request) -> Result<i32> {
     ops::dispatch(request)
 }
 
-fn unusable(fault: &Fault) -> ExitCode {
+fn unusable(fault: &Fault) -> u8 {
     if let Err(e) = report::init(&fault.log) {
         report::error(&e);
     }
@@ -53,7 +55,7 @@ fn unusable(fault: &Fault) -> ExitCode {
         let _ = report::print(usage);
     }
     report::error(&fault.error);
-    ExitCode::from(fault.exit)
+    fault.exit
 }
 
 /// A bug of ours ends like any other error: one line, the command's failure code, no core file.

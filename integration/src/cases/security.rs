@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::MsFlags;
-use rustix::fs::{CWD, FileType, makedev, mknodat};
+use rustix::fs::{CWD, FileType, SealFlags, StatVfsMountFlags, fcntl_get_seals, fstatvfs, makedev, mknodat};
 use serde_json::json;
 
 use crate::base::{self, PROBE};
@@ -37,6 +37,14 @@ fn private_copy(t: &mut Trial<'_>) -> Result<(PathBuf, Seen)> {
     fs::copy(&t.runtime.path, &path)?;
     let seen = look(&path)?;
     Ok((path, seen))
+}
+
+/// Whether nobody can ever write to a file, with whatever rights: a memfd with its seals, or a mount without writing.
+fn never_written(file: &fs::File) -> Result<bool> {
+    let seals = fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+    let sealed = seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW)
+        && seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+    Ok(sealed || fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn look(path: &PathBuf) -> Result<Seen> {
@@ -89,6 +97,15 @@ fn binary() -> Vec<Case> {
             let seen = fs::metadata(format!("/proc/{pid}/exe"))?;
             let host = fs::metadata(&t.runtime.path)?;
             ensure!((seen.dev(), seen.ino()) != (host.dev(), host.ino()), "init runs the host's own file before execve");
+            Ok(())
+        }),
+        case("binary.nobody-can-write").checks("catalogue S03").steps(|t| {
+            t.create()?;
+            let own = fs::File::open(format!("/proc/{}/exe", t.pid()?))?;
+            ensure!(never_written(&own)?, "init's program is neither sealed nor read-only");
+            // The control: the same program as a file of its own is neither.
+            let (copy, _) = private_copy(t)?;
+            ensure!(!never_written(&fs::File::open(copy)?)?, "the control: a file is taken for sealed");
             Ok(())
         }),
         case("binary.overwrite-from-inside").checks("catalogue S02").needs([Need::Busybox]).steps(|t| {

@@ -8,7 +8,7 @@ use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
 use crate::hooks;
 use crate::report;
-use crate::spec::{self, Resources, Spec};
+use crate::spec::{self, Resources};
 use crate::state::observe::{boot_id, observe, start_time};
 use crate::state::{Entry, Phase, Record, Status, Store};
 use crate::sys::{OwnedFd, errno, poll, process};
@@ -176,8 +176,8 @@ fn kill_and_wait(handle: &OwnedFd, pid: i32) -> Result<()> {
 /// What can be done without a record: the group's place follows from the stored config, or from the id. No
 /// process is signalled by number.
 fn delete_damaged(entry: &Entry) -> Result<()> {
-    let config = entry.config().ok().and_then(|bytes| serde_json::from_slice::<Spec>(&bytes).ok());
-    let path = config.and_then(|c| c.linux).map(|l| l.cgroups_path).unwrap_or_default();
+    let config = entry.config().and_then(|bytes| spec::read::config(&bytes)).ok();
+    let path = config.and_then(|(c, _)| c.linux).map(|l| l.cgroups_path).unwrap_or_default();
     let saved = Layout::detect()
         .and_then(|layout| cgroup::plan(&layout, &path, entry.id(), &Resources::default()))
         .map(|plan| Saved { created: true, ..plan.saved() });

@@ -19,9 +19,12 @@ pub mod net;
 pub mod ns;
 pub mod poll;
 pub mod process;
+pub mod program;
 pub mod sched;
 pub mod seccomp;
 pub mod sock;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod start;
 pub mod tty;
 
 use std::fmt;

@@ -444,7 +444,8 @@ pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
 
 /// `FUTURE_WRITE` (Linux 5.1) and not `WRITE`: nobody ever maps the copy, so both forbid the same, but `WRITE` has to
 /// wait until no page is pinned by anybody, for up to 150 ms, and may then still fail with EBUSY.
-const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
+pub(super) const SEALS: i32 =
+    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
 pub fn is_sealed<F: AsFd>(fd: F) -> bool {
@@ -453,10 +454,12 @@ pub fn is_sealed<F: AsFd>(fd: F) -> bool {
     r >= 0 && r & SEALS == SEALS
 }
 
-/// A sealed, executable memfd with the content of `src` (`size` bytes). `MFD_EXEC` needs Linux 6.3 and is left
-/// out where the kernel does not know it.
+/// memfd_create(2), Linux 6.3; libc does not have it yet.
+pub(super) const MFD_EXEC: u32 = 0x10;
+
+/// A sealed, executable memfd with the content of `src` (`size` bytes). `MFD_EXEC` is left out where the kernel does not
+/// know it.
 pub fn sealed_copy<F: AsFd>(name: &CStr, src: F, size: u64) -> Result<OwnedFd> {
-    const MFD_EXEC: u32 = 0x10;
     let base = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let make = |flags: u32| {
         // SAFETY: name is NUL-terminated.
@@ -469,23 +472,34 @@ pub fn sealed_copy<F: AsFd>(name: &CStr, src: F, size: u64) -> Result<OwnedFd> {
     let raw = sys!("memfd_create", raw, "{name:?}")?;
     // SAFETY: just made by the kernel.
     let fd = unsafe { OwnedFd::from_raw_fd(raw as i32) };
-    let mut left = size;
-    while left > 0 {
-        let r = rustix::fs::sendfile(&fd, &src, None, left as usize);
-        let n = sys!("sendfile", r, "{}, {left}", show(&src))? as u64;
-        if n == 0 {
-            return Err(Error::os("sendfile", "end of file before the end of the binary", libc::EIO));
-        }
-        left -= n;
-    }
+    // A limit on the size of files (RLIMIT_FSIZE) shall be an error, not a signal.
+    // SAFETY: no handler of ours is involved.
+    let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let copied = copy_file(&fd, src.as_fd(), size);
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGXFSZ, before) };
+    copied?;
     // SAFETY: F_ADD_SEALS takes an integer.
     let r = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) };
     sys!("fcntl", cvt(r.into()), "F_ADD_SEALS")?;
     Ok(fd)
 }
 
+fn copy_file(to: &OwnedFd, src: BorrowedFd<'_>, size: u64) -> Result<()> {
+    let mut left = size;
+    while left > 0 {
+        let r = rustix::fs::sendfile(to, src, None, left as usize);
+        let n = sys!("sendfile", r, "{}, {left}", show(&src))? as u64;
+        if n == 0 {
+            return Err(Error::os("sendfile", "end of file before the end of the binary", libc::EIO));
+        }
+        left -= n;
+    }
+    Ok(())
+}
+
 /// Puts every ignored signal back to its default action and unblocks all: what execve(2) of a payload expects.
-/// Rust's start-up ignores SIGPIPE, and ignored signals survive exec. Raw calls, because libc refuses the two
+/// Our start ignores SIGPIPE (`sys::program`), and ignored signals survive exec. Raw calls, because libc refuses the two
 /// real-time signals that it uses itself, and a caller may have ignored those too.
 pub fn reset_signals() {
     /// Largest kernel layout of sigaction; its first word is the handler, and all zero is `SIG_DFL`.
