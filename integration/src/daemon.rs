@@ -237,6 +237,8 @@ impl<'t, 'y> Daemon<'t, 'y> {
         if !self.runs() {
             return Ok(());
         }
+        // A file that was written just now is in force from here on.
+        self.request("POST", "/v1/apply", Some("{}"))?.is(200)?;
         let known = self.get("/v1/instances")?;
         let mut names: Vec<String> = texts(&known, "service");
         names.dedup();

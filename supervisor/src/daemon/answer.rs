@@ -214,13 +214,20 @@ impl Owner {
             let wanted = self.wanted(&[]);
             return Ok(self.apply(wanted));
         }
-        let mut problems = Vec::new();
+        let mut names = Vec::new();
         for file in &request.files {
-            let Ok(name) = file.name.parse::<ServiceName>() else {
-                let message = format!("{:?} is no name of a service", file.name);
-                problems.push(whole_file(&file.name, message));
-                continue;
-            };
+            let name = file.name.parse::<ServiceName>();
+            let name = name.map_err(|e| format!("{:?} is no name of a service: {e}", file.name));
+            match name {
+                Ok(name) if !names.contains(&name) => names.push(name),
+                Ok(name) => {
+                    return Err(Refusal::BadRequest(format!("service {name} is given twice"), Vec::new()));
+                }
+                Err(text) => return Err(Refusal::BadRequest(text, Vec::new())),
+            }
+        }
+        let mut problems = Vec::new();
+        for (name, file) in names.into_iter().zip(&request.files) {
             let path = self.options.dirs.service_file(&name);
             if let Err(found) = unit::parse(&name, &path, &file.text) {
                 problems.extend(found);

@@ -409,6 +409,10 @@ impl Owner {
                 End::CreateFailed { .. } => None,
             };
         }
+        if record.log_dropped > 0 {
+            let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
+            self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
+        }
         let event = match &record.end {
             End::CreateFailed { text, .. } => {
                 let logged = logged_error(&self.options.dirs.keeper(run).join("runtime.log"));

@@ -336,8 +336,12 @@ impl Disk {
 
     /// The container has ended and its last output cannot be written.
     fn give_up(&mut self) {
+        let unnoted = self.log.unnoted();
         let lost = self.log.give_up();
-        self.shared.abandon();
+        let before = self.shared.lock().progress.lost;
+        let abandoned = self.shared.abandon() - before;
+        // Where there is no room for this either, the exit record has it.
+        let _ = self.log.last_words(unnoted + lost + abandoned);
         self.tell(|p| {
             p.lost += lost;
             p.flushed = true;

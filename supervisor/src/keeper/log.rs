@@ -20,7 +20,7 @@ pub const LINE_MAX: usize = 16 * 1024;
 const FRAME: usize = text::STAMP + 6 + 1 + 3 + 1;
 /// Bytes that are written at once, with room for one line of full length.
 const OUT: usize = 2 * LINE_MAX;
-/// So many bytes are written between two looks at the free space.
+/// At most so many bytes are written between two looks at the free space: fewer when little is left.
 const LOOK_EVERY: u64 = 1 << 20;
 
 /// How much is kept.
@@ -85,6 +85,8 @@ pub struct Log {
     oldest: u32,
     size: u64,
     looked: u64,
+    /// After so many the next look is due.
+    look_after: u64,
     out: Vec<u8>,
     piece: Piece,
     lines: [Line; 2],
@@ -134,6 +136,7 @@ impl Log {
             oldest: lowest.min(highest.max(1)),
             size: 0,
             looked: LOOK_EVERY,
+            look_after: 0,
             out: Vec::with_capacity(OUT),
             piece: Piece { bytes, stream: Stream::Stdout, time: 0, from: 0, to: 0 },
             lines: [line(), line()],
@@ -205,6 +208,23 @@ impl Log {
         (self.lines[0].len, self.lines[1].len) = (0, 0);
         self.dropped = [0; 2];
         lost as u64
+    }
+
+    /// Bytes that were dropped and are not noted yet.
+    pub fn unnoted(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// The last note, after all was given up: a few bytes that the limit for free space does not hold up.
+    ///
+    /// # Errors
+    /// As [`Log::write`].
+    pub fn last_words(&mut self, dropped: u64) -> Result<(), Trouble> {
+        self.limits.min_free = 0;
+        // Opened again, a line that was cut off is ended.
+        self.file = None;
+        self.note(format_args!("{dropped} bytes dropped at the end: {}", Why(self.trouble)))?;
+        self.flush()
     }
 
     /// Writes the notes about what was dropped, each in the place of what it is about.
@@ -326,10 +346,14 @@ impl Log {
 
     /// Looks at the free space, now and then while all is well, each time while it is low.
     fn look(&mut self) -> Result<(), Trouble> {
-        if self.looked >= LOOK_EVERY && self.limits.min_free > 0 {
-            if sys::free_percent(&self.dir)? < self.limits.min_free {
+        if self.looked >= self.look_after && self.limits.min_free > 0 {
+            let (free, all) = sys::free_space(&self.dir)?;
+            let least = (u128::from(all) * u128::from(self.limits.min_free)).div_ceil(100);
+            let Some(rest) = u128::from(free).checked_sub(least) else {
                 return Err(Trouble::Low(self.limits.min_free));
-            }
+            };
+            // Others write, too.
+            self.look_after = u64::try_from(rest / 4).map_or(LOOK_EVERY, |n| n.min(LOOK_EVERY));
             self.looked = 0;
         }
         Ok(())

@@ -301,13 +301,16 @@ pub fn sync(fd: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::fsync(fd)?)
 }
 
-/// How many percent of the file system are free for everybody.
+/// Bytes of a file system that are free for everybody, and of which it consists; one without blocks is all free.
 ///
 /// # Errors
 /// The disk fails.
-pub fn free_percent(on: &OwnedFd) -> io::Result<u64> {
+pub fn free_space(on: &OwnedFd) -> io::Result<(u64, u64)> {
     let s = rustix::fs::fstatvfs(on)?;
-    Ok(s.f_bavail.saturating_mul(100).checked_div(s.f_blocks).unwrap_or(100))
+    if s.f_blocks == 0 {
+        return Ok((u64::MAX, u64::MAX));
+    }
+    Ok((s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize)))
 }
 
 // ---- processes ----
