@@ -611,7 +611,11 @@ fn odds() -> Vec<Case> {
             .checks("catalogue S42")
             .spec(|s| s["process"]["args"] = json!(["/no\u{1b}[2Jsuch\nprogram"]))
             .steps(|t| {
-                t.works()?;
+                let escaping = t.spec["process"]["args"].take();
+                t.spec["process"]["args"] = json!(["/no-such-program"]);
+                let out = t.run()?.fails()?;
+                ensure!(out.stderr.contains("no-such-program"), "the control: no name in {:?}", out.stderr);
+                t.spec["process"]["args"] = escaping;
                 let out = t.run()?.fails()?;
                 if t.runtime.strict {
                     ensure!(
