@@ -1,15 +1,16 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # runtimes, rest, logs and top are lib.sh's, allow is the lane's
-# native.sh: one way to run the conformance suite natively. Sourced by the native lanes after lib.sh.
+# native.sh: one way to run the conformance suite natively, the runtime's cases and the supervisor's. Sourced by the native
+# lanes after lib.sh.
 
 # What depends on the machine and not on the lane; the guest shows it. Read by the lanes.
 # shellcheck disable=SC2034
-everywhere='cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,rdma,kernel*,missing-controller'
+everywhere='cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,rdma,kernel*,missing-controller,own-machine'
 
 # native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts reaches the machine.
 # The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
 native_lane() {
-    local layout=$1 bin args=() item
+    local layout=$1 bin args=() common item
     shift
     need_root
     need_tools unshare timeout
@@ -17,7 +18,11 @@ native_lane() {
     "$top/ci/build"
     bin=$(bin_dir)
     for item in "${runtimes[@]}"; do args+=(--runtime "$item"); done
-    privately "$top/ci/cgroup-view" "$layout" "$top/ci/in-lane" "$layout" "${KNARR_LANE_SECONDS:-1200}" \
-        "$bin/conformance" run --lane "$layout" --format table --output "$logs/results-$layout.json" \
-        --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}"
+    common=(--lane "$layout" --format table --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}")
+    privately "$top/ci/cgroup-view" "$layout" "$top/ci/in-lane" \
+        "$layout" "${KNARR_LANE_SECONDS:-1200}" \
+        "$bin/conformance" run --output "$logs/results-$layout.json" "${common[@]}" \
+        --then "$layout-supervisor" "${KNARR_LANE_SECONDS:-1200}" \
+        "$bin/conformance" supervisor --output "$logs/results-$layout-supervisor.json" "${common[@]}" \
+        --knarrd "$bin/knarrd" --knarrctl "$bin/knarrctl" --keeper "$bin/knarr-keeper"
 }

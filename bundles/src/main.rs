@@ -5,6 +5,7 @@
 mod config;
 mod rootfs;
 mod sample;
+mod services;
 
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -44,6 +45,12 @@ fn command() -> Command {
                 .arg(host_network)
                 .arg(samples.help("Which ones [default: all that can be made here]")),
         )
+        .subcommand(
+            Command::new("services")
+                .about("Writes sample service files for the supervisor: OUT/NAME.toml")
+                .arg(path("bundles", "DIR", "Where build has put the bundles").required(true))
+                .arg(path("out", "DIR", "Where the service files go").required(true)),
+        )
 }
 
 fn main() -> ExitCode {
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         }
         Some(("show", m)) => show(m),
         Some(("build", m)) => build(m),
+        Some(("services", m)) => services(m),
         _ => Ok(()),
     };
     match done {
@@ -84,6 +92,13 @@ fn show(matches: &ArgMatches) -> Result<()> {
     }
     println!("{}", serde_json::to_string_pretty(&config)?);
     Ok(())
+}
+
+fn services(matches: &ArgMatches) -> Result<()> {
+    let path = |name: &str| {
+        matches.get_one::<String>(name).map(Path::new).with_context(|| format!("--{name} is missing"))
+    };
+    services::write(path("bundles")?, path("out")?)
 }
 
 /// The probe next to this program, where one build puts both.

@@ -56,6 +56,12 @@ impl Answer {
         Ok(self)
     }
 
+    /// Requires that it was done: 200 with a body, 204 without one.
+    pub fn done(self) -> Result<Answer> {
+        let want = if self.body.is_empty() { 204 } else { 200 };
+        self.is(want)
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_str(&self.body).with_context(|| format!("not JSON: {:?}", self.body))
@@ -235,7 +241,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
         let mut names: Vec<String> = texts(&known, "service");
         names.dedup();
         for name in &names {
-            self.request("DELETE", &format!("/v1/services/{name}?wait=true"), None)?.is(200)?;
+            self.request("DELETE", &format!("/v1/services/{name}?wait=true"), None)?.done()?;
         }
         self.end()?;
         let gone = wait_for(self.t.seconds(), || Ok(oracle::children().is_empty().then_some(())));
@@ -288,7 +294,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
 
     /// One command, which must be carried out.
     pub fn post(&self, path: &str) -> Result<Answer> {
-        self.request("POST", path, None)?.is(200).with_context(|| path.to_string())
+        self.request("POST", path, None)?.done().with_context(|| path.to_string())
     }
 
     /// The command line.
@@ -413,7 +419,9 @@ impl<'t, 'y> Daemon<'t, 'y> {
         let mut all = Vec::new();
         for name in oracle::names(&dir) {
             let bytes = fs::read(dir.join(&name))?;
-            for line in String::from_utf8_lossy(&bytes).split_terminator('\n') {
+            let text = String::from_utf8_lossy(&bytes);
+            // What follows the last line end is still being written.
+            for line in text.split_inclusive('\n').filter_map(|l| l.strip_suffix('\n')) {
                 all.push(LogLine::parse(line).with_context(|| format!("{name}: {line:?}"))?);
             }
         }

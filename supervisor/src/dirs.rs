@@ -83,7 +83,7 @@ impl Dirs {
     pub fn keeper(&self, run: &RunId) -> PathBuf {
         self.keepers().join(run.to_string())
     }
-    /// Logs and console sockets of `exec` calls, each as long as its call.
+    /// The runtime's logs of `exec` calls, each as long as its call.
     pub fn exec(&self) -> PathBuf {
         self.run.join("exec")
     }

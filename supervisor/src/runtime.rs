@@ -88,8 +88,15 @@ impl Runtime {
     pub async fn delete(&self, run: &RunId) -> Result<(), Failure> {
         match self.call(run, &["delete", "--force"], &[]).await {
             Err(f) if f.text.contains("does not exist") => Ok(()),
+            // A program that is not there has made nothing; one that was removed since has left its state.
+            Err(f) if f.code == "runtime-missing" && !self.has_state(run) => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Whether a runtime keeps something about a container: each has a directory of its name under `--root`.
+    fn has_state(&self, run: &RunId) -> bool {
+        self.dirs.runtime_root().join(run.to_string()).exists()
     }
 
     /// What it is now; `None` when it does not exist.

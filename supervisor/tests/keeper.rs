@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use knarrd::keeper::record::{End, ExitRecord};
@@ -498,6 +499,72 @@ async fn a_keeper_at_rest_is_sealed_reaps_and_sleeps() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_holds_nobody_up() {
+    let mut bed = Bed::new("");
+    let mark = bed.path("written");
+    let script = format!("seq 1 600000; touch {}; sleep 0.5; exit 8", mark.display());
+    bed.launch.create[2] = script.into();
+    bed.launch.log_size = 64 << 20;
+    // A pipe that nobody reads: each write to it hangs as on a dead disk.
+    fs::create_dir(&bed.launch.log).unwrap();
+    let file = bed.launch.log.join("00000001.log");
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    bed.spawn().await;
+    let (mut keeper, _) = bed.connect().await;
+    eventually("the end of writing", || mark.exists().then_some(())).await;
+    // It answers, and knows the end.
+    let (client, _) = attach(&bed.launch.dir).await.unwrap();
+    let record = end(&mut keeper).await;
+    assert_eq!(record.end, End::Exited { code: 8 });
+    assert!(record.log_dropped > 1 << 20, "{record:?}");
+    assert!(!bed.launch.exit.exists());
+    assert!(timeout(LONG, client.recv()).await.unwrap().unwrap().is_some());
+    // And goes when it is told to, though its disk still hangs.
+    keeper.send(Order::Ack).unwrap();
+    assert_eq!(next(&mut keeper).await, None);
+    bed.gone().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_comes_back_has_a_note_in_the_gap() {
+    let mut bed = Bed::new("seq 1 600000; sleep 100");
+    bed.launch.log_size = 64 << 20;
+    fs::create_dir(&bed.launch.log).unwrap();
+    let file = bed.launch.log.join("00000001.log");
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    bed.spawn().await;
+    let (mut keeper, hello) = bed.connect().await;
+    created(&mut keeper, &hello).await;
+    sleep(Duration::from_secs(2)).await;
+    // The disk is back: the beginning, the note, the end.
+    let lines = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in std::io::BufRead::lines(std::io::BufReader::new(fs::File::open(file).unwrap())) {
+            lines.push(line.unwrap()[31..].to_owned());
+            if lines.last().is_some_and(|l| l == "stdout F 600000") {
+                break;
+            }
+        }
+        lines
+    });
+    let lines = lines.join().unwrap();
+    assert_eq!(lines.first().map(String::as_str), Some("stdout F 1"));
+    let gaps: Vec<&String> = lines.iter().filter(|l| l.starts_with("keeper F ")).collect();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let bytes = gaps[0]
+        .strip_prefix("keeper F ")
+        .unwrap()
+        .strip_suffix(" bytes dropped: stdout: the disk is too slow");
+    let dropped: u64 = bytes.unwrap().parse().unwrap();
+    // A line that was cut in two by the gap counts one line break too much.
+    let cut = content(&lines) + dropped - seq(600_000);
+    assert!(cut <= 1, "{cut}");
+    keeper.send(Order::Signal(9)).unwrap();
+    let record = end(&mut keeper).await;
+    assert_eq!(record.log_dropped, dropped);
+}
+
+#[tokio::test]
 async fn a_full_disk_stops_the_log_and_nothing_else() {
     if !is_root() {
         return;
@@ -569,7 +636,7 @@ async fn a_record_that_cannot_be_written_is_kept_and_served() {
     assert_eq!(hello.phase, Phase::Ended(Box::new(record.clone())));
     // The directory as the keeper sees it, open before the namespace goes.
     let seen = fs::File::open(format!("/proc/{its}/root{exits}")).unwrap();
-    let remount = std::process::Command::new("nsenter")
+    let remount = Command::new("nsenter")
         .args(["-m", "-t", &its.to_string(), "mount", "-o", "remount,rw", &exits])
         .status();
     assert!(remount.unwrap().success());
@@ -577,6 +644,17 @@ async fn a_record_that_cannot_be_written_is_kept_and_served() {
     bed.gone().await;
     let file = format!("/proc/self/fd/{}/web.1.17", seen.as_raw_fd());
     assert_eq!(parse(&fs::read(file).unwrap()), record);
+}
+
+#[tokio::test]
+async fn a_keeper_that_nobody_can_find_goes() {
+    let bed = Bed::new("sleep 0.5");
+    bed.spawn().await;
+    let (mut keeper, hello) = bed.connect().await;
+    let its = keeper_of(created(&mut keeper, &hello).await);
+    drop(keeper);
+    drop(bed);
+    eventually("the keeper's end", || (!Path::new(&format!("/proc/{its}")).exists()).then_some(())).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::model::{EventInfo, Lagged};
 use super::request::Params;
 use super::routes::{App, Refused};
+use crate::journal::record::EVENTS_KEPT;
 
 /// Chunks that wait for a client; the producer waits when they are full.
 const WAITING: usize = 4;
@@ -35,7 +36,8 @@ pub(super) struct Since {
     follow: bool,
 }
 
-/// Events as JSON lines, oldest first. A line `{"lagged":N}` stands for N events that are not kept any more.
+/// Events as JSON lines, oldest first. A line `{"lagged":N}` stands for at most N events that are not
+/// kept any more.
 #[utoipa::path(
     get, path = "/v1/events", params(Since),
     responses(Refused, (status = 200, body = EventInfo, content_type = "application/x-ndjson",
@@ -61,8 +63,9 @@ async fn pump(app: &App, q: Since, first: Page, mut out: Lines) -> Option<()> {
     let mut stop = app.stop.clone();
     loop {
         let (past, mut live) = page;
-        if let Some(gap) = past.first().map(|e| e.seq.saturating_sub(last + 1)).filter(|g| *g > 0 && last > 0)
-        {
+        // Numbers are left out after a crash, so a gap alone says nothing: events can be gone only when the list is full.
+        let gap = past.first().map_or(0, |e| e.seq.saturating_sub(last.saturating_add(1)));
+        if last > 0 && gap > 0 && past.len() >= EVENTS_KEPT {
             out.push(&Lagged { lagged: gap }).await?;
         }
         for event in past {

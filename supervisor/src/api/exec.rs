@@ -17,8 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,8 +34,6 @@ use crate::sys::pty;
 const CHUNK: usize = 32 * 1024;
 /// How long output may stay silent after the program's end while something else still holds it open.
 const AFTER_END: Duration = Duration::from_millis(300);
-/// The runtime sends the terminal within this time.
-const CONSOLE: Duration = Duration::from_secs(10);
 
 /// Runs a command in a running container. The answer is `101` and frames: one byte channel (0 input, 1 output, 2 error
 /// output, 3 control), four bytes length (big endian, at most 65536), the bytes. A control frame is JSON (Control); the last
@@ -44,7 +41,7 @@ const CONSOLE: Duration = Duration::from_secs(10);
 /// hung up.
 #[utoipa::path(
     post, path = "/v1/exec/{target}", request_body = ExecRequest,
-    params(("target" = String, Path, description = "instance, or service with one instance"),
+    params(("target" = String, Path, description = "instance; of a service the first one that runs"),
            ("Upgrade" = String, Header, description = "knarr-stream/1")),
     responses(Refused, (status = 101, description = "frames follow"), (status = 426, body = ErrorBody))
 )]
@@ -70,7 +67,7 @@ pub(super) async fn exec(
 /// The streams of the container's own process, from now on: frames as for exec.
 #[utoipa::path(
     post, path = "/v1/attach/{target}",
-    params(("target" = String, Path, description = "instance, or service with one instance"),
+    params(("target" = String, Path, description = "instance; of a service the first one that runs"),
            ("Upgrade" = String, Header, description = "knarr-stream/1")),
     responses(Refused, (status = 101, description = "frames follow"), (status = 426, body = ErrorBody))
 )]
@@ -92,10 +89,7 @@ pub(super) async fn attach(
 }
 
 async fn running(app: &App, target: Target) -> Result<Running, Fault> {
-    match app.ask_soon(|answer| Call::Running(target.clone(), answer)).await {
-        Ok(running) => Ok(running),
-        Err(refusal) => Err(app.explain_unknown(&target.to_string(), refusal).await),
-    }
+    Ok(app.ask_soon(|answer| Call::Running(target, answer)).await?)
 }
 
 fn wants_upgrade(req: &mut Request) -> Result<OnUpgrade, Fault> {
@@ -163,7 +157,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Awaits the upgrade and starts the two tasks that read and write frames.
+    /// Awaits the upgrade and starts the task that reads and writes frames.
     pub(super) async fn accept(upgrade: OnUpgrade, permit: OwnedSemaphorePermit) -> Option<Client> {
         let (socket, early) = super::serve::taken_over(upgrade.await.ok()?)?;
         let watched = socket.watched().ok()?;
@@ -173,22 +167,34 @@ impl Client {
         let (here, gone) = watch::channel(());
         let complain = output.clone();
         tokio::spawn(async move {
+            let _permit = permit;
             let mut from = io::Cursor::new(early).chain(from);
-            let _here = (here, permit);
-            if let Err(e) = listen_to(&mut from, &say, &watched).await {
-                let error = Control::Error { code: 125, message: e.to_string() };
-                // A client that is gone needs no answer.
-                let _ = complain.send(Frame::control(&error)).await;
-            }
-        });
-        tokio::spawn(async move {
-            while let Some(frame) = told.recv().await {
-                if frames::write(&mut to, &frame).await.is_err() {
-                    return;
+            let reading = async move {
+                if let Err(e) = listen_to(&mut from, &say, &watched).await {
+                    let error = Control::Error { code: 125, message: e.to_string() };
+                    // Without a writer there is nobody left to tell.
+                    let _ = complain.send(Frame::control(&error)).await;
+                    drop((say, here));
+                    std::future::pending::<()>().await;
                 }
+            };
+            let writing = async move {
+                while let Some(frame) = told.recv().await {
+                    if frames::write(&mut to, &frame).await.is_err() {
+                        return;
+                    }
+                    // A control frame is the last one.
+                    if frame.channel == Channel::Control {
+                        break;
+                    }
+                }
+                // The other side may be gone already.
+                let _ = to.shutdown().await;
+            };
+            tokio::select! {
+                () = reading => {}
+                () = writing => {}
             }
-            // The end of all frames; the other side may be gone already.
-            let _ = to.shutdown().await;
         });
         Some(Client { input, output, gone })
     }
@@ -237,7 +243,7 @@ async fn run(dirs: &crate::dirs::Dirs, running: &Running, wanted: &ExecRequest, 
         Ok(place) => {
             let session = start(dirs, running, wanted, &place).await;
             let ended = match session {
-                Ok((child, ends)) => converse(child, ends, client, wanted.size).await,
+                Ok((child, ends)) => converse(child, ends, client).await,
                 Err(e) => Err(e),
             };
             verdict(ended, &place)
@@ -248,20 +254,17 @@ async fn run(dirs: &crate::dirs::Dirs, running: &Running, wanted: &ExecRequest, 
     let _ = output.send(Frame::control(&last)).await;
 }
 
-/// The files of one exec, removed with it.
-struct Place {
-    log: PathBuf,
-    console: PathBuf,
-}
+/// The runtime's log of one exec, removed with it.
+struct Place(PathBuf);
 
 impl Place {
     fn new(dir: &Path) -> io::Result<Place> {
         use std::os::unix::fs::DirBuilderExt;
         static NEXT: AtomicU64 = AtomicU64::new(1);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let n = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let place = Place { log: dir.join(format!("{n}.log")), console: dir.join(format!("{n}.sock")) };
-        std::fs::File::create(&place.log)?;
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let place = Place(dir.join(format!("{}-{n}.log", std::process::id())));
+        std::fs::File::create(&place.0)?;
         Ok(place)
     }
 }
@@ -269,8 +272,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Below the run directory, which a reboot empties anyway.
-        let _ = std::fs::remove_file(&self.log);
-        let _ = std::fs::remove_file(&self.console);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -287,7 +289,7 @@ async fn start(
     place: &Place,
 ) -> io::Result<(Child, Ends)> {
     let mut command = Command::new(&running.runtime);
-    command.arg("--root").arg(dirs.runtime_root()).arg("--log").arg(&place.log).args([
+    command.arg("--root").arg(dirs.runtime_root()).arg("--log").arg(&place.0).args([
         "--log-format",
         "json",
         "exec",
@@ -302,7 +304,7 @@ async fn start(
         command.arg("--user").arg(user);
     }
     if wanted.tty {
-        command.arg("--tty").arg("--console-socket").arg(&place.console);
+        command.arg("--tty");
     }
     command.arg(running.run.to_string()).args(&wanted.command).current_dir("/");
     // What systemd tells the daemon is not for a container.
@@ -313,15 +315,17 @@ async fn start(
     }
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", running.runtime.display()));
     if wanted.tty {
-        let listener = listen(&place.console)?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(named)?;
-        let master = tokio::select! {
-            master = console(&listener) => master?,
-            // The runtime's own words are in its log.
-            ended = child.wait() => return Err(io::Error::other(format!("the runtime ended with {}", ended?))),
-        };
-        return Ok((child, Ends::Terminal(Arc::new(master))));
+        // The runtime has the container's terminal itself and passes everything between it and the terminal it is
+        // started on: only so does it stay until the end and know the exit code.
+        let (master, terminal) = pty::open()?;
+        if let Some(size) = wanted.size {
+            pty::set_size(&master, size.rows, size.cols)?;
+        }
+        pty::set_nonblocking(&master)?;
+        let master = pty::watched(master)?;
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+        pty::controlled(&mut command);
+        return Ok((command.spawn().map_err(named)?, Ends::Terminal(Arc::new(master))));
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(named)?;
@@ -331,41 +335,8 @@ async fn start(
     }
 }
 
-/// A listening socket at a path that may be longer than a socket's address: it is named through its directory's descriptor.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    use std::os::fd::AsRawFd;
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let dir = std::fs::File::open(dir)?;
-    UnixListener::bind(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name))
-}
-
-/// Takes the terminal that the runtime sends.
-async fn console(listener: &UnixListener) -> io::Result<AsyncFd<OwnedFd>> {
-    let receive = async {
-        let (stream, _) = listener.accept().await?;
-        loop {
-            stream.readable().await?;
-            match stream.try_io(Interest::READABLE, || pty::receive(&stream)) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-        }
-    };
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the runtime sends no terminal");
-    let master = tokio::time::timeout(CONSOLE, receive).await.map_err(late)??;
-    pty::set_nonblocking(&master)?;
-    pty::watched(master)
-}
-
 /// Carries bytes until the program has ended. When the client goes first, its ends are closed and the end is awaited still.
-async fn converse(
-    mut child: Child,
-    ends: Ends,
-    client: Client,
-    size: Option<TerminalSize>,
-) -> io::Result<ExitStatus> {
+async fn converse(mut child: Child, ends: Ends, client: Client) -> io::Result<ExitStatus> {
     let Client { input, output, mut gone } = client;
     let (ended, end) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -376,9 +347,6 @@ async fn converse(
             tasks.spawn(feed_pipe(stdin, input, end));
         }
         Ends::Terminal(master) => {
-            if let Some(size) = size {
-                pty::set_size(master.as_ref(), size.rows, size.cols)?;
-            }
             tasks.spawn(carry(Master(master.clone()), Channel::Stdout, output, end.clone()));
             tasks.spawn(feed_terminal(master, input, end));
         }
@@ -510,7 +478,7 @@ impl AsyncWrite for Master {
 /// The last frame. A runtime that failed by itself has written an error to its log; a program's own code never does.
 fn verdict(ended: io::Result<ExitStatus>, place: &Place) -> Control {
     use std::os::unix::process::ExitStatusExt;
-    if let Some(message) = last_error(&place.log) {
+    if let Some(message) = last_error(&place.0) {
         return Control::Error { code: failure_code(&message), message };
     }
     match ended {

@@ -93,9 +93,8 @@ async fn instances(app: &App, target: &Target) -> Result<Vec<Instance>, Fault> {
     });
     let known: Vec<Instance> = known.filter_map(|i| i.instance.parse().ok()).collect();
     if known.is_empty() {
-        let name = target.to_string();
-        let refusal = Refusal::NotFound(format!("no service or instance {name:?}"));
-        return Err(app.explain_unknown(&name, refusal).await);
+        // The owner says whether there is such a thing at all.
+        app.ask_soon(|answer| Call::Explain(target.clone(), answer)).await?;
     }
     Ok(known)
 }

@@ -7,6 +7,8 @@ mod bind;
 pub mod core;
 mod events;
 mod exec;
+#[cfg(test)]
+pub(crate) mod exec_tests;
 mod fault;
 pub mod frames;
 mod logs;
@@ -16,7 +18,7 @@ mod request;
 mod routes;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bind::{Listeners, bind};
 pub use openapi::document;

@@ -166,7 +166,7 @@ pub struct EventInfo {
 /// A line in a stream of events that stands for events that are not kept any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lagged {
-    /// How many.
+    /// How many at most.
     pub lagged: u64,
 }
 

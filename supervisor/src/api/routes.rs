@@ -53,27 +53,6 @@ impl App {
         let gone = || Refusal::Internal(format!("no answer of the daemon within {} s", SOON.as_secs()));
         tokio::time::timeout(SOON, self.handle.ask(make)).await.map_err(|_| gone())?
     }
-
-    /// An unknown name gets the nearest known one beside it.
-    pub(super) async fn explain_unknown(&self, wanted: &str, refusal: Refusal) -> Fault {
-        let Refusal::NotFound(message) = refusal else { return refusal.into() };
-        let known = self.ask_soon(Call::Ps).await.unwrap_or_default();
-        let names = known.iter().map(|i| if wanted.contains('.') { &i.instance } else { &i.service });
-        Refusal::NotFound(match nearest(wanted, names.map(String::as_str)) {
-            Some(near) => format!("{message}; the nearest name is {near:?}"),
-            None => message,
-        })
-        .into()
-    }
-}
-
-/// The known name with the fewest slips of the finger between it and `wanted`, when they are few.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .map(|n| (strsim::damerau_levenshtein(wanted, n), n))
-        .filter(|(slips, _)| *slips > 0 && *slips <= 1 + wanted.len() / 4)
-        .min_by_key(|(slips, _)| *slips)
-        .map(|(_, n)| n)
 }
 
 impl std::fmt::Display for Target {
@@ -210,10 +189,7 @@ pub(super) async fn service(
     State(app): State<App>,
     WantedService(name): WantedService,
 ) -> Result<Json<ServiceStatus>, Fault> {
-    match app.ask_soon(|answer| Call::Status(name.clone(), answer)).await {
-        Ok(status) => Ok(Json(status)),
-        Err(refusal) => Err(app.explain_unknown(name.as_str(), refusal).await),
-    }
+    Ok(Json(app.ask_soon(|answer| Call::Status(name, answer)).await?))
 }
 
 /// Why a service or an instance is as it is: the chain of causes with times, and what comes next.
@@ -226,10 +202,7 @@ pub(super) async fn explain(
     State(app): State<App>,
     Wanted(target): Wanted,
 ) -> Result<Json<Explanation>, Fault> {
-    match app.ask_soon(|answer| Call::Explain(target.clone(), answer)).await {
-        Ok(explanation) => Ok(Json(explanation)),
-        Err(refusal) => Err(app.explain_unknown(&target.to_string(), refusal).await),
-    }
+    Ok(Json(app.ask_soon(|answer| Call::Explain(target, answer)).await?))
 }
 
 /// What applying would change. Changes nothing itself. Allowed on the read-only socket.
@@ -267,7 +240,7 @@ pub(super) async fn start(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, target.clone(), |answer| Call::Start { target, wait, answer }).await
+    order(&app, |answer| Call::Start { target, wait, answer }).await
 }
 
 /// Wanted down until somebody starts it.
@@ -281,7 +254,7 @@ pub(super) async fn stop(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, target.clone(), |answer| Call::Stop { target, wait, answer }).await
+    order(&app, |answer| Call::Stop { target, wait, answer }).await
 }
 
 /// Down and up.
@@ -295,7 +268,7 @@ pub(super) async fn restart(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, target.clone(), |answer| Call::Restart { target, wait, answer }).await
+    order(&app, |answer| Call::Restart { target, wait, answer }).await
 }
 
 /// A signal to the first process of each instance.
@@ -310,7 +283,7 @@ pub(super) async fn kill(
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
     let signal = super::request::signal(&signal)?;
-    order(&app, target.clone(), |answer| Call::Kill { target, signal, answer }).await
+    order(&app, |answer| Call::Kill { target, signal, answer }).await
 }
 
 /// Stops a service and removes its file, logs and history.
@@ -325,18 +298,11 @@ pub(super) async fn remove(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    let target = Target::Service(service.clone());
-    order(&app, target, |answer| Call::Remove { service, wait, answer }).await
+    order(&app, |answer| Call::Remove { service, wait, answer }).await
 }
 
 /// An order takes as long as it takes: a stop waits for the grace time of the service.
-async fn order(
-    app: &App,
-    target: Target,
-    make: impl FnOnce(Answer<()>) -> Call,
-) -> Result<StatusCode, Fault> {
-    match app.handle.ask(make).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(refusal) => Err(app.explain_unknown(&target.to_string(), refusal).await),
-    }
+async fn order(app: &App, make: impl FnOnce(Answer<()>) -> Call) -> Result<StatusCode, Fault> {
+    app.handle.ask(make).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -21,14 +21,14 @@ fn json() -> Arg {
 }
 
 fn names(required: bool, help: &'static str) -> Arg {
-    Arg::new("name").value_name("NAME").action(ArgAction::Append).num_args(0..).required(required).help(help)
+    Arg::new("name").value_name("NAME").action(ArgAction::Append).num_args(1..).required(required).help(help)
 }
 
 fn files(required: bool, help: &'static str) -> Arg {
     Arg::new("file")
         .value_name("FILE")
         .action(ArgAction::Append)
-        .num_args(0..)
+        .num_args(1..)
         .required(required)
         .value_parser(value_parser!(PathBuf))
         .value_hint(ValueHint::FilePath)
@@ -71,7 +71,6 @@ fn looking() -> [Command; 3] {
     [
         Command::new("ps")
             .about("All instances and how they are")
-            .arg(flag("all", Some('a'), "Also those stopped by hand and those that are done"))
             .arg(
                 value(
                     "filter",
@@ -183,7 +182,7 @@ fn inside() -> [Command; 2] {
             )
             .arg(value("workdir", Some('w'), "DIR", "Working directory inside"))
             .arg(value("user", Some('u'), "UID[:GID]", "User and group, as numbers"))
-            .arg(Arg::new("name").value_name("NAME").required(true).help("An instance, or a service with one"))
+            .arg(Arg::new("name").value_name("NAME").required(true).help("An instance; of a service the first one that runs"))
             .arg(
                 Arg::new("command")
                     .value_name("COMMAND")
@@ -197,7 +196,7 @@ fn inside() -> [Command; 2] {
         Command::new("attach")
             .about("Connects to the streams of a container; Ctrl-P Ctrl-Q leaves one with a terminal")
             .arg(flag("no-stdin", None, "Only look: standard input is not passed on"))
-            .arg(Arg::new("name").value_name("NAME").required(true).help("An instance, or a service with one")),
+            .arg(Arg::new("name").value_name("NAME").required(true).help("An instance; of a service the first one that runs")),
     ]
 }
 

@@ -41,12 +41,16 @@ struct Ctx {
 
 /// Runs one command line; the exit code is documented in docs/knarrctl.md.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(run(args))
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) => {
             // Help goes to standard output with 0, a wrong usage to standard error with 2.
             let code = u8::try_from(e.exit_code()).unwrap_or(failure::USAGE);
-            return if e.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(failure::PIPE) };
+            return if e.print().is_ok() { code } else { failure::PIPE };
         }
     };
     let style = Style::new(matches.get_flag("no-color"));
@@ -54,7 +58,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("knarrctl: {e}");
-            return ExitCode::from(failure::FAILED);
+            return failure::FAILED;
         }
     };
     let ctx = Ctx {
@@ -66,10 +70,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A thread may still wait for a key.
     runtime.shutdown_background();
     match ended {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(failure) => {
             failure.print(style);
-            ExitCode::from(failure.code)
+            failure.code
         }
     }
 }

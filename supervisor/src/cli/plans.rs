@@ -1,7 +1,7 @@
 //! plan and apply: service files against what is in force, as a diff.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
@@ -9,11 +9,11 @@ use super::failure::{CHANGES, FAILED, Failure, Result};
 use super::text::{Color, Style, clean};
 use super::validate::{complaint, name_of};
 use super::{Ctx, out, out_json};
-use crate::api::model::{FieldChange, Plan, PlanRequest, ServiceFile};
+use crate::api::model::{FieldChange, Plan, PlanRequest, Problem, ServiceFile};
 
 /// `plan`.
 pub(super) async fn plan(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
-    let plan: Plan = ctx.client.post("/v1/plan", &request(m)?).await?;
+    let plan = ask(ctx, m, "/v1/plan").await?;
     show(ctx, m, &plan, "to ")?;
     Ok(match (plan.problems.is_empty(), plan.changes.is_empty()) {
         (false, _) => FAILED,
@@ -24,9 +24,32 @@ pub(super) async fn plan(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
 
 /// `apply`.
 pub(super) async fn apply(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
-    let plan: Plan = ctx.client.post("/v1/apply", &request(m)?).await?;
+    let plan = ask(ctx, m, "/v1/apply").await?;
     show(ctx, m, &plan, "")?;
     Ok(if plan.problems.is_empty() { 0 } else { FAILED })
+}
+
+/// The daemon names its own copies in its complaints; people know the files they gave.
+async fn ask(ctx: &Ctx, m: &ArgMatches, path: &str) -> Result<Plan> {
+    let given: Vec<&PathBuf> = m.get_many::<PathBuf>("file").into_iter().flatten().collect();
+    let own = |problems: &mut Vec<Problem>| {
+        for problem in problems {
+            let name = Path::new(&problem.file).file_name();
+            if let Some(file) = given.iter().find(|f| f.file_name() == name) {
+                problem.file = file.display().to_string();
+            }
+        }
+    };
+    match ctx.client.post::<Plan>(path, &request(m)?).await {
+        Ok(mut plan) => {
+            own(&mut plan.problems);
+            Ok(plan)
+        }
+        Err(mut failure) => {
+            own(&mut failure.problems);
+            Err(failure)
+        }
+    }
 }
 
 fn request(m: &ArgMatches) -> Result<PlanRequest> {
@@ -70,9 +93,9 @@ pub(super) fn diff(plan: &Plan, to: &str, style: Style) -> String {
         |actions: &[&str]| plan.changes.iter().filter(|c| actions.contains(&c.action.as_str())).count();
     let parts =
         [(count(&["add"]), "add"), (count(&["restart", "update"]), "change"), (count(&["remove"]), "remove")];
-    if plan.changes.is_empty() {
+    if plan.changes.is_empty() && plan.problems.is_empty() {
         out.push_str("nothing to do\n");
-    } else {
+    } else if !plan.changes.is_empty() {
         let did = |n: usize, word: &str| match to {
             "" => format!("{n} {}", word.trim_end_matches('e').to_owned() + "ed"),
             to => format!("{n} {to}{word}"),

@@ -35,29 +35,23 @@ impl Paper {
 pub(super) async fn ps(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let filter = Filter::of(m)?;
     let all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
-    let total = all.len();
     let shown: Vec<InstanceStatus> = all.into_iter().filter(|i| filter.admits(i)).collect();
     if m.get_flag("json") {
         return out_json(&shown).map(|()| 0);
     }
     out(&instances(&shown, &Paper::of(ctx)))?;
-    let hidden = total - shown.len();
-    if hidden > 0 && ctx.width.is_some() && filter.is_default() {
-        out(&ctx.style.paint(Color::Dim, &format!("{hidden} more stopped by hand or done, see ps --all\n")))?;
-    }
     Ok(0)
 }
 
 /// Which instances `ps` shows.
 struct Filter {
-    all: bool,
     states: Vec<String>,
     services: Vec<String>,
 }
 
 impl Filter {
     fn of(m: &ArgMatches) -> Result<Filter> {
-        let mut filter = Filter { all: m.get_flag("all"), states: Vec::new(), services: Vec::new() };
+        let mut filter = Filter { states: Vec::new(), services: Vec::new() };
         for given in m.get_many::<String>("filter").into_iter().flatten() {
             match given.split_once('=') {
                 Some(("state", state)) => filter.states.push(state.to_owned()),
@@ -71,14 +65,7 @@ impl Filter {
         Ok(filter)
     }
 
-    fn is_default(&self) -> bool {
-        !self.all && self.states.is_empty() && self.services.is_empty()
-    }
-
     fn admits(&self, i: &InstanceStatus) -> bool {
-        if self.is_default() {
-            return !matches!(i.state.as_str(), "held" | "exited");
-        }
         let among = |wanted: &[String], is: &String| wanted.is_empty() || wanted.contains(is);
         among(&self.states, &i.state) && among(&self.services, &i.service)
     }
@@ -212,18 +199,16 @@ pub(super) async fn explain(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     out(&chain(&why, &Paper::of(ctx))).map(|()| 0)
 }
 
-/// The chain of causes. An event that follows from the one above it is set below it.
+/// The chain of causes, one event a line, oldest first.
 pub(super) fn chain(why: &Explanation, paper: &Paper) -> String {
-    let mut out = format!("{}: {}\n", paper.style.paint(Color::Bold, &clean(&why.name)), clean(&why.summary));
+    let summary = clean(&why.summary);
+    let mut out = match summary.split(' ').next() == Some(why.name.as_str()) {
+        true => format!("{}\n", paper.style.paint(Color::Bold, &summary)),
+        false => format!("{}: {summary}\n", paper.style.paint(Color::Bold, &clean(&why.name))),
+    };
     let times: Vec<String> = why.chain.iter().map(|e| paper.moment(&e.at)).collect();
     let width = times.iter().map(String::len).max().unwrap_or(0);
-    let mut depth = 0;
-    let mut above = None;
     for (event, time) in why.chain.iter().zip(&times) {
-        let follows = event.cause.is_some() && event.cause == above;
-        depth = if follows { (depth + 1).min(8) } else { 0 };
-        above = Some(event.seq);
-        let step = if follows { format!("{}└ ", "  ".repeat(depth - 1)) } else { String::new() };
         let other = event.instance.as_ref().or(event.service.as_ref()).filter(|n| **n != why.name);
         let other = other.map_or(String::new(), |n| format!("{}: ", clean(n)));
         let text = format!("{other}{}", clean(&event.text));
@@ -231,10 +216,8 @@ pub(super) fn chain(why: &Explanation, paper: &Paper) -> String {
             "exited" | "killed" | "crash-loop" | "monitor-lost" => paper.style.paint(Color::Red, &text),
             _ => text,
         };
-        out.push_str(&format!(
-            "  {}  {step}{text}\n",
-            paper.style.paint(Color::Dim, &format!("{time:<width$}"))
-        ));
+        let time = paper.style.paint(Color::Dim, &format!("{time:<width$}"));
+        out.push_str(&format!("  {time}  {text}\n"));
     }
     if let Some(next) = &why.next {
         out.push_str(&format!("{} {}\n", paper.style.paint(Color::Bold, "next:"), clean(next)));

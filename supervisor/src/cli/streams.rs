@@ -322,7 +322,7 @@ async fn pass_events(
         out(&match (json, told) {
             (true, _) => format!("{}\n", String::from_utf8_lossy(&line)),
             (false, Told::Event(event)) => event_line(&event, paper),
-            (false, Told::Lagged(l)) => format!("{} events are not kept any more\n", l.lagged),
+            (false, Told::Lagged(l)) => format!("up to {} events are not kept any more\n", l.lagged),
         })?;
     }
     Ok(())

@@ -18,8 +18,8 @@ use crate::sys::term;
 
 /// Ctrl-P Ctrl-Q.
 const DETACH: [u8; 2] = [0x10, 0x11];
-/// So much of the error output is kept, to say nothing twice.
-const ERRORS_KEPT: usize = 4096;
+/// So much of what was shown is kept, to say nothing twice.
+const KEPT: usize = 4096;
 
 /// `exec`.
 pub(super) async fn exec(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
@@ -98,21 +98,21 @@ async fn join(stream: Upgraded, way: Way) -> Result<u8> {
         None
     };
     let (mut from, mut to) = tokio::io::split(TokioIo::new(stream));
-    let mut errors = Vec::new();
+    let mut shown = Vec::new();
     let show = async {
         loop {
             let frame = frames::read(&mut from).await.map_err(Failure::lost)?;
             let Some(frame) = frame else { return Err(Failure::lost("it ended before the program did")) };
+            if frame.channel != Channel::Control {
+                shown.extend_from_slice(&frame.bytes);
+                shown.drain(..shown.len().saturating_sub(KEPT));
+            }
             match frame.channel {
                 Channel::Stdout => write_out(&mut io::stdout().lock(), &frame.bytes)?,
-                Channel::Stderr => {
-                    errors.extend_from_slice(&frame.bytes);
-                    errors.drain(..errors.len().saturating_sub(ERRORS_KEPT));
-                    write_out(&mut io::stderr().lock(), &frame.bytes)?;
-                }
+                Channel::Stderr => write_out(&mut io::stderr().lock(), &frame.bytes)?,
                 Channel::Control => match serde_json::from_slice(&frame.bytes) {
                     Ok(Control::Exit { code }) => return Ok(u8::try_from(code).unwrap_or(NO_EXEC)),
-                    Ok(Control::Error { code, message }) => return Err(failed(code, message, &errors)),
+                    Ok(Control::Error { code, message }) => return Err(failed(code, message, &shown)),
                     _ => return Err(Failure::lost("a control frame that a daemon does not send")),
                 },
                 Channel::Stdin => return Err(Failure::lost("a frame that a daemon does not send")),
@@ -121,7 +121,10 @@ async fn join(stream: Upgraded, way: Way) -> Result<u8> {
     };
     tokio::select! {
         done = show => done,
-        left = feed(&mut to, way) => left.map_err(Failure::lost).map(|()| 0),
+        left = feed(&mut to, way) => {
+            left.map_err(Failure::lost)?;
+            write_out(&mut io::stderr().lock(), b"\r\n").map(|()| 0)
+        }
     }
 }
 
@@ -129,10 +132,10 @@ fn write_out(to: &mut impl Write, bytes: &[u8]) -> Result<()> {
     to.write_all(bytes).and_then(|()| to.flush()).map_err(Failure::output)
 }
 
-/// The runtime has mostly said it on the error output already.
-fn failed(code: i32, message: String, errors: &[u8]) -> Failure {
+/// The runtime has mostly said it by itself already.
+fn failed(code: i32, message: String, shown: &[u8]) -> Failure {
     let code = u8::try_from(code).unwrap_or(NO_EXEC);
-    let said = String::from_utf8_lossy(errors).contains(&message);
+    let said = String::from_utf8_lossy(shown).contains(&message);
     Failure::new(code, if said { String::new() } else { message })
 }
 

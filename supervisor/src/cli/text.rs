@@ -41,6 +41,11 @@ impl Style {
         Style { on: self.wanted && crate::sys::term::is_terminal(std::io::stderr()), ..self }
     }
 
+    #[cfg(test)]
+    pub(super) fn fixed(on: bool) -> Style {
+        Style { on, wanted: on }
+    }
+
     /// The text in a colour.
     pub(super) fn paint(self, color: Color, text: &str) -> String {
         if !self.on || text.is_empty() {

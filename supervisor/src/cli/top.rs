@@ -8,7 +8,7 @@ use clap::ArgMatches;
 
 use super::failure::{Result, UNREACHABLE};
 use super::show::{Paper, instances};
-use super::text::{Color, cut, size};
+use super::text::{Color, clean, cut, size};
 use super::{Ctx, out};
 use crate::api::model::InstanceStatus;
 use crate::sys::term;
@@ -31,7 +31,9 @@ pub(super) async fn top(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
         } else {
             let text = picture(all.clone(), &paper, note.as_deref());
             match screen.filter(|_| !once) {
-                Some((rows, _)) => out(&in_place(&text, usize::from(rows), first))?,
+                Some((rows, _)) => {
+                    out(&in_place(&text, usize::from(if rows == 0 { 24 } else { rows }), first))?
+                }
                 None if first => out(&text)?,
                 None => out(&format!("\n{text}"))?,
             }
@@ -64,7 +66,7 @@ pub(super) fn picture(mut all: Vec<InstanceStatus>, paper: &Paper, note: Option<
         n => format!("{n} instances: {}; memory {}", states.join(", "), size(memory)),
     };
     let now = paper.now.to_zoned(paper.zone.clone()).strftime("%H:%M:%S").to_string();
-    let head = note.map_or(sums, |n| format!("no daemon, as it was: {n}"));
+    let head = note.map_or(sums, |n| format!("no daemon, as it was: {}", clean(n)));
     let head = format!("{now}  {head}");
     let head = paper.width.map_or(head.as_str().into(), |w| cut(&head, w));
     let head = paper.style.paint(if note.is_some() { Color::Red } else { Color::Bold }, &head);

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::owner::{Owner, Slot};
+use super::work::{Job, Rest, acknowledge};
 use crate::clock::{Boot, Moment};
 use crate::journal::record::{Kept, OpenRun, Record};
 use crate::keeper::record::ExitRecord;
@@ -29,6 +31,11 @@ impl Owner {
             warn!("last good version: {}: {}", problem.file, problem.message);
         }
         self.services = loaded.services.into_iter().map(|(n, (s, t))| (n, InForce::new(s, t))).collect();
+    }
+
+    /// Neither an accepted service nor an instance is on record.
+    pub(super) fn knows_nothing(&self) -> bool {
+        self.services.is_empty() && self.journal.image().instances.is_empty()
     }
 
     /// Makes an instance of everything that is in force or was begun, and finds what became of each run.
@@ -213,6 +220,7 @@ impl Owner {
             let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
             found.extend(names.filter_map(|n| n.parse::<RunId>().ok()));
         }
+        found.extend(crate::cni::recorded(dirs));
         Ok(found)
     }
 
@@ -222,7 +230,7 @@ impl Owner {
         let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
         let in_force = self.services.get(&run.instance.service);
         let wanted = in_force.is_some_and(|f| {
-            run.instance.replica <= f.service.replicas && version.as_deref() == Some(f.version.as_str())
+            run.instance.replica <= f.service.replicas && version.as_deref() == Some(f.run_version.as_str())
         });
         let kept = self.journal.image().instances.get(&run.instance);
         let newer = kept.is_none_or(|k| k.last_run < run.run && k.open.is_none());
@@ -264,19 +272,40 @@ impl Owner {
         self.adopt_kept(&run, &open, keeper, hello).await;
     }
 
+    /// Networks of runs that are gone, which could not be taken down.
+    pub(super) fn retry_networks(&self) {
+        for run in crate::cni::recorded(&self.options.dirs) {
+            let lives = self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(&run));
+            if !lives && !self.strays.contains(&run) {
+                let shop = self.shop.clone();
+                tokio::task::spawn_local(async move { shop.detach(run).await });
+            }
+        }
+    }
+
     /// Takes away a run that is nobody's.
     async fn sweep(&mut self, run: RunId) {
         let service = Rc::new(Service::unknown(&run.instance.service));
         let runtime = self.runtime(&service);
-        let job = super::work::Job { run: run.clone(), service, runtime };
+        let job = Job { run: run.clone(), service, runtime };
+        let mut rest = Rest { cgroup: self.place.keeper(&run), ..Rest::default() };
         if let Ok((keeper, _)) = Keeper::connect(&self.options.dirs.keeper(&run)).await {
             let orders = keeper.orders();
-            tokio::task::spawn_local(acknowledge(keeper));
+            let over = watch::Sender::new(false);
+            rest.gone = Some(over.subscribe());
             tokio::task::spawn_local(self.shop.clone().kill(job.clone(), Some(orders)));
+            tokio::task::spawn_local(async move {
+                acknowledge(keeper).await;
+                over.send_replace(true);
+            });
+        } else {
+            crate::keeper::remove_record(&self.options.dirs.exit_record(&run));
         }
-        std::fs::remove_file(self.options.dirs.exit_record(&run)).ok();
+        if let Some(slot) = self.slots.get_mut(&run.instance) {
+            slot.machine.last_run = slot.machine.last_run.max(run.run);
+        }
         self.strays.push(run);
-        tokio::task::spawn_local(self.shop.clone().clean(job, None, None));
+        tokio::task::spawn_local(self.shop.clone().clean(job, rest));
     }
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
@@ -293,7 +322,7 @@ impl Owner {
             .slots
             .iter()
             .filter(|(i, s)| {
-                let in_force = self.services.get(&i.service).map(|f| &f.version);
+                let in_force = self.services.get(&i.service).map(|f| &f.run_version);
                 let made = s.made_from.as_ref().map(|(_, v)| v);
                 s.machine.run().is_some() && s.machine.up && in_force.is_some() && made != in_force
             })
@@ -310,15 +339,6 @@ impl Owner {
             .collect();
         for instance in unwanted {
             self.feed(&instance, Event::Down { why: "not wanted any more".into() });
-        }
-    }
-}
-
-/// Answers the end of a keeper that is nobody's.
-async fn acknowledge(mut keeper: Keeper) {
-    while let Ok(Some(note)) = keeper.next().await {
-        if matches!(note, crate::keeper::Note::Ended(_)) && keeper.send(crate::keeper::Order::Ack).is_err() {
-            return;
         }
     }
 }

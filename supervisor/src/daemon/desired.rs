@@ -27,14 +27,16 @@ pub(super) struct InForce {
     pub(super) text: String,
     /// Its version.
     pub(super) version: String,
+    /// The version of what makes a run: a run made from an equal one is up to date.
+    pub(super) run_version: String,
     /// What is wrong with the file on disk, when that is another version.
     pub(super) problems: Vec<Problem>,
 }
 
 impl InForce {
     pub(super) fn new(service: Service, text: String) -> InForce {
-        let version = unit::version(&service);
-        InForce { service: Rc::new(service), text, version, problems: Vec::new() }
+        let (version, run_version) = (unit::version(&service), unit::run_version(&service));
+        InForce { service: Rc::new(service), text, version, run_version, problems: Vec::new() }
     }
 }
 
@@ -49,29 +51,15 @@ impl Owner {
     /// and for each broken one its last good version.
     pub(super) fn wanted(&self, overlay: &[ServiceFile]) -> Wanted {
         let mut loaded = unit::load_dir(&self.options.dirs.services);
-        for file in overlay {
-            let path = Path::new(&file.name).with_extension("toml");
-            let parsed = file
-                .name
-                .parse::<ServiceName>()
-                .map_err(|e| (None, vec![whole_file(&file.name, e)]))
-                .and_then(|name| match unit::parse(&name, &path, &file.text) {
-                    Ok(service) => Ok((name, service)),
-                    Err(problems) => Err((Some(name), problems)),
-                });
-            match parsed {
-                Ok((name, service)) => {
-                    let shown = self.options.dirs.service_file(&name).display().to_string();
-                    loaded.problems.retain(|p| p.file != shown);
-                    loaded.broken.remove(&name);
-                    loaded.services.insert(name, (service, file.text.clone()));
-                }
-                Err((name, problems)) => {
-                    loaded.broken.extend(name);
-                    loaded.problems.extend(problems);
-                }
-            }
+        let given = unit::load_files(overlay);
+        for (name, good) in given.services {
+            let shown = self.options.dirs.service_file(&name).display().to_string();
+            loaded.problems.retain(|p| p.file != shown);
+            loaded.broken.remove(&name);
+            loaded.services.insert(name, good);
         }
+        loaded.broken.extend(given.broken);
+        loaded.problems.extend(given.problems);
         let mut wanted = Wanted { services: loaded.services, problems: loaded.problems };
         for name in &loaded.broken {
             self.keep_old(&mut wanted, name);
@@ -97,8 +85,12 @@ impl Owner {
             if problems.is_empty() {
                 return;
             }
-            for problem in problems {
+            for mut problem in problems {
                 if let Some(name) = unit::service_of(&problem) {
+                    let text = wanted.services.get(&name).map(|(_, text)| text.as_str());
+                    if let Some((line, column)) = text.and_then(|t| unit::locate(t, &problem.key)) {
+                        (problem.line, problem.column) = (line, column);
+                    }
                     self.keep_old(wanted, &name);
                 }
                 wanted.problems.push(problem);
@@ -193,6 +185,9 @@ impl Owner {
                 if let Some(kept) = self.journal.image().instances.get(&instance) {
                     machine.last_run = kept.last_run;
                 }
+                // A run that is being taken away still has its name.
+                let of_this = self.strays.iter().filter(|r| r.instance == instance);
+                machine.last_run = of_this.map(|r| r.run).fold(machine.last_run, u32::max);
                 self.slots.insert(instance.clone(), Slot::new(machine));
             }
             if let Some(slot) = self.slots.get_mut(&instance) {

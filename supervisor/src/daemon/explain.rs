@@ -10,7 +10,7 @@ use crate::api::model::{EventInfo, ExitInfo, Explanation, InstanceStatus, Servic
 use crate::clock::Boot;
 use crate::journal::record::{Event, Kept, KeptExit};
 use crate::keeper::record::End;
-use crate::machine::State;
+use crate::machine::{Next, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::span;
 
@@ -83,6 +83,9 @@ impl Owner {
             State::Running { .. } => String::new(),
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
             State::Stopping { kills, .. } => format!("killed {kills} times"),
+            State::Cleaning { failed: 0, next: Next::Pause { until: at, .. }, .. } => {
+                format!("next try in {}; {}", until(*at), machine.reason)
+            }
             State::Cleaning { failed: 0, .. } => "takes away what is left".into(),
             State::Cleaning { .. } => machine.reason.clone(),
             State::Backoff { until: at, .. } => format!("next try in {}; {}", until(*at), machine.reason),
@@ -134,7 +137,7 @@ impl Owner {
                 (s, of(false).or_else(|| of(true)))
             }
         };
-        if slot.is_none() && !self.services.contains_key(service) {
+        if slot.is_none() && (matches!(target, Target::Instance(_)) || !self.services.contains_key(service)) {
             return None;
         }
         let replica = slot.map(|s| s.machine.instance.replica);
@@ -172,7 +175,8 @@ impl Owner {
     fn next(&self, slot: &Slot, _kept: Option<&Kept>) -> Option<String> {
         let machine = &slot.machine;
         match &machine.state {
-            State::Backoff { until: at, .. } => {
+            State::Backoff { until: at, .. }
+            | State::Cleaning { next: Next::Pause { until: at, .. }, retry_at: None, .. } => {
                 let nth = machine.restarts.saturating_add(1);
                 Some(format!("restart {nth}: next try in {}", until(*at)))
             }

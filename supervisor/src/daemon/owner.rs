@@ -14,7 +14,7 @@ use super::place::Place;
 use super::stats::Controllers;
 use super::turns::Turns;
 use super::waiters::Waiters;
-use super::work::{Done, Job, Shop};
+use super::work::{Done, Job, Rest, Shop};
 use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
 use crate::journal::Journal;
@@ -38,7 +38,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Slot {
     /// Its life.
     pub(super) machine: Machine,
-    /// The service its run was made from, and that service's version.
+    /// The service its run was made from, and what that service makes runs from: [`unit::run_version`](crate::unit).
     pub(super) made_from: Option<(Rc<Service>, String)>,
     /// The way to its keeper.
     pub(super) orders: Option<Orders>,
@@ -147,7 +147,7 @@ impl Owner {
     /// The service in force, or a stand-in for the instances of one that is gone.
     pub(super) fn service(&self, instance: &Instance) -> (Rc<Service>, String) {
         match self.services.get(&instance.service) {
-            Some(f) => (f.service.clone(), f.version.clone()),
+            Some(f) => (f.service.clone(), f.run_version.clone()),
             None => match self.slots.get(instance).and_then(|s| s.made_from.clone()) {
                 Some(made_from) => made_from,
                 None => (Rc::new(Service::unknown(&instance.service)), String::new()),
@@ -281,8 +281,12 @@ impl Owner {
             Effect::Clean(run) => {
                 let Some(job) = self.job(&run) else { return };
                 let Some(slot) = self.slots.get_mut(instance) else { return };
-                let gone = slot.gone.as_ref().map(watch::Sender::subscribe);
-                tokio::task::spawn_local(self.shop.clone().clean(job, gone, slot.ending.take()));
+                let rest = Rest {
+                    gone: slot.gone.as_ref().map(watch::Sender::subscribe),
+                    cgroup: self.place.keeper(&run),
+                    ending: slot.ending.take(),
+                };
+                tokio::task::spawn_local(self.shop.clone().clean(job, rest));
             }
             // Written before.
             Effect::Journal(_) | Effect::Tell(..) => {}
@@ -319,7 +323,7 @@ impl Owner {
     fn ack(&self, run: &RunId) {
         let sent = self.orders(&run.instance).is_some_and(|o| o.send(Order::Ack).is_ok());
         if !sent {
-            std::fs::remove_file(self.options.dirs.exit_record(run)).ok();
+            crate::keeper::remove_record(&self.options.dirs.exit_record(run));
         }
     }
 
@@ -343,10 +347,7 @@ impl Owner {
             Done::Said(run, Some(note)) => self.said(&run, note),
             Done::Said(run, None) => self.connection_over(&run),
             Done::Cleaned(run, Ok(())) if self.strays.contains(&run) => self.strays.retain(|r| *r != run),
-            Done::Cleaned(run, Ok(())) => {
-                self.place.remove_keeper(&run);
-                self.feed_run(&run, Event::Cleaned);
-            }
+            Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);

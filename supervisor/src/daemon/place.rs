@@ -89,13 +89,6 @@ impl Place {
         self.unified_dir(&format!("keepers/{run}"))
     }
 
-    /// Removes what an ended run had; a group that is still busy is tried again with the next one.
-    pub fn remove_keeper(&self, run: &RunId) {
-        if let Some(dir) = self.keeper(run) {
-            remove(&dir);
-        }
-    }
-
     /// Makes the parents of all keepers' groups.
     ///
     /// # Errors

@@ -51,6 +51,11 @@ pub async fn run(options: Options) -> Result<Ended> {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
     owner.load_accepted();
+    if owner.knows_nothing() {
+        // The state directory is new, or was lost: then what the files want decides what may go on.
+        let wanted = owner.wanted(&[]);
+        owner.apply(wanted);
+    }
     owner.adopt(reboot).await?;
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
@@ -99,6 +104,10 @@ pub async fn run(options: Options) -> Result<Ended> {
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
+    // Nobody else has them while the lock is held.
+    for socket in [owner.options.dirs.socket(), owner.options.dirs.socket_read_only()] {
+        std::fs::remove_file(socket).ok();
+    }
     owner.place.tidy();
     Ok(Ended::Asked)
 }
@@ -171,6 +180,7 @@ impl Passes {
             self.seen = seen;
         }
         owner.refresh_files();
+        owner.retry_networks();
     }
 
     /// The directories whose changes matter.

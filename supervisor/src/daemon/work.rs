@@ -1,7 +1,7 @@
 //! What runs beside the loop: everything that waits for another program. Each job ends with one [`Done`].
 #![forbid(unsafe_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,6 +60,17 @@ pub(super) struct Job {
     pub(super) runtime: Runtime,
 }
 
+/// What else is known when a run is taken away.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Becomes true when the keeper's connection is over; `None` = there never was one.
+    pub(super) gone: Option<watch::Receiver<bool>>,
+    /// The keeper's cgroup.
+    pub(super) cgroup: Option<PathBuf>,
+    /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
+    pub(super) ending: Option<String>,
+}
+
 impl Shop {
     fn tell(&self, done: Done) {
         // The loop is gone only when the daemon ends.
@@ -72,7 +83,7 @@ impl Shop {
         job: Job,
         version: String,
         cgroups_path: String,
-        cgroup: Option<std::path::PathBuf>,
+        cgroup: Option<PathBuf>,
     ) {
         let run = job.run.clone();
         let done = match self.try_launch(&job, &version, &cgroups_path, cgroup).await {
@@ -87,7 +98,7 @@ impl Shop {
         job: &Job,
         version: &str,
         cgroups_path: &str,
-        cgroup: Option<std::path::PathBuf>,
+        cgroup: Option<PathBuf>,
     ) -> Result<(Keeper, Hello), (String, String)> {
         let run = &job.run;
         let internal = |what: &str, e: std::io::Error| ("internal".to_owned(), format!("{what}: {e}"));
@@ -162,31 +173,51 @@ impl Shop {
         }
     }
 
-    /// The runtime's container, the keeper, networks, post-stop hooks, files: in this order.
-    pub(super) async fn clean(self, job: Job, gone: Option<watch::Receiver<bool>>, ending: Option<String>) {
-        let result = self.try_clean(&job, gone, ending).await;
+    /// The runtime's container, the keeper and its cgroup, networks, post-stop hooks, files: in this order.
+    pub(super) async fn clean(self, job: Job, rest: Rest) {
+        let result = self.try_clean(&job, rest).await;
         self.tell(Done::Cleaned(job.run, result));
     }
 
-    async fn try_clean(
-        &self,
-        job: &Job,
-        gone: Option<watch::Receiver<bool>>,
-        ending: Option<String>,
-    ) -> Result<(), String> {
+    async fn try_clean(&self, job: &Job, rest: Rest) -> Result<(), String> {
         let run = &job.run;
         job.runtime.delete(run).await.map_err(|f| f.text)?;
-        if let Some(mut gone) = gone {
-            let over = tokio::time::timeout(KEEPER_PATIENCE, gone.wait_for(|over| *over)).await;
-            if over.is_err() {
-                warn!("the keeper of {run} does not end");
-            }
+        match self.keeper_over(run, rest.gone).await {
+            true => keeper::remove_aside(&self.dirs.exit_record(run)),
+            false => warn!("the keeper of {run} does not end"),
         }
-        crate::cni::detach(run, None, &self.dirs).await?;
-        if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, ending).await {
+        if let Some(dir) = rest.cgroup {
+            remove_cgroup(&dir).await;
+        }
+        self.detach(run.clone()).await;
+        if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, rest.ending).await {
             self.tell(Done::Tell(run.clone(), "hook-failed", text));
         }
         remove_files(run, &self.dirs).map_err(|e| e.to_string())
+    }
+
+    async fn keeper_over(&self, run: &RunId, gone: Option<watch::Receiver<bool>>) -> bool {
+        let over = async {
+            match gone {
+                Some(mut gone) => drop(gone.wait_for(|over| *over).await),
+                // The run was given up before its keeper was known.
+                None => {
+                    if let Ok((keeper, _)) = Keeper::connect(&self.dirs.keeper(run)).await {
+                        keeper.send(keeper::Order::Signal(9)).ok();
+                        acknowledge(keeper).await;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(KEEPER_PATIENCE, over).await.is_ok()
+    }
+
+    /// Takes a run's networks down. One that fails stays recorded and is tried again with the next full pass: a plugin
+    /// that is out of order keeps no service down.
+    pub(super) async fn detach(self: &Shop, run: RunId) {
+        if let Err(text) = crate::cni::detach(&run, None, &self.dirs).await {
+            self.tell(Done::Tell(run, "network-left", text));
+        }
     }
 
     /// Runs hooks one after the other; the first failure ends it.
@@ -223,13 +254,47 @@ impl Shop {
     }
 }
 
+/// Answers the end of a keeper that is nobody's, until it goes.
+pub(super) async fn acknowledge(mut keeper: Keeper) {
+    while let Ok(Some(note)) = keeper.next().await {
+        if matches!(note, Note::Ended(_)) && keeper.send(keeper::Order::Ack).is_err() {
+            return;
+        }
+    }
+}
+
+/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first.
+async fn remove_cgroup(dir: &Path) {
+    let mut pause = Duration::from_millis(1);
+    while let Err(e) = std::fs::remove_dir(dir) {
+        if e.kind() == std::io::ErrorKind::NotFound {
+            return;
+        }
+        if pause > KEEPER_PATIENCE / 4 {
+            return warn!("{} stays: {e}", dir.display());
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
 /// Removes the directories of a run that is over; what is not there is removed.
 pub(super) fn remove_files(run: &RunId, dirs: &Dirs) -> std::io::Result<()> {
     bundle::clean(run, dirs)?;
+    // With the last files goes the file system that was mounted for them.
+    if is_empty(&dirs.run.join("files"))
+        && let Err(e) = bundle::release(dirs)
+    {
+        warn!("{}: {e}", dirs.run.join("files").display());
+    }
     match std::fs::remove_dir_all(dirs.keeper(run)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn private_dir(dir: &Path) -> std::io::Result<()> {

@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +46,8 @@ pub struct Progress {
     pub durable: bool,
     /// The record is gone again.
     pub removed: bool,
+    /// There is no place for the record any more and no way to this keeper: both directories were removed.
+    pub hopeless: bool,
     /// Bytes of output that were dropped.
     pub lost: u64,
 }
@@ -70,8 +72,14 @@ impl Shared {
     /// # Errors
     /// No descriptor is left.
     pub fn new(log: &Log) -> io::Result<Arc<Shared>> {
-        let progress =
-            Progress { file: log.number(), flushed: false, durable: false, removed: false, lost: 0 };
+        let progress = Progress {
+            file: log.number(),
+            flushed: false,
+            durable: false,
+            removed: false,
+            hopeless: false,
+            lost: 0,
+        };
         let state = State {
             rings: [Ring::new(RING), Ring::new(RING)],
             stuck: false,
@@ -337,12 +345,14 @@ impl Disk {
     }
 
     fn write_record(&mut self) {
+        self.record_again = Some(Instant::now() + RECORD_PAUSE);
         match self.file.write(&self.record) {
             Ok(()) => {
                 self.shared.lock().write_record = false;
                 self.tell(|p| p.durable = true);
             }
-            Err(_) => self.record_again = Some(Instant::now() + RECORD_PAUSE),
+            Err(_) if self.file.is_hopeless() => self.tell(|p| p.hopeless = true),
+            Err(_) => {}
         }
     }
 }
@@ -350,21 +360,28 @@ impl Disk {
 /// Where the record goes. Its blocks are taken at the start, so that a disk that is full at the end does no harm.
 #[derive(Debug)]
 pub struct RecordFile {
+    home: File,
     dir: OwnedFd,
     name: String,
     aside: String,
     file: Option<File>,
 }
 
+/// The name of the file whose blocks are taken before there is a record.
+pub(super) fn aside_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
 impl RecordFile {
-    /// Takes the blocks. That this fails is no error: the end is another chance.
+    /// Takes the blocks. That this fails is no error: the end is another chance. `home` is the keeper's own directory.
     ///
     /// # Errors
     /// There is no such directory, or the path has no name.
-    pub fn prepare(path: &Path) -> io::Result<RecordFile> {
+    pub fn prepare(path: &Path, home: OwnedFd) -> io::Result<RecordFile> {
         let name = path.file_name().and_then(OsStr::to_str).ok_or(io::ErrorKind::InvalidInput)?;
         let dir = sys::open_dir(path.parent().unwrap_or(Path::new("/")))?;
-        let mut file = RecordFile { dir, name: name.to_owned(), aside: format!(".{name}.tmp"), file: None };
+        let aside = aside_name(name);
+        let mut file = RecordFile { home: home.into(), dir, name: name.to_owned(), aside, file: None };
         let _ = file.open();
         Ok(file)
     }
@@ -388,6 +405,13 @@ impl RecordFile {
         file.sync_all()?;
         sys::rename(&self.dir, &self.aside, &self.name)?;
         sys::sync(&self.dir)
+    }
+
+    /// Whether its directory and the keeper's own were removed: nobody can ever ask.
+    fn is_hopeless(&self) -> bool {
+        let gone = |meta: io::Result<Metadata>| meta.is_ok_and(|m| m.nlink() == 0);
+        let dir = self.dir.try_clone().map(File::from).and_then(|dir| dir.metadata());
+        gone(dir) && gone(self.home.metadata())
     }
 
     /// Removes it, under both names.

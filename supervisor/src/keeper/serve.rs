@@ -279,7 +279,7 @@ impl Server {
             self.conclude();
         }
         match self.phase {
-            Phase::Ended => self.seen.durable && !self.conns.has_controller(),
+            Phase::Ended => (self.seen.durable || self.seen.hopeless) && !self.conns.has_controller(),
             Phase::Leaving { until } => self.seen.removed || until <= now,
             _ => false,
         }

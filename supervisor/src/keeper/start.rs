@@ -18,7 +18,7 @@ use crate::sys::keeper::{self as sys, Side};
 /// The whole program.
 pub fn main() -> ExitCode {
     sys::close_inherited();
-    sys::one_arena();
+    sys::small_heap();
     let args = match args::parse(std::env::args_os().skip(1)) {
         Ok(Asked::Version) => {
             println!("{}", args::version());
@@ -62,7 +62,8 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
     };
     let limits = Limits { size: args.log_size, files: args.log_files, min_free: args.log_min_free };
     let log = Log::open(&args.log, limits, journald).map_err(at(&args.log))?;
-    let record = RecordFile::prepare(&args.exit).map_err(at(&args.exit))?;
+    let record =
+        dir.try_clone().and_then(|home| RecordFile::prepare(&args.exit, home)).map_err(at(&args.exit))?;
     let shared = Shared::new(&log).map_err(|e| e.to_string())?;
     let listen = sys::listen(&dir, "sock", true).map_err(at(&args.dir.join("sock")))?;
     let console = match args.tty {

@@ -552,7 +552,11 @@ impl Machine {
                 let (kind, text) = if stuck {
                     ("stuck", format!("{run} does not end after {KILLS} kills"))
                 } else {
-                    ("killed", format!("{run} did not end in time, killed"))
+                    let waited = match *kills {
+                        1 => format!("its grace of {}", span(rules.stop.grace)),
+                        _ => format!("{} of being killed", span(KILL_PATIENCE)),
+                    };
+                    ("killed", format!("{run} did not end within {waited}, killed"))
                 };
                 out.push(Effect::Tell(kind, text));
                 out.push(Effect::Kill(run.clone()));

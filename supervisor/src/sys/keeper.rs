@@ -548,13 +548,18 @@ fn ordinary() -> io::Result<()> {
 
 // ---- memory ----
 
-/// One arena for all threads: a second one costs more than it brings to a thread that does not allocate; mallopt(3).
-pub fn one_arena() {
+/// A heap for a small process: one arena for all threads, since a second one costs more than it brings to a thread that
+/// does not allocate; nothing kept in reserve, so that each buffer from 16 KiB on is pages of its own, of which only those
+/// are taken that are used; mallopt(3).
+pub fn small_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no pointers.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * 1024);
+        libc::mallopt(libc::M_TOP_PAD, 0);
     }
+    trim_heap();
 }
 
 /// Gives free heap back to the kernel; malloc_trim(3).

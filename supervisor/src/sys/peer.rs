@@ -64,3 +64,15 @@ pub fn hung_up<S: AsFd>(socket: S) -> bool {
 pub fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
+
+/// Makes the calling thread, and no other, somebody without any right. For tests that run as root.
+#[cfg(test)]
+pub fn become_nobody(groups: &[u32]) -> io::Result<()> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let groups: Vec<rustix::process::Gid> =
+        groups.iter().map(|g| rustix::process::Gid::from_raw(*g)).collect();
+    set_thread_groups(&groups)?;
+    let (uid, gid) = (rustix::process::Uid::from_raw(65534), rustix::process::Gid::from_raw(65534));
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(set_thread_res_uid(uid, uid, uid)?)
+}

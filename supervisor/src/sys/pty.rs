@@ -1,27 +1,28 @@
-//! The terminal that a runtime hands out through a console socket: receiving its master, reading, writing, its size.
+//! Terminals of our own: making one, starting a program on it, reading, writing, its size.
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::pty::OpenptFlags;
 
-/// One message with one descriptor, as runc's terminal protocol has it. recvmsg(2), does not block on a socket that is set so.
-///
-/// # Errors
-/// `WouldBlock`; `InvalidData` when a message came without a descriptor, or the other side closed.
-pub fn receive<S: AsFd>(socket: S) -> io::Result<OwnedFd> {
-    let mut name = [0u8; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut got = None;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = message {
-            got = got.or(fds.into_iter().next());
-        }
-    }
-    got.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the runtime sent no terminal"))
+/// A new terminal: our end, and the one for a program. posix_openpt(3), unlockpt(3), TIOCGPTPEER (Linux 4.13).
+pub fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags)?;
+    rustix::pty::unlockpt(&master)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+    Ok((master, terminal))
+}
+
+/// The program gets a session of its own whose controlling terminal is its standard input: it is told when the size
+/// changes and when our end is closed. setsid(2), TIOCSCTTY.
+pub fn controlled(command: &mut tokio::process::Command) {
+    let own = || {
+        rustix::process::setsid()?;
+        Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
+    };
+    // SAFETY: between fork and exec only two system calls are made; nothing is allocated, no lock is taken.
+    unsafe { command.pre_exec(own) };
 }
 
 /// `O_NONBLOCK` (fcntl(2)), for an event loop.

@@ -10,9 +10,9 @@ pub fn is_terminal<F: AsFd>(fd: F) -> bool {
     rt::isatty(fd)
 }
 
-/// Rows and columns (`TIOCGWINSZ`); `None` when it is not a terminal or does not know.
+/// Rows and columns (`TIOCGWINSZ`); `None` when it is not a terminal or does not know its columns. Rows can be 0: unknown.
 pub fn size<F: AsFd>(fd: F) -> Option<(u16, u16)> {
-    rt::tcgetwinsize(fd).ok().filter(|w| w.ws_col > 0 && w.ws_row > 0).map(|w| (w.ws_row, w.ws_col))
+    rt::tcgetwinsize(fd).ok().filter(|w| w.ws_col > 0).map(|w| (w.ws_row, w.ws_col))
 }
 
 /// A terminal in raw mode; the old mode comes back when this is dropped.

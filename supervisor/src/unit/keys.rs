@@ -15,8 +15,19 @@ pub struct Key {
     pub example: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// Whether running instances are replaced when it changes.
-    pub restart: bool,
+    /// How a change of it reaches running instances.
+    pub change: Change,
+}
+
+/// How a change of a key reaches running instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// They are replaced.
+    Restart,
+    /// At once, as they are.
+    Live,
+    /// Not at all: they end as they were started, and the next start has it.
+    NextStart,
 }
 
 const fn key(
@@ -26,7 +37,7 @@ const fn key(
     example: &'static str,
     about: &'static str,
 ) -> Key {
-    Key { path, kind, default, example, about, restart: true }
+    Key { path, kind, default, example, about, change: Change::Restart }
 }
 
 /// A key whose change reaches running instances without a restart.
@@ -37,7 +48,18 @@ const fn live(
     example: &'static str,
     about: &'static str,
 ) -> Key {
-    Key { path, kind, default, example, about, restart: false }
+    Key { path, kind, default, example, about, change: Change::Live }
+}
+
+/// A key whose change waits for the next start, whenever that is.
+const fn next(
+    path: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    example: &'static str,
+    about: &'static str,
+) -> Key {
+    Key { path, kind, default, example, about, change: Change::NextStart }
 }
 
 /// The list, in the order of the documentation.
@@ -263,25 +285,25 @@ pub const KEYS: &[Key] = &[
         r#""fail""#,
         "Start again; done as after success; down as failed until somebody starts it.",
     ),
-    live("stop", "table", "", "", "How it is stopped."),
-    live(
+    next("stop", "table", "", "", "How it is stopped."),
+    next(
         "stop.signal",
         "signal",
         "`\"TERM\"`",
         r#""QUIT""#,
         "First signal: a name with or without `SIG`, `RTMIN+3`, or a number.",
     ),
-    live(
+    next(
         "stop.grace",
         "0s to 1d",
         "`\"10s\"`",
         r#""30s""#,
         "From the signal to the kill, `pre_stop` hooks included.",
     ),
-    live("logs", "table", "", "", "What becomes of its output."),
+    next("logs", "table", "", "", "What becomes of its output."),
     key("logs.max_size", "64KiB to 1TiB", "`\"10MiB\"`", r#""1MiB""#, "Bytes a log file."),
     key("logs.max_files", "1 to 1000", "5", "3", "Log files an instance, the one being written included."),
-    live("logs.journald", "true or false", "false", "true", "Copied to journald as well."),
+    next("logs.journald", "true or false", "false", "true", "Copied to journald as well."),
     key("mounts", "list of tables", "none", "", "Further mounts."),
     key(
         "mounts[].type",
@@ -294,7 +316,13 @@ pub const KEYS: &[Key] = &[
     key("mounts[].target", "path inside", "required", r#""/data""#, "Where; not `/` or below `/proc`."),
     key("mounts[].read_only", "true or false", "false", "true", "Read-only."),
     key("mounts[].size", "size", "half of the host's memory", r#""16MiB""#, "Of a `tmpfs`."),
-    key("mounts[].options", "list of mount options", "none", r#"["noexec"]"#, "In the words of mount(8)."),
+    key(
+        "mounts[].options",
+        "list of mount options",
+        "none",
+        r#"["noexec"]"#,
+        "In the words of mount(8); a `tmpfs` also takes `mode=`, `uid=`, `gid=`, `nr_inodes=`, and is `mode=1777` without a word.",
+    ),
     key(
         "secrets",
         "list of tables",
@@ -307,28 +335,28 @@ pub const KEYS: &[Key] = &[
     key("secrets[].mode", "octal digits", "`\"0400\"`", r#""0440""#, "Permission bits."),
     key("secrets[].uid", "user id", "that of `user`, or 0", "1000", "Owner inside."),
     key("secrets[].gid", "group id", "that of `user`, or 0", "1000", "Group inside."),
-    live(
+    next(
         "secrets[].on_change",
         "`ignore`, `restart` or `{ signal = ... }`",
         "`\"ignore\"`",
         r#""restart""#,
         "What happens when the source changes while it runs. With a signal the new content is put in place first.",
     ),
-    live("secrets[].on_change.signal", "signal", "", r#""HUP""#, "For the container's first process."),
+    next("secrets[].on_change.signal", "signal", "", r#""HUP""#, "For the container's first process."),
     key("configs", "list of tables", "none", "", "The same for files that are no secrets."),
     key("configs[].source", "path", "required", r#""/etc/web/conf""#, "A file on the host, at most 1 MiB."),
     key("configs[].target", "path inside", "required", r#""/etc/web.conf""#, "Where."),
     key("configs[].mode", "octal digits", "`\"0444\"`", r#""0644""#, "Permission bits."),
     key("configs[].uid", "user id", "that of `user`, or 0", "1000", "Owner inside."),
     key("configs[].gid", "group id", "that of `user`, or 0", "1000", "Group inside."),
-    live(
+    next(
         "configs[].on_change",
         "`ignore`, `restart` or `{ signal = ... }`",
         "`\"ignore\"`",
         r#"{ signal = "HUP" }"#,
         "See `secrets`.",
     ),
-    live("configs[].on_change.signal", "signal", "", r#""HUP""#, "See `secrets`."),
+    next("configs[].on_change.signal", "signal", "", r#""HUP""#, "See `secrets`."),
     live(
         "depends_on",
         "list of names or tables",
@@ -351,61 +379,61 @@ pub const KEYS: &[Key] = &[
         r#""5m""#,
         "A start that waits longer is a failed start.",
     ),
-    live(
+    next(
         "hooks",
         "table",
         "",
         "",
         "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`.",
     ),
-    live(
+    next(
         "hooks.pre_start",
         "list of tables",
         "none",
         "",
         "Before the container is made; a failure is a failed start.",
     ),
-    live(
+    next(
         "hooks.pre_start[].command",
         "list of text",
         "required",
         r#"["/usr/bin/true"]"#,
         "Absolute program and arguments; no shell is involved.",
     ),
-    live(
+    next(
         "hooks.pre_start[].timeout",
         "1ms to 1h",
         "`\"30s\"`",
         r#""5s""#,
         "After it the hook is killed and has failed.",
     ),
-    live(
+    next(
         "hooks.post_start",
         "list of tables",
         "none",
         "",
         "After the process runs; a failure is reported only.",
     ),
-    live(
+    next(
         "hooks.post_start[].command",
         "list of text",
         "required",
         r#"["/usr/bin/true"]"#,
         "See `pre_start`.",
     ),
-    live("hooks.post_start[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
-    live("hooks.pre_stop", "list of tables", "none", "", "Before the stop signal, inside the grace time."),
-    live("hooks.pre_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
-    live("hooks.pre_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
-    live(
+    next("hooks.post_start[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+    next("hooks.pre_stop", "list of tables", "none", "", "Before the stop signal, inside the grace time."),
+    next("hooks.pre_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
+    next("hooks.pre_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+    next(
         "hooks.post_stop",
         "list of tables",
         "none",
         "",
         "After its end, also after a crash; also sees `KNARR_EXIT_CODE` or `KNARR_EXIT_SIGNAL`.",
     ),
-    live("hooks.post_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
-    live("hooks.post_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
+    next("hooks.post_stop[].command", "list of text", "required", r#"["/usr/bin/true"]"#, "See `pre_start`."),
+    next("hooks.post_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
 ];
 
 /// The names of the keys of a table: of the file (`""`), of `limits`, of `mounts[]`.
@@ -432,7 +460,7 @@ pub fn needs_restart(key: &str) -> bool {
     let below = |k: &&Key| {
         pattern.strip_prefix(k.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    KEYS.iter().filter(below).max_by_key(|k| k.path.len()).is_none_or(|k| k.restart)
+    KEYS.iter().filter(below).max_by_key(|k| k.path.len()).is_none_or(|k| k.change == Change::Restart)
 }
 
 #[cfg(test)]
@@ -463,5 +491,36 @@ mod tests {
         paths.sort_unstable();
         paths.dedup();
         assert_eq!(paths.len(), KEYS.len());
+    }
+
+    /// The row of a key in docs/service-file.md.
+    fn row(key: &Key) -> String {
+        let Key { path, kind, default, example, about, change } = key;
+        let example = if example.is_empty() { String::new() } else { format!("`{example}`") };
+        let change = match change {
+            Change::Restart => "restart",
+            Change::Live => "live",
+            Change::NextStart => "next start",
+        };
+        let cell = |text: &str| text.replace('|', "\\|");
+        format!(
+            "| `{path}` | {} | {} | {} | {change} | {} |",
+            cell(kind),
+            cell(default),
+            cell(&example),
+            cell(about)
+        )
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_key_and_no_other() {
+        let doc = include_str!("../../../docs/service-file.md");
+        let rows: Vec<&str> = doc.lines().filter(|l| l.starts_with("| `")).collect();
+        let wanted: Vec<String> = KEYS.iter().map(row).collect();
+        let missing: Vec<_> =
+            wanted.iter().filter(|w| !rows.contains(&w.as_str())).map(String::as_str).collect();
+        assert!(missing.is_empty(), "docs/service-file.md misses:\n{}", missing.join("\n"));
+        let extra: Vec<_> = rows.into_iter().filter(|r| !wanted.iter().any(|w| w == r)).collect();
+        assert!(extra.is_empty(), "docs/service-file.md has rows of no key:\n{}", extra.join("\n"));
     }
 }

@@ -107,7 +107,7 @@ fn inside() -> Vec<Case> {
         }),
         sup("access.top", "top").daemon(|d| {
             d.resident("a", "")?;
-            let out = d.ctl(&["top", "--json"])?.ok()?.stdout;
+            let out = d.ctl(&["top", "--once", "--json"])?.ok()?.stdout;
             ensure!(out.contains("a.1"), "top: {out}");
             Ok(())
         }),

@@ -92,7 +92,7 @@ fn by_hand() -> Vec<Case> {
             d.ctl(&["stop", "web"])?.ok()?;
             let kinds: Vec<String> =
                 d.events()?.iter().map(|e| e["kind"].as_str().unwrap_or("").into()).collect();
-            for kind in ["started", "exited"] {
+            for kind in ["started", "stopped"] {
                 ensure!(kinds.iter().any(|k| k == kind), "no event {kind}: {kinds:?}");
             }
             Ok(())

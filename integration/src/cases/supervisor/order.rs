@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
                 Ok(d.get("/v1/instances")?.as_array().is_some_and(Vec::is_empty).then_some(()))
             })
             .context("all are removed")?;
-            let at = first(d, "exited", &["web.1", "app.1", "db.1"])?;
+            let at = first(d, "stopped", &["web.1", "app.1", "db.1"])?;
             ensure!(at.is_sorted(), "web depends on app depends on db, ended in the order {at:?}");
             Ok(())
         }),

@@ -276,11 +276,13 @@ fn disks() -> Vec<Case> {
             d.is("a.1", "held").map(|_| ())
         }),
         sup("adopt.read-only-disk", "a read-only disk").seconds(40).daemon(|d| {
-            // What is open for writing keeps a file system writable; the logs have one of their own here.
+            // What is open for writing keeps a file system writable: what keepers write has one of its own here.
             on_small_disk(d)?;
             d.end()?;
-            let logs = d.state.join("logs");
-            d.tmpfs(&logs, "size=8m")?;
+            for kept in ["logs", "exits"] {
+                let dir = d.state.join(kept);
+                d.tmpfs(&dir, "size=8m")?;
+            }
             d.start()?;
             d.resident("a", SOON)?;
             let pid = d.pid_of("a.1")?;

@@ -205,6 +205,10 @@ pub(super) fn mounts(config: &mut Value, service: &Service, copies: &[PathBuf]) 
             }
             MountKind::Tmpfs(size) => {
                 options.extend(["nosuid".into(), "nodev".into()]);
+                // Without a word runtimes disagree, and some leave it to root alone.
+                if !mount.options.iter().any(|o| o.starts_with("mode=")) {
+                    options.push("mode=1777".into());
+                }
                 options.extend(size.map(|n| format!("size={n}")));
                 ("tmpfs", json!("tmpfs"))
             }

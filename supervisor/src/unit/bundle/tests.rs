@@ -17,7 +17,10 @@ struct Place {
 
 impl Place {
     fn new(name: &str) -> Place {
-        let dir = TestDir::in_memory(name);
+        Place::at(TestDir::in_memory(name))
+    }
+
+    fn at(dir: TestDir) -> Place {
         let dirs = Dirs { services: dir.join("etc"), state: dir.join("state"), run: dir.join("run") };
         std::fs::create_dir_all(dir.join("root")).unwrap();
         std::fs::create_dir_all(dir.join("b/rootfs")).unwrap();
@@ -204,7 +207,7 @@ fn the_service_file_wins_over_the_bundle() {
         ("/linux/resources/unified", json!({ "io.max": "x" })),
         ("/linux/resources/pids", json!({ "limit": 7 })),
         ("/linux/resources/cpu", json!({ "period": 100_000, "quota": 150_000, "cpus": "0" })),
-        ("/mounts/1/options", json!(["ro", "nosuid", "nodev", "size=1048576"])),
+        ("/mounts/1/options", json!(["ro", "nosuid", "nodev", "mode=1777", "size=1048576"])),
     ] {
         assert_eq!(at(&config, pointer), &value, "{pointer}");
     }
@@ -419,4 +422,49 @@ fn the_runtime_would_take_what_is_made_for_a_root() {
     let output = std::process::Command::new(knarr).arg("check").arg(&prepared.bundle).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+const INSIDE: &str = "KNARR_TEST_INSIDE";
+
+#[test]
+fn a_run_directory_on_a_disk_gets_files_in_memory() {
+    let on_disk = TestDir::new("disk");
+    if crate::sys::file::in_memory(&on_disk).unwrap() {
+        return eprintln!("skipped: the directory for temporary files is in memory");
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        // What is mounted stays in a mount namespace of this test.
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "unit::bundle::tests::a_run_directory_on_a_disk_gets_files_in_memory"])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("unshare failed") {
+            return eprintln!("skipped: {said}");
+        }
+        return assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let place = Place::at(on_disk);
+    std::fs::write(place.dir.join("key"), "swordfish").unwrap();
+    let text = format!("{ROOT}secrets = [{{ source = \"@/key\", target = \"/run/key\" }}]");
+    for _ in 0..2 {
+        place.good(&text);
+        let all = place.dirs.run.join("files");
+        assert!(crate::sys::file::in_memory(&all).unwrap());
+        assert_eq!(std::fs::metadata(&all).unwrap().mode() & 0o7777, 0o700);
+    }
+    let mounted = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().matches("/run/files ").count();
+    assert_eq!(mounted(), 1, "not one over the other");
+    for _ in 0..2 {
+        release(&place.dirs).unwrap();
+        assert_eq!(mounted(), 0);
+    }
+    assert_eq!(
+        std::fs::read_dir(place.dirs.run.join("files")).unwrap().count(),
+        0,
+        "nothing was written to the disk"
+    );
 }

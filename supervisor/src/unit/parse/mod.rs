@@ -7,6 +7,8 @@ mod read;
 pub(in crate::unit) mod value;
 
 #[cfg(test)]
+mod bad_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;

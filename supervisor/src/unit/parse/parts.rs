@@ -312,7 +312,8 @@ pub(super) fn network(r: &mut Reader, v: &Value) -> Option<Network> {
     }
     let t = v.table(r)?;
     let list = t.need(r, "cni")?;
-    let names = list.each(r, |r, v| {
+    let elements = list.list(r);
+    let read = |r: &mut Reader, v: &Value| {
         v.parsed(r, |text| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
             match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
@@ -322,8 +323,9 @@ pub(super) fn network(r: &mut Reader, v: &Value) -> Option<Network> {
                 }
             }
         })
-    });
-    if names.is_empty() {
+    };
+    let names: Vec<String> = elements.iter().filter_map(|v| read(r, v)).collect();
+    if elements.is_empty() {
         list.say(r, "want the name of at least one CNI network");
     }
     if let Some(twice) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {

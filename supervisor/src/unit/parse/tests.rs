@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::parse;
+use super::{DeTable, Reader, Table, locate, parse, service};
 use crate::names::ServiceName;
 use crate::unit::service::*;
 
@@ -161,4 +161,145 @@ fn every_value_of_a_full_file_arrives() {
     assert_eq!(s.depends_on[1].timeout, Some(Duration::from_secs(300)));
     assert_eq!(s.hooks.pre_start[0].timeout.as_secs(), 5);
     assert_eq!(s.hooks.post_stop[0].timeout.as_secs(), 30);
+}
+
+/// The fixed spelling as TOML.
+fn toml(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Object(table) => {
+            let pairs: Vec<_> = table.iter().map(|(k, v)| format!("{k:?} = {}", toml(v))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        serde_json::Value::Array(list) => {
+            format!("[{}]", list.iter().map(toml).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn the_fixed_spelling_reads_back_as_the_same_service() {
+    let root = "root = \"/r\"\nroot_read_only = true\ncommand = [\"/x\"]\nnetwork = \"host\"\nreplicas = 0\ntty = true\n\
+                restart = \"on-failure\"\nsecurity.seccomp = \"/p\"\nlimits.pids = \"unlimited\"\nstop.signal = \"RTMAX\"\n\
+                restart.rules = [{ signals = [33], action = \"restart\" }]";
+    let root = root.replace("restart = \"on-failure\"\n", "restart.policy = \"on-failure\"\n");
+    for text in [
+        FULL,
+        &root,
+        "bundle = \"/b\"\nrestart = \"no\"\nnetwork = \"none\"",
+        "bundle = \"/b\"\nrestart = \"always\"",
+    ] {
+        let service = good(text);
+        let rendered = crate::unit::render::render(&service);
+        let lines: Vec<_> =
+            rendered.as_object().unwrap().iter().map(|(k, v)| format!("{k} = {}\n", toml(v))).collect();
+        assert_eq!(good(&lines.concat()), service, "{}", lines.concat());
+    }
+}
+
+#[test]
+fn every_listed_key_is_read_and_no_other() {
+    let (document, _) = DeTable::parse_recoverable(FULL);
+    let mut r = Reader::new("web.toml".into(), FULL);
+    let table = Table::file(&mut r, document.get_ref());
+    assert!(service(&mut r, &name(), &table).is_some());
+    let listed: std::collections::BTreeSet<String> =
+        crate::unit::KEYS.iter().map(|k| k.path.to_owned()).collect();
+    // One is read only when the other is not the one that is used.
+    let asked = r.asked.clone().into_iter().chain(["secrets[].on_change.signal".to_owned()]).collect();
+    assert_eq!(listed, asked);
+}
+
+/// Every example of the list is taken where its key may be.
+#[test]
+fn examples_are_good() {
+    for key in crate::unit::KEYS.iter().filter(|k| !k.example.is_empty()) {
+        let mut text = String::new();
+        match key.path.rsplit_once('.') {
+            _ if key.path == "bundle" => {}
+            _ if key.path.starts_with("root") => continue,
+            None => text = format!("{} = {}\n", key.path, key.example),
+            Some((table, name)) => {
+                let more = match table {
+                    "limits" if name == "swap" => "memory = \"1M\"\n",
+                    "restart.rules[]" if name == "action" => "oom = true\n",
+                    "restart.rules[]" if name == "oom" || name == "codes" || name == "signals" => {
+                        "action = \"fail\"\n"
+                    }
+                    "restart.rules[]" => "oom = true\naction = \"fail\"\n",
+                    "mounts[]" if name == "source" => "target = \"/t\"\n",
+                    "mounts[]" if name == "target" => "source = \"/s\"\n",
+                    "mounts[]" if name == "size" => "type = \"tmpfs\"\ntarget = \"/t\"\n",
+                    "mounts[]" => "source = \"/s\"\ntarget = \"/t\"\n",
+                    "secrets[]" | "configs[]" if name == "source" => "target = \"/t\"\n",
+                    "secrets[]" | "configs[]" if name == "target" => "source = \"/s\"\n",
+                    "secrets[]" | "configs[]" => "source = \"/s\"\ntarget = \"/t\"\n",
+                    "depends_on[]" if name != "service" => "service = \"db\"\n",
+                    _ if name == "timeout" => "command = [\"/x\"]\n",
+                    _ => "",
+                };
+                if table.ends_with("on_change") {
+                    continue;
+                }
+                let header = match table.strip_suffix("[]") {
+                    Some(list) => format!("[[{list}]]"),
+                    None => format!("[{table}]"),
+                };
+                text = format!("{header}\n{more}{name} = {}\n", key.example);
+            }
+        }
+        let user = if key.path == "groups" { "user = \"1:1\"\n" } else { "" };
+        good(&format!("bundle = \"/b\"\n{user}{text}"));
+    }
+}
+
+#[test]
+fn the_place_of_a_key_is_found_again() {
+    let text = "bundle = \"/b\"\ndepends_on = [\n  \"a\",\n  { service = \"b\" },\n]\n[limits]\npids = 3\n";
+    for (key, place) in [
+        ("bundle", Some((1, 10))),
+        ("depends_on[0]", Some((3, 3))),
+        ("depends_on[1]", Some((4, 3))),
+        ("depends_on[1].service", Some((4, 15))),
+        ("limits.pids", Some((7, 8))),
+        ("limits.memory", None),
+        ("depends_on[9]", None),
+        ("bundle.x", None),
+        ("", None),
+    ] {
+        assert_eq!(locate(text, key), place, "{key}");
+    }
+    assert_eq!(locate("not toml", "a"), None);
+}
+
+#[test]
+fn the_sample_services_are_good_and_belong_together() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bundles/services");
+    let files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(path).unwrap().replace("@BUNDLES@", "/b");
+            crate::api::model::ServiceFile { name, text }
+        })
+        .collect();
+    let loaded = crate::unit::load_files(&files);
+    assert!(loaded.problems.is_empty(), "{:#?}", loaded.problems);
+    let set = loaded.services.into_iter().map(|(name, (service, _))| (name, service)).collect();
+    assert!(crate::unit::check_set(&set).is_empty());
+    let order: Vec<_> = crate::unit::start_order(&set).iter().map(ToString::to_string).collect();
+    assert_eq!(order, ["crasher", "web", "worker"]);
+    assert_eq!(set[&name()].limits.memory, Some(64 << 20));
+}
+
+/// The examples of the documentation that are whole service files.
+#[test]
+fn the_examples_of_the_documentation_are_good() {
+    let doc = include_str!("../../../../docs/service-file.md");
+    let blocks: Vec<&str> = doc.split("```toml\n").skip(1).filter_map(|b| b.split("```").next()).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        good(block);
+    }
 }
