@@ -33,8 +33,10 @@ fn cases_that_documents_name_exist() {
         let text = std::fs::read_to_string(&page).unwrap();
         for word in quoted(&text) {
             let Some((subject, rest)) = word.split_once('.') else { continue };
+            // Keys of service files, such as `hooks.pre_start`; no case has that character.
+            let is_key = rest.contains('_');
             let is_file = rest.ends_with("rs") || subject == "cgroup" && CGROUP_FILES.contains(&rest);
-            if is_file || !subjects.contains(subject) || rest.contains(|c: char| c.is_whitespace()) {
+            if is_file || !subjects.contains(subject) || is_key || rest.contains(char::is_whitespace) {
                 continue;
             }
             seen += 1;
