@@ -131,14 +131,14 @@ fn binary() -> Vec<Case> {
             t.payload_says("ready")?;
             let id = t.id.clone();
             for _ in 0..15 {
-                let args = with_root(t, &["exec", &id, PROBE, "sleep", "5"]);
+                let args = with_root(t, &["exec", &id, PROBE, "sleep", "100"]);
                 t.command(&copy, &args).run()?;
             }
             // The control: a program of the container's own is lost to the same loop.
             let victim = t.rootfs().join("victim");
             fs::copy(&t.yard.probe, &victim)?;
             wait_for(t.seconds(), || {
-                t.exec(&["/victim", "sleep", "10"])?;
+                t.exec(&["/victim", "sleep", "100"])?;
                 Ok((fs::read(&victim)? == b"spoiled\n").then_some(()))
             })
             .context("the control: the loop spoils no program")?;
