@@ -7,6 +7,7 @@ mod adopt;
 mod answer;
 mod desired;
 mod explain;
+mod oom;
 mod options;
 mod order;
 mod owner;
