@@ -288,7 +288,7 @@ impl Owner {
         let service = Rc::new(Service::unknown(&run.instance.service));
         let runtime = self.runtime(&service);
         let job = Job { run: run.clone(), service, runtime };
-        let mut rest = Rest { cgroup: self.place.keeper(&run), ..Rest::default() };
+        let mut rest = Rest { cgroups: self.place.groups(&run), ..Rest::default() };
         if let Ok((keeper, _)) = Keeper::connect(&self.options.dirs.keeper(&run)).await {
             let orders = keeper.orders();
             let over = watch::Sender::new(false);

@@ -283,7 +283,7 @@ impl Owner {
                 let Some(slot) = self.slots.get_mut(instance) else { return };
                 let rest = Rest {
                     gone: slot.gone.as_ref().map(watch::Sender::subscribe),
-                    cgroup: self.place.keeper(&run),
+                    cgroups: self.place.groups(&run),
                     ending: slot.ending.take(),
                 };
                 tokio::task::spawn_local(self.shop.clone().clean(job, rest));

@@ -89,6 +89,13 @@ impl Place {
         self.unified_dir(&format!("keepers/{run}"))
     }
 
+    /// Every group that a run may have: its container's in each hierarchy, and its keeper's.
+    pub fn groups(&self, run: &RunId) -> Vec<PathBuf> {
+        let payload = self.payload(run);
+        let of_container = self.mounts.iter().map(|m| m.join(payload.trim_start_matches('/')));
+        of_container.chain(self.keeper(run)).collect()
+    }
+
     /// Makes the parents of all keepers' groups.
     ///
     /// # Errors

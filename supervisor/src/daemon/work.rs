@@ -65,8 +65,8 @@ pub(super) struct Job {
 pub(super) struct Rest {
     /// Becomes true when the keeper's connection is over; `None` = there never was one.
     pub(super) gone: Option<watch::Receiver<bool>>,
-    /// The keeper's cgroup.
-    pub(super) cgroup: Option<PathBuf>,
+    /// Its cgroups: the container's, should the runtime have left one, and the keeper's.
+    pub(super) cgroups: Vec<PathBuf>,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
     pub(super) ending: Option<String>,
 }
@@ -186,9 +186,7 @@ impl Shop {
             true => keeper::remove_aside(&self.dirs.exit_record(run)),
             false => warn!("the keeper of {run} does not end"),
         }
-        if let Some(dir) = rest.cgroup {
-            remove_cgroup(&dir).await;
-        }
+        remove_cgroups(rest.cgroups).await;
         self.detach(run.clone()).await;
         if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, rest.ending).await {
             self.tell(Done::Tell(run.clone(), "hook-failed", text));
@@ -263,13 +261,20 @@ pub(super) async fn acknowledge(mut keeper: Keeper) {
     }
 }
 
-/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first.
-async fn remove_cgroup(dir: &Path) {
+/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first. A container's
+/// are there when its runtime was ended after it had made them and before it had written down that it did.
+async fn remove_cgroups(mut dirs: Vec<PathBuf>) {
     let mut pause = Duration::from_millis(1);
-    while let Err(e) = std::fs::remove_dir(dir) {
-        if e.kind() == std::io::ErrorKind::NotFound {
-            return;
-        }
+    let mut why = None;
+    loop {
+        dirs.retain(|dir| match std::fs::remove_dir(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                why = Some(e);
+                true
+            }
+            _ => false,
+        });
+        let (Some(dir), Some(e)) = (dirs.first(), &why) else { return };
         if pause > KEEPER_PATIENCE / 4 {
             return warn!("{} stays: {e}", dir.display());
         }
