@@ -516,6 +516,22 @@ impl<'y> Trial<'y> {
         Ok(())
     }
 
+    /// The control of a case in which something must not be possible: with an edit that takes the protection away
+    /// the same program succeeds and prints a text. Gives all that it printed.
+    pub fn unprotected(&mut self, edit: impl Fn(&mut Value), sees: &str) -> Result<String> {
+        let protected = self.spec.clone();
+        edit(&mut self.spec);
+        let out = self.run();
+        self.spec = protected;
+        let out = out.and_then(Out::ok).context("the control without protection")?;
+        ensure!(
+            out.stdout.contains(sees),
+            "the control without protection: got {:?}, want it to contain {sees:?}",
+            out.stdout
+        );
+        Ok(out.stdout)
+    }
+
     /// `run` in the foreground, not waited for.
     pub fn run_background(&mut self) -> Result<Running> {
         self.write_config()?;

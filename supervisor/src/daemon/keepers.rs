@@ -209,10 +209,13 @@ async fn listen(
     gone: watch::Sender<bool>,
 ) {
     loop {
-        let note = keeper.next().await.unwrap_or_else(|e| {
+        let mut note = keeper.next().await.unwrap_or_else(|e| {
             warn!("the keeper of {run}: {e}");
             None
         });
+        if let Some(Note::Ended(record)) = &mut note {
+            super::oom::add_victim(record);
+        }
         let over = note.is_none();
         if over {
             gone.send_replace(true);

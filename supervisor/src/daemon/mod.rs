@@ -9,6 +9,7 @@ mod desired;
 mod explain;
 mod files;
 mod keepers;
+mod oom;
 mod options;
 mod order;
 mod owner;

@@ -654,6 +654,7 @@ mod tests {
                 ended_wall: at.wall,
                 memory: Memory::default(),
                 log_dropped: 0,
+                victim: None,
             }))
         }
     }
