@@ -236,6 +236,13 @@ fn again(restart: &Restart, ending: &Ending, history: History, because: &str) ->
     Decision::Restart { after, failures, crash_loop, why }
 }
 
+/// What is left of the pause after an end of long ago, for a daemon that has taken over in the middle of it. The clock of
+/// the host may have been set meanwhile: it is never more than the whole pause.
+pub fn pause_left(restart: &Restart, history: History, gone: Duration) -> Duration {
+    let healthy = history.ran >= restart.reset;
+    pause(restart, history.failures, healthy, history.jitter).saturating_sub(gone)
+}
+
 /// `delay` doubled for each failure in a row, at most `max_delay`, and up to a quarter more so that what failed together
 /// does not start together. None after a healthy run.
 fn pause(restart: &Restart, failures: u32, was_healthy: bool, jitter: f64) -> Duration {
@@ -339,6 +346,15 @@ mod tests {
         let full = History { jitter: 1.0, ..at(1, 8, 1) };
         assert_eq!(after(&after_end(&r, &exited(1), full)).0, 75);
         assert_eq!(after(&after_end(&r, &exited(1), at(1, u32::MAX, 1))), (60, u32::MAX));
+    }
+
+    #[test]
+    fn a_pause_goes_on_over_the_death_of_the_daemon() {
+        let r = restart(Policy::Always);
+        let left =
+            |ran, failures, gone| pause_left(&r, at(ran, failures, 1), Duration::from_secs(gone)).as_secs();
+        assert_eq!((left(1, 4, 0), left(1, 4, 5), left(1, 4, 8), left(1, 4, 1 << 40)), (8, 3, 0, 0));
+        assert_eq!(left(120, 1, 0), 0);
     }
 
     #[test]
