@@ -4,9 +4,14 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
 
 use crate::dirs::Dirs;
 use crate::sys;
+
+/// How long a lock that is held is waited for. A child of a killed daemon has a copy of its descriptors until it comes to
+/// execve(2), and with them the lock.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as this lives, and not longer than the process. Nothing has to be cleaned up: the file stays, the lock goes.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
             _ => Err(e),
         })
         .map_err(|e| say("cannot open the lock", e))?;
-    match sys::journal::lock_exclusive(&file) {
+    match locked(&file) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
             let mut holder = String::new();
@@ -63,4 +68,42 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     }
     Ok(Lock { _file: file })
+}
+
+/// Tries until [`PATIENCE`] is over.
+fn locked(file: &File) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match sys::journal::lock_exclusive(file) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_refused_and_a_child_of_the_last_one_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let dirs = Dirs { services: at("services"), state: at("state"), run: at("run") };
+        let first = lock(&dirs).unwrap();
+        let refused = lock(&dirs).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
+        // What fork(2) copies is the same lock under another number.
+        let copy = first._file.try_clone().unwrap();
+        drop(first);
+        let child = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(copy);
+        });
+        lock(&dirs).unwrap();
+        child.join().unwrap();
+    }
 }
