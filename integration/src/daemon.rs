@@ -345,7 +345,11 @@ impl<'t, 'y> Daemon<'t, 'y> {
     /// A service that prints `ready` and waits for SIGTERM; comes back when it runs.
     pub fn resident(&self, name: &str, keys: &str) -> Result<()> {
         self.service(name, &["trap", "TERM"], keys)?;
-        self.until(&format!("{name}.1"), "running").map(|_| ())
+        let instance = format!("{name}.1");
+        self.until(&instance, "running")?;
+        // Before it has its handler a first process is deaf to SIGTERM: pid_namespaces(7).
+        wait_for(self.t.seconds(), || Ok(self.pid_of(&instance).is_ok_and(catches_term).then_some(())))
+            .with_context(|| format!("{instance} does not set its handler"))
     }
 
     /// Applies what is in the services directory; no file may be refused.
@@ -456,6 +460,13 @@ impl<'t, 'y> Daemon<'t, 'y> {
         let text = self.request("GET", "/v1/events?since=0", None)?.is(200)?.body;
         text.lines().map(|l| serde_json::from_str(l).with_context(|| format!("not JSON: {l:?}"))).collect()
     }
+}
+
+/// Whether a process has a handler for SIGTERM, by `SigCgt` of proc_pid_status(5).
+fn catches_term(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).map(str::trim);
+    mask.and_then(|m| u64::from_str_radix(m, 16).ok()).is_some_and(|m| m >> (libc::SIGTERM - 1) & 1 == 1)
 }
 
 impl Drop for Daemon<'_, '_> {

@@ -415,7 +415,9 @@ impl Owner {
             .filter(|(i, s)| {
                 let in_force = self.services.get(&i.service).map(|f| &f.run_version);
                 let made = s.made_from.as_ref().map(|(_, v)| v);
-                s.machine.run().is_some() && s.machine.up && in_force.is_some() && made != in_force
+                // What has ended is being taken away already, and what follows from its end is decided.
+                let lives = s.machine.run().is_some() && !matches!(s.machine.state, State::Cleaning { .. });
+                lives && s.machine.up && in_force.is_some() && made != in_force
             })
             .map(|(i, _)| i.clone())
             .collect();

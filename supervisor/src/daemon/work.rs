@@ -47,7 +47,7 @@ pub(super) struct Shop {
     pub(super) dirs: Rc<Dirs>,
     /// The program `knarr-keeper`.
     pub(super) keeper: Rc<Path>,
-    /// Nothing is logged while less than this share of the file system is free, in percent.
+    /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub(super) log_min_free: u8,
 }
 

@@ -39,7 +39,7 @@ pub struct Launch {
     pub log_size: u64,
     /// How many log files are kept, with the current one.
     pub log_files: u32,
-    /// Nothing is logged while less than this share of the file system is free, in percent.
+    /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub log_min_free: u8,
     /// A terminal instead of pipes; the create command names `DIR/console` as its console socket.
     pub tty: bool,
