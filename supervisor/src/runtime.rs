@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::dirs::Dirs;
@@ -15,6 +15,8 @@ use crate::names::RunId;
 
 /// A runtime that has not answered after this long is killed, and the call has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long output is still read after the end of who wrote it, while something else holds it open.
+const AFTER_END: Duration = Duration::from_millis(300);
 /// Most bytes of a runtime's output that are looked at.
 const OUTPUT_MAX: u64 = 1 << 20;
 
@@ -182,30 +184,34 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
         std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0").ok();
     }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut a, mut b) = (Vec::new(), Vec::new());
     let both = async {
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        let out = async {
-            if let Some(s) = stdout {
-                s.take(OUTPUT_MAX).read_to_end(&mut a).await?;
+        let reading = async { tokio::join!(read(stdout, &mut a), read(stderr, &mut b)) };
+        tokio::pin!(reading);
+        let (status, read) = tokio::select! {
+            read = &mut reading => (child.wait().await?, read),
+            // What it left in the background may hold its output open for ever.
+            status = child.wait() => {
+                let rest = tokio::time::timeout(AFTER_END, &mut reading).await;
+                (status?, rest.unwrap_or((Ok(()), Ok(()))))
             }
-            Ok::<_, std::io::Error>(())
         };
-        let err = async {
-            if let Some(s) = stderr {
-                s.take(OUTPUT_MAX).read_to_end(&mut b).await?;
-            }
-            Ok::<_, std::io::Error>(())
-        };
-        tokio::try_join!(out, err)?;
-        let status = child.wait().await?;
-        Ok(Output { status, stdout: a, stderr: b })
+        read.0.and(read.1)?;
+        Ok::<_, std::io::Error>(status)
     };
     match tokio::time::timeout(deadline, both).await {
-        Ok(result) => result,
+        Ok(status) => Ok(Output { status: status?, stdout: a, stderr: b }),
         Err(_) => {
             child.kill().await?;
             Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no end within {deadline:?}")))
         }
+    }
+}
+
+async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+    match from {
+        Some(from) => from.take(OUTPUT_MAX).read_to_end(into).await.map(drop),
+        None => Ok(()),
     }
 }
 
@@ -274,5 +280,10 @@ mod tests {
             (output.stdout, output.stderr, output.status.code()),
             (b"a\n".to_vec(), b"b\n".to_vec(), Some(3))
         );
+        // What it leaves in the background is not waited for.
+        let mut command = Command::new("/bin/sh");
+        let output = bounded(command.args(["-c", "sleep 7 & echo a"]), DEADLINE);
+        let output = tokio::time::timeout(Duration::from_secs(5), output).await.unwrap().unwrap();
+        assert_eq!((output.stdout, output.status.code()), (b"a\n".to_vec(), Some(0)));
     }
 }

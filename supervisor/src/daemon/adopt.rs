@@ -300,7 +300,8 @@ impl Owner {
 
     /// Its end is written; the daemon died before all that was left of it was taken away. What comes after waits for that.
     fn clean_again(&mut self, run: &RunId, kept: &Kept) {
-        let made_from = self.made_from(run, "");
+        // Whatever it was made from, nothing of it is to be replaced.
+        let made_from = self.made_from(run, &self.service(&run.instance).1);
         let Some(slot) = self.slots.get_mut(&run.instance) else { return };
         let next = match slot.machine.state {
             State::Backoff { until, crash_loop } => Next::Pause { until, crash_loop },

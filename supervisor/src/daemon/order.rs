@@ -19,8 +19,16 @@ impl Owner {
         }
         let since = self.slots.get(instance).map_or_else(Boot::now, |s| s.machine.changed.0);
         let deadline = unmet.iter().filter_map(|d| d.timeout).min().map(|t| since.after(t));
-        let text: Vec<_> = unmet.iter().map(|d| describe(d)).collect();
+        let text: Vec<_> = unmet.iter().map(|d| self.describe_unmet(d)).collect();
         Some((text.join(", "), deadline))
+    }
+
+    /// `db: started (stopped by hand)`: that nobody brings it up by itself must be seen by who waits.
+    fn describe_unmet(&self, dependency: &Dependency) -> String {
+        let image = self.journal.image();
+        let of = self.slots.keys().filter(|i| i.service == dependency.service);
+        let held = image.held.contains_key(&dependency.service) || of.into_iter().any(|i| image.is_held(i));
+        format!("{}{}", describe(dependency), if held { " (stopped by hand)" } else { "" })
     }
 
     /// Whether a dependency is there.

@@ -2,6 +2,7 @@
 //! `Daemon` and to the kernel; nothing is imported from the supervisor.
 
 mod access;
+mod again;
 mod config;
 mod files;
 mod life;
@@ -26,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         access::cases(),
         files::cases(),
         survival::cases(),
+        again::cases(),
         long::cases(),
     ]
     .into_iter()

@@ -339,7 +339,7 @@ fn disks() -> Vec<Case> {
 }
 
 /// From here on the state directory is a file system of a few megabytes.
-fn on_small_disk(d: &mut Daemon<'_, '_>) -> Result<()> {
+pub fn on_small_disk(d: &mut Daemon<'_, '_>) -> Result<()> {
     d.end()?;
     fs::remove_dir_all(&d.state)?;
     let state = d.state.clone();
@@ -371,7 +371,7 @@ fn cut_journal(d: &Daemon<'_, '_>, bytes: u64) -> Result<()> {
 }
 
 /// Makes the state directory's file system read-only, or writable again.
-fn remount(d: &Daemon<'_, '_>, read_only: bool) -> Result<()> {
+pub fn remount(d: &Daemon<'_, '_>, read_only: bool) -> Result<()> {
     use nix::mount::{MsFlags, mount};
     let none: Option<&str> = None;
     let more = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
