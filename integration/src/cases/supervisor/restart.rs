@@ -227,7 +227,12 @@ fn starts() -> Vec<Case> {
             d.service("hog", &["mem", "200", "hold"], "[limits]\nmemory = '24MiB'\nswap = 0\n[restart]\npolicy = 'no'")?;
             let now = d.until("hog.1", "failed")?;
             ensure!(now["last_exit"] == 137, "last exit: {now}");
-            d.explains("hog", &["memory limit", "24 MiB"])
+            d.explains("hog", &["memory limit", "24 MiB"])?;
+            // Who it was, where the kernel's log may be read.
+            if std::fs::File::open("/dev/kmsg").is_ok() {
+                d.explains("hog", &["(probe)"])?;
+            }
+            Ok(())
         }),
         sup("restart.oom-rule", "exit rules").needs([Need::CgroupAny("memory")]).daemon(|d| {
             let keys = "[limits]\nmemory = '24MiB'\nswap = 0\n[restart]\npolicy = 'always'\nrules = [{ oom = true, action = 'fail' }]";
