@@ -347,10 +347,11 @@ impl<'t, 'y> Daemon<'t, 'y> {
         self.apply()
     }
 
-    /// A service that prints `ready` and waits for SIGTERM; comes back when it runs.
+    /// A service that prints `ready` and waits for SIGTERM; comes back when it does.
     pub fn resident(&self, name: &str, keys: &str) -> Result<()> {
         self.service(name, &["trap", "TERM"], keys)?;
-        self.until(&format!("{name}.1"), "running").map(|_| ())
+        self.until(&format!("{name}.1"), "running")?;
+        self.says(&format!("{name}.1"), "ready")
     }
 
     /// Applies what is in the services directory; no file may be refused.

@@ -206,7 +206,8 @@ fn pressure() -> Vec<Case> {
             );
             ensure!(!dropped.is_empty(), "dropped output is not told of");
             // The supervisor itself goes on.
-            d.resident("b", "")
+            d.service("b", &["trap", "TERM"], "")?;
+            d.until("b.1", "running").map(|_| ())
         }),
         sup("logs.stopped-keeper-does-not-lose", "logs: a slow reader").daemon(|d| {
             // A stopped keeper is the slowest reader; the pipe holds 64 KiB, then the program waits and goes on later.
