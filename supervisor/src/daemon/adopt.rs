@@ -416,9 +416,9 @@ impl Owner {
             .filter(|(i, s)| {
                 let in_force = self.services.get(&i.service).map(|f| &f.run_version);
                 let made = s.made_from.as_ref().map(|(_, v)| v);
-                // What has ended is being taken away already, and what follows from its end is decided.
-                let lives = s.machine.run().is_some() && !matches!(s.machine.state, State::Cleaning { .. });
-                lives && s.machine.up && in_force.is_some() && made != in_force
+                // The next run is made from what is in force; one whose end is written only waits to be taken away.
+                let over = matches!(s.machine.state, State::Cleaning { .. });
+                s.machine.run().is_some() && !over && s.machine.up && in_force.is_some() && made != in_force
             })
             .map(|(i, _)| i.clone())
             .collect();
