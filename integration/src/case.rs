@@ -31,6 +31,14 @@ impl Want {
     }
 }
 
+/// The control of a case in which something must not be possible.
+pub struct Control {
+    /// Takes the protection away.
+    pub edit: Edit,
+    /// What the program then prints, and the case's own judgement must turn down.
+    pub sees: String,
+}
+
 /// How a fault must be answered.
 pub struct Refusal {
     /// JSON pointer of the field that is wrong; empty when no field is.
@@ -46,6 +54,8 @@ pub struct Case {
     pub checks: String,
     pub needs: Vec<Need>,
     pub edits: Vec<Edit>,
+    /// The same without its protection, run first; each must show that the case would notice.
+    pub controls: Vec<Control>,
     /// Prepares files, flags and the like, after the edits.
     pub prepare: Vec<Step>,
     pub stdout: Vec<Want>,
@@ -76,6 +86,7 @@ pub fn case(name: impl Into<String>) -> Case {
         checks: String::new(),
         needs: vec![Need::Root],
         edits: Vec::new(),
+        controls: Vec::new(),
         prepare: Vec::new(),
         stdout: Vec::new(),
         exit: 0,
@@ -124,6 +135,13 @@ impl Case {
     /// Prepares files of the root, flags of the command, helpers.
     pub fn prepare(mut self, step: impl Fn(&mut Trial<'_>) -> Result<()> + 'static) -> Case {
         self.prepare.push(Box::new(step));
+        self
+    }
+
+    /// The control: with this edit, which takes the protection away, the same program succeeds, prints this and fails
+    /// the case. So an attempt that could not have been noticed does not count.
+    pub fn unprotected(mut self, edit: impl Fn(&mut Value) + 'static, sees: impl Into<String>) -> Case {
+        self.controls.push(Control { edit: Box::new(edit), sees: sees.into() });
         self
     }
 

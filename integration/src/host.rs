@@ -40,6 +40,8 @@ pub enum Need {
     TwoCpus,
     /// No AppArmor and no SELinux here.
     NoLsm,
+    /// This controller where cgroups-rs finds it: on v1, or in a cgroup2 tree mounted on /sys/fs/cgroup itself.
+    LibraryCgroup(&'static str),
     /// This v1 controller.
     V1(&'static str),
     /// This controller is not on v1.
@@ -75,6 +77,7 @@ impl Need {
             Need::NoCapSysResource => "no-cap-sys-resource".into(),
             Need::TwoCpus => "two-cpus".into(),
             Need::NoLsm => "no-lsm".into(),
+            Need::LibraryCgroup(c) => format!("cgroup2-at-top:{c}"),
             Need::V1(c) => format!("cgroup1:{c}"),
             Need::NoV1(c) => format!("no-cgroup1:{c}"),
             Need::Apparmor => "apparmor".into(),
@@ -158,6 +161,9 @@ impl Host {
             Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
             Need::NoLsm => !apparmor() && !Path::new("/sys/fs/selinux/enforce").exists(),
             Need::Apparmor => apparmor(),
+            Need::LibraryCgroup(c) => {
+                self.controller(c).is_some_and(|(top, v2)| !v2 || top == Path::new("/sys/fs/cgroup"))
+            }
             Need::V1(c) => self.v1.contains_key(c),
             Need::NoV1(c) => !self.v1.contains_key(c),
             Need::Disk => {

@@ -99,6 +99,11 @@ fn guarded(case: &Case, trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn act(case: &Case, trial: &mut Trial<'_>, before: &Before) -> Result<()> {
+    for control in &case.controls {
+        let seen = trial.unprotected(&control.edit, &control.sees)?;
+        let turned_down = case.exit != 0 || judge(case, &seen).is_err();
+        ensure!(turned_down, "the control: without protection the case would pass too, with {seen:?}");
+    }
     if let Some(refusal) = &case.refusal {
         return if case.exec {
             refuse_exec(case, refusal, trial)

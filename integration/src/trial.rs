@@ -424,7 +424,8 @@ impl<'y> Trial<'y> {
         self.count += 1;
         let files = self.dir.join("out").join(self.count.to_string());
         let mut command = Command::new(program);
-        command.args(args).env_clear();
+        // Some programs leave files where they are started.
+        command.args(args).env_clear().current_dir(&self.dir);
         for key in ["PATH", "HOME"] {
             if let Some(v) = std::env::var_os(key) {
                 command.env(key, v);
@@ -514,6 +515,22 @@ impl<'y> Trial<'y> {
         self.flags = flags;
         out.prints("it works\n").context("the control")?;
         Ok(())
+    }
+
+    /// The control of a case in which something must not be possible: with an edit that takes the protection away
+    /// the same program succeeds and prints a text. Gives all that it printed.
+    pub fn unprotected(&mut self, edit: impl Fn(&mut Value), sees: &str) -> Result<String> {
+        let protected = self.spec.clone();
+        edit(&mut self.spec);
+        let out = self.run();
+        self.spec = protected;
+        let out = out.and_then(Out::ok).context("the control without protection")?;
+        ensure!(
+            out.stdout.contains(sees),
+            "the control without protection: got {:?}, want it to contain {sees:?}",
+            out.stdout
+        );
+        Ok(out.stdout)
     }
 
     /// `run` in the foreground, not waited for.

@@ -76,7 +76,14 @@ fn oom_text(record: &ExitRecord) -> Option<String> {
         |bytes| format!("the memory limit of {} was hit", size(bytes)),
     );
     let peak = record.memory.peak.map_or_else(String::new, |bytes| format!(", peak {}", size(bytes)));
-    let processes = if kills == 1 { "1 process".to_owned() } else { format!("{kills} processes") };
+    let processes = match (&record.victim, kills) {
+        (Some(victim), 1) => format!("process {} ({})", victim.pid, victim.name.escape_debug()),
+        (Some(victim), _) => {
+            format!("{kills} processes, the last was {} ({})", victim.pid, victim.name.escape_debug())
+        }
+        (None, 1) => "1 process".to_owned(),
+        (None, _) => format!("{kills} processes"),
+    };
     Some(format!("{limit}, the kernel killed {processes}{peak}"))
 }
 
@@ -99,7 +106,7 @@ pub fn span(d: Duration) -> String {
     match s {
         0 if d.is_zero() => "0 s".into(),
         0 => format!("{} ms", d.as_millis().max(1)),
-        1..60 if d.subsec_millis() > 0 && s < 10 => format!("{}.{} s", s, d.subsec_millis() / 100),
+        1..60 if d.subsec_millis() >= 100 && s < 10 => format!("{}.{} s", s, d.subsec_millis() / 100),
         1..60 => format!("{s} s"),
         60..3600 if s.is_multiple_of(60) => format!("{} min", s / 60),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
@@ -229,6 +236,13 @@ fn again(restart: &Restart, ending: &Ending, history: History, because: &str) ->
     Decision::Restart { after, failures, crash_loop, why }
 }
 
+/// What is left of the pause after an end of long ago, for a daemon that has taken over in the middle of it. The clock of
+/// the host may have been set meanwhile: it is never more than the whole pause.
+pub fn pause_left(restart: &Restart, history: History, gone: Duration) -> Duration {
+    let healthy = history.ran >= restart.reset;
+    pause(restart, history.failures, healthy, history.jitter).saturating_sub(gone)
+}
+
 /// `delay` doubled for each failure in a row, at most `max_delay`, and up to a quarter more so that what failed together
 /// does not start together. None after a healthy run.
 fn pause(restart: &Restart, failures: u32, was_healthy: bool, jitter: f64) -> Duration {
@@ -255,7 +269,7 @@ fn matches(when: &Match, ending: &Ending) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Boot;
-    use crate::keeper::record::{Memory, VERSION};
+    use crate::keeper::record::{Memory, VERSION, Victim};
     use crate::unit::service::Rule;
 
     pub(crate) fn restart(policy: Policy) -> Restart {
@@ -283,6 +297,7 @@ mod tests {
             ended_wall: "2026-01-01T00:00:00Z".parse().unwrap(),
             memory: Memory::default(),
             log_dropped: 0,
+            victim: None,
         }
     }
 
@@ -331,6 +346,15 @@ mod tests {
         let full = History { jitter: 1.0, ..at(1, 8, 1) };
         assert_eq!(after(&after_end(&r, &exited(1), full)).0, 75);
         assert_eq!(after(&after_end(&r, &exited(1), at(1, u32::MAX, 1))), (60, u32::MAX));
+    }
+
+    #[test]
+    fn a_pause_goes_on_over_the_death_of_the_daemon() {
+        let r = restart(Policy::Always);
+        let left =
+            |ran, failures, gone| pause_left(&r, at(ran, failures, 1), Duration::from_secs(gone)).as_secs();
+        assert_eq!((left(1, 4, 0), left(1, 4, 5), left(1, 4, 8), left(1, 4, 1 << 40)), (8, 3, 0, 0));
+        assert_eq!(left(120, 1, 0), 0);
     }
 
     #[test]
@@ -400,6 +424,9 @@ mod tests {
             text,
             "exited 137 (SIGKILL): the memory limit of 64 MiB was hit, the kernel killed 1 process, peak 64 MiB"
         );
+        let victim = Some(Box::new(Victim { pid: 12, name: "ja\x1bva".into() }));
+        let named = ExitRecord { memory: memory.clone(), victim, ..record(End::Exited { code: 1 }) };
+        assert!(Ending::Seen(named).text().contains(r"the kernel killed process 12 (ja\u{1b}va), peak"));
         let child = ExitRecord { memory, ..record(End::Exited { code: 1 }) };
         assert!(Ending::Seen(child).text().starts_with("exited 1; the memory limit"));
     }

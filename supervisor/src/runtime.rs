@@ -18,6 +18,11 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Most bytes of a runtime's output that are looked at.
 const OUTPUT_MAX: u64 = 1 << 20;
 
+/// What systemd tells the daemon and nobody else: a runtime that sees it acts on it. With NOTIFY_SOCKET the `start` of some
+/// waits for a word of the container.
+pub const NOT_FOR_RUNTIMES: [&str; 6] =
+    ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
 /// One runtime, with the directories of one daemon.
 #[derive(Debug, Clone)]
 pub struct Runtime {
@@ -125,13 +130,21 @@ impl Runtime {
         ]
     }
 
-    async fn call(&self, run: &RunId, verb: &[&str], after: &[&str]) -> Result<Vec<u8>, Failure> {
+    fn command(&self, run: &RunId, verb: &[&str], after: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(["--root".as_ref(), self.dirs.runtime_root().as_os_str()])
             .args(verb)
             .arg(run.to_string())
             .args(after);
+        for name in NOT_FOR_RUNTIMES {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    async fn call(&self, run: &RunId, verb: &[&str], after: &[&str]) -> Result<Vec<u8>, Failure> {
+        let mut command = self.command(run, verb, after);
         let what = format!("{} {} {run}", self.program.display(), verb.join(" "));
         let output = bounded(&mut command, DEADLINE).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::TimedOut => {
@@ -164,6 +177,10 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
         .current_dir("/")
         .kill_on_drop(true)
         .spawn()?;
+    if let Some(pid) = child.id() {
+        // The daemon is the last to die for want of memory, what it calls is not. Gone already is good, too.
+        std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0").ok();
+    }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let both = async {
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -225,6 +242,15 @@ mod tests {
         assert_eq!(last_line(b"a\nb\n\n").as_deref(), Some("b"));
         assert_eq!(last_line(b"a\x1b[1m\xff").as_deref(), Some("a[1m\u{fffd}"));
         assert_eq!(last_line(b" \n"), None);
+    }
+
+    #[test]
+    fn a_runtime_does_not_see_what_systemd_told_the_daemon() {
+        let runtime = Runtime::new("/bin/true".into(), Dirs::default());
+        let command = runtime.command(&"web.1.1".parse().unwrap(), &["start"], &[]);
+        let removed: Vec<_> =
+            command.as_std().get_envs().filter(|(_, v)| v.is_none()).map(|(n, _)| n).collect();
+        assert!(removed.iter().any(|n| *n == "NOTIFY_SOCKET") && removed.len() == NOT_FOR_RUNTIMES.len());
     }
 
     #[test]

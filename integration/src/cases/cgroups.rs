@@ -9,6 +9,8 @@ use crate::host::Need;
 use crate::run::unavailable;
 use crate::trial::{Trial, wait_for};
 
+mod library;
+
 const MIB: i64 = 1 << 20;
 
 /// One limit: where it is set in the spec, and what the host's files must say.
@@ -117,6 +119,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(only_v1());
     all.extend(enforced());
     all.extend(places());
+    all.extend(library::cases());
     all
 }
 

@@ -421,6 +421,17 @@ fn numbers(output: &str) -> Vec<u32> {
     output.lines().filter_map(|l| l.split(' ').next()?.parse().ok()).collect()
 }
 
+/// While init waits, no descriptor may lead to a directory of the host.
+fn directories_closed(t: &Trial<'_>, init: i32) -> Result<()> {
+    for entry in fs::read_dir(format!("/proc/{init}/fd"))?.flatten() {
+        let to = fs::read_link(entry.path()).unwrap_or_default();
+        let number: u32 = entry.file_name().to_string_lossy().parse()?;
+        let closed = number < 3 || !to.is_dir() || to.starts_with(t.state_root());
+        ensure!(closed, "descriptor {number} leads to {}", to.display());
+    }
+    Ok(())
+}
+
 fn descriptors() -> Vec<Case> {
     let text = "cli: --preserve-fds";
     vec![
@@ -538,17 +549,16 @@ fn descriptors() -> Vec<Case> {
             .steps(|t| {
                 t.create()?;
                 let pid = t.pid()?;
-                // While init waits, no descriptor may lead to a directory of the host.
-                for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
-                    let to = fs::read_link(entry.path()).unwrap_or_default();
-                    let number: u32 = entry.file_name().to_string_lossy().parse()?;
-                    let state = t.state_root();
-                    ensure!(
-                        number < 3 || !to.is_dir() || to.starts_with(&state),
-                        "descriptor {number} leads to {}",
-                        to.display()
-                    );
-                }
+                directories_closed(t, pid)?;
+                // The control: one that is handed over is seen.
+                t.remove()?;
+                let (_, bundle, id, _) = places(t);
+                t.rt(&["create", "--preserve-fds", "1", "--bundle", &bundle, &id])
+                    .fds(vec![(open("/")?, 3)])
+                    .run()?
+                    .ok()?;
+                let pid = t.pid()?;
+                ensure!(directories_closed(t, pid).is_err(), "the control: descriptor 3 is not seen");
                 Ok(())
             }),
     ]

@@ -72,16 +72,26 @@ fn defaults() -> Vec<Case> {
                 "w",
             ])
             .stdout("ok 0\nok 0\nok 0\nok 0\n"),
-        case("dev.nothing-else").checks("catalogue S36").probe(["ls", "/dev"]).output(|o| {
-            let known = [
-                "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
-                "stdin", "stdout", "tty", "urandom", "zero",
-            ];
-            let extra: Vec<&str> = o.lines().filter(|l| !known.contains(l)).collect();
-            ensure!(o.lines().any(|l| l == "null"), "no null: {o}");
-            ensure!(extra.is_empty(), "unexpected in /dev: {extra:?}");
-            Ok(())
-        }),
+        case("dev.nothing-else")
+            .checks("catalogue S36")
+            .probe(["ls", "/dev"])
+            .unprotected(
+                |s| {
+                    s["linux"]["devices"] =
+                        json!([{"path": "/dev/kn0", "type": "c", "major": 1, "minor": 5}]);
+                },
+                "kn0\n",
+            )
+            .output(|o| {
+                let known = [
+                    "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm",
+                    "stderr", "stdin", "stdout", "tty", "urandom", "zero",
+                ];
+                let extra: Vec<&str> = o.lines().filter(|l| !known.contains(l)).collect();
+                ensure!(o.lines().any(|l| l == "null"), "no null: {o}");
+                ensure!(extra.is_empty(), "unexpected in /dev: {extra:?}");
+                Ok(())
+            }),
         case("dev.bound-dev-is-left-alone")
             .checks("cli: a bind on /dev")
             .prepare(|t| {
@@ -125,6 +135,10 @@ fn control() -> Vec<Case> {
             s["linux"]["resources"]["devices"] = json!(all);
         }
     }
+    /// A rule that allows every device.
+    fn all() -> serde_json::Value {
+        json!([{"allow": true, "access": "rwm"}])
+    }
     /// Makes the node of a disk and tries to open it; below /dev, because the root may forbid devices.
     const DISK: [&str; 11] = ["all", "mknod", "/dev/d", "b", "8", "0", "--", "open-dev", "/dev/d", "r", "--"];
     let disk = |more: &'static str| {
@@ -148,8 +162,8 @@ fn control() -> Vec<Case> {
         Ok(())
     };
     vec![
-        case("devctl.deny-all").checks(CONTROL).spec(rules(json!([]))).spec(disk("")).output(denied),
-        case("devctl.mknod-only").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "m"}]))).spec(disk("")).stdout("ok 0\nerrno 1 EPERM\n"),
+        case("devctl.deny-all").checks(CONTROL).spec(rules(json!([]))).spec(disk("")).output(denied).unprotected(rules(all()), ""),
+        case("devctl.mknod-only").checks(CONTROL).unprotected(rules(all()), "ok 0\n").spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "m"}]))).spec(disk("")).stdout("ok 0\nerrno 1 EPERM\n"),
         case("devctl.read-allowed").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rm"}]))).spec(disk("")).output(move |o| allowed(o, "ok 0")),
         case("devctl.read-not-write").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rm"}]))).spec(disk("-- open-dev /dev/d w")).output(|o| {
             let lines: Vec<&str> = o.lines().collect();
@@ -158,13 +172,21 @@ fn control() -> Vec<Case> {
         }),
         case("devctl.wildcard-minor").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "access": "rwm"}]))).spec(disk("")).output(move |o| allowed(o, "ok 0")),
         case("devctl.wildcard-all").checks(CONTROL).spec(rules(json!([{"allow": true, "access": "rwm"}]))).spec(disk("")).output(move |o| allowed(o, "ok 0")),
-        case("devctl.later-deny-wins").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rwm"}, {"allow": false, "type": "b", "major": 8, "minor": 0, "access": "r"}]))).spec(disk("")).stdout("ok 0\nerrno 1 EPERM\n"),
-        case("devctl.other-type").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "c", "major": 8, "minor": 0, "access": "rwm"}]))).spec(disk("")).output(denied),
+        case("devctl.later-deny-wins").checks(CONTROL).unprotected(rules(all()), "ok 0\n").spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rwm"}, {"allow": false, "type": "b", "major": 8, "minor": 0, "access": "r"}]))).spec(disk("")).stdout("ok 0\nerrno 1 EPERM\n"),
+        case("devctl.other-type").checks(CONTROL).unprotected(rules(all()), "ok 0\n").spec(rules(json!([{"allow": true, "type": "c", "major": 8, "minor": 0, "access": "rwm"}]))).spec(disk("")).output(denied),
         case("devctl.defaults-stay").checks(CONTROL).spec(rules(json!([]))).probe(["all", "open-dev", "/dev/null", "rw", "--", "open-dev", "/dev/ptmx", "rw", "--", "open-dev", "/dev/tty", "r"]).stdout_has("ok 0\nok 0\n"),
-        case("devctl.configured-needs-a-rule").checks(CONTROL).spec(rules(json!([]))).spec(|s| s["linux"]["devices"] = json!([{"path": "/dev/kn0", "type": "b", "major": 8, "minor": 0, "fileMode": 438, "uid": 0, "gid": 0}])).probe(["open-dev", "/dev/kn0", "r"]).stdout("errno 1 EPERM\n"),
+        case("devctl.configured-needs-a-rule").checks(CONTROL).unprotected(rules(all()), "").spec(rules(json!([]))).spec(|s| s["linux"]["devices"] = json!([{"path": "/dev/kn0", "type": "b", "major": 8, "minor": 0, "fileMode": 438, "uid": 0, "gid": 0}])).probe(["open-dev", "/dev/kn0", "r"]).stdout("errno 1 EPERM\n"),
         case("devctl.exec-is-held-too").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "m"}]))).steps(|t| {
+            let attempt = ["all", "mknod", "/dev/d", "b", "8", "0", "--", "open-dev", "/dev/d", "r"];
+            let protected = t.spec.clone();
+            rules(all())(&mut t.spec);
             t.resident()?;
-            t.exec_probe(&["all", "mknod", "/dev/d", "b", "8", "0", "--", "open-dev", "/dev/d", "r"])?.ok()?.prints("ok 0\nerrno 1 EPERM\n")?;
+            let free = t.exec_probe(&attempt)?.ok()?.stdout;
+            ensure!(!free.contains("EPERM"), "the control: {free}");
+            t.remove()?;
+            t.spec = protected;
+            t.resident()?;
+            t.exec_probe(&attempt)?.ok()?.prints("ok 0\nerrno 1 EPERM\n")?;
             Ok(())
         }),
         case("devctl.v1-list").checks(CONTROL).spec(rules(json!([{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "r"}]))).needs([crate::host::Need::CgroupAny("devices")]).created(|t| {

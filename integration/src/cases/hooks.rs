@@ -368,6 +368,9 @@ fn failures() -> Vec<Case> {
             t.spec["process"]["args"] = json!([PROBE, "echo", "ran"]);
             t.run()?.ok()?.prints("ran\n")?;
             ensure!(seen(t, "fake").is_empty(), "a file of the root was run as a hook");
+            // The control: it would have been noticed.
+            t.unprotected(|s| s["process"]["args"] = json!([format!("/{}", fake.display())]), "")?;
+            ensure!(!seen(t, "fake").is_empty(), "the control: the file says nothing when it is run");
             Ok(())
         }),
     ]);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::MsFlags;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::base;
 use crate::case::{Case, case};
@@ -69,6 +69,15 @@ fn bound(options: &'static [&'static str]) -> impl Fn(&mut Trial<'_>) -> Result<
     move |t| bind(t, "/data", options).map(drop)
 }
 
+/// Gives the last mount other options.
+fn last_options(options: &'static [&'static str]) -> impl Fn(&mut Value) + 'static {
+    move |s| {
+        if let Some(last) = s["mounts"].as_array_mut().and_then(|m| m.last_mut()) {
+            last["options"] = json!(options);
+        }
+    }
+}
+
 fn binds() -> Vec<Case> {
     vec![
         case("mount.bind-read")
@@ -87,6 +96,7 @@ fn binds() -> Vec<Case> {
             .checks(MOUNTS)
             .prepare(bound(&["bind", "ro"]))
             .probe(["open-write", "/data/file"])
+            .unprotected(last_options(&["bind"]), "ok 0\n")
             .stdout("errno 30 EROFS\n"),
         case("mount.bind-type-none")
             .checks(MOUNTS)
@@ -279,6 +289,7 @@ fn flags() -> Vec<Case> {
                 Ok(())
             })
             .sh("/data/probe true; echo $?")
+            .unprotected(last_options(&["bind"]), "0\n")
             .stdout("126\n"),
         case("mount.nodev-enforced")
             .checks("config.md#linux-mount-options")
@@ -287,6 +298,7 @@ fn flags() -> Vec<Case> {
                 Ok(())
             })
             .probe(["open-dev", "/data/null", "r"])
+            .unprotected(last_options(&["bind"]), "ok 0\n")
             .stdout("errno 13 EACCES\n"),
         case("mount.last-option-wins")
             .checks("catalogue B069")
@@ -347,6 +359,7 @@ fn recursive() -> Vec<Case> {
             .needs(kernel)
             .prepare(nested(&["rbind", "rro"]))
             .probe(["all", "open-write", "/data/file", "--", "open-write", "/data/sub/deep"])
+            .unprotected(last_options(&["rbind"]), "ok 0\nok 0\n")
             .stdout("errno 30 EROFS\nerrno 30 EROFS\n"),
         case("mount.ro-is-not-recursive")
             .checks(text)

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::MsFlags;
@@ -16,7 +16,8 @@ use crate::base::{self, PROBE};
 use crate::case::{Case, case};
 use crate::host::Need;
 use crate::oracle::listing;
-use crate::trial::Trial;
+use crate::os;
+use crate::trial::{Out, Trial, wait_for};
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -72,11 +73,13 @@ fn with_root(t: &Trial<'_>, more: &[&str]) -> Vec<String> {
 }
 
 fn binary() -> Vec<Case> {
-    let entry = |name: &str, prepare: fn(&Trial<'_>) -> Result<()>, program: &'static str| {
+    let entry = |name: &str, prepare: fn(&Trial<'_>, &str) -> Result<()>, program: &'static str| {
         case(format!("binary.{name}")).checks("catalogue S01").steps(move |t| {
-            t.works()?;
+            // The control: whatever else is named that way does run.
+            prepare(t, if program == "/self" { PROBE } else { "/probe echo" })?;
+            t.unprotected(|s| s["process"]["args"] = json!([program, "echo", "it runs"]), "it runs")?;
             let (copy, before) = private_copy(t)?;
-            prepare(t)?;
+            prepare(t, "/proc/self/exe")?;
             t.spec["process"]["args"] = json!([program, "--version"]);
             t.write_config()?;
             let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
@@ -89,14 +92,20 @@ fn binary() -> Vec<Case> {
         })
     };
     vec![
-        entry("link-to-self", |t| t.put_link("self", "/proc/self/exe"), "/self"),
-        entry("script-of-self", |t| t.put("script", "#!/proc/self/exe\n", 0o755).map(drop), "/script"),
-        case("binary.not-the-host-file").checks("catalogue S03").steps(|t| {
+        entry("link-to-self", |t, to| t.put_link("self", to), "/self"),
+        entry("script-of-self", |t, to| t.put("script", &format!("#!{to}\n"), 0o755).map(drop), "/script"),
+        case("binary.not-the-host-file").checks("catalogue S03").probe(["trap", "TERM"]).steps(|t| {
             t.create()?;
             let pid = t.pid()?;
-            let seen = fs::metadata(format!("/proc/{pid}/exe"))?;
-            let host = fs::metadata(&t.runtime.path)?;
-            ensure!((seen.dev(), seen.ino()) != (host.dev(), host.ino()), "init runs the host's own file before execve");
+            let file = |path: String| fs::metadata(path).map(|m| (m.dev(), m.ino()));
+            let seen = file(format!("/proc/{pid}/exe"))?;
+            let host = file(t.runtime.path.display().to_string())?;
+            ensure!(seen != host, "init runs the host's own file before execve");
+            // The control: the file of a program that is the host's own is recognised that way.
+            t.start()?;
+            t.payload_says("ready")?;
+            let (seen, host) = (file(format!("/proc/{pid}/exe"))?, file(t.yard.probe.display().to_string())?);
+            ensure!(seen == host, "the control: {seen:?} is the program, its file on the host {host:?}");
             Ok(())
         }),
         case("binary.nobody-can-write").checks("catalogue S03").steps(|t| {
@@ -112,8 +121,9 @@ fn binary() -> Vec<Case> {
             let (copy, before) = private_copy(t)?;
             own_files(t)?;
             base::capabilities(&mut t.spec, &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
-            // Everybody who comes is tried, again and again, by its program file.
-            let script = "echo ready; while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || (echo spoiled > $p/exe) 2>/dev/null; done; done";
+            // Everybody who comes is tried, again and again, by its program file. A file that runs cannot be written to,
+            // whosever it is, so the control is only that the newcomers are met.
+            let script = "echo ready; while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || { (echo spoiled > $p/exe) 2>/dev/null; echo tried; }; done; done";
             t.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
             t.run_detached()?;
             t.payload_says("ready")?;
@@ -122,6 +132,8 @@ fn binary() -> Vec<Case> {
                 let args = with_root(t, &["exec", &id, PROBE, "true"]);
                 t.command(&copy, &args).run()?;
             }
+            t.exec_probe(&["sleep", "200"])?;
+            t.payload_says("tried").context("the control")?;
             ensure!(look(&copy)? == before, "the runtime's binary was changed");
             Ok(())
         }),
@@ -136,9 +148,17 @@ fn binary() -> Vec<Case> {
             t.payload_says("ready")?;
             let id = t.id.clone();
             for _ in 0..15 {
-                let args = with_root(t, &["exec", &id, PROBE, "sleep", "5"]);
+                let args = with_root(t, &["exec", &id, PROBE, "sleep", "100"]);
                 t.command(&copy, &args).run()?;
             }
+            // The control: a program of the container's own is lost to the same loop.
+            let victim = t.rootfs().join("victim");
+            fs::copy(&t.yard.probe, &victim)?;
+            wait_for(t.seconds(), || {
+                t.exec(&["/victim", "sleep", "100"])?;
+                Ok((fs::read(&victim)? == b"spoiled\n").then_some(()))
+            })
+            .context("the control: the loop spoils no program")?;
             ensure!(look(&copy)? == before, "the runtime's binary was changed");
             Ok(())
         }),
@@ -146,32 +166,35 @@ fn binary() -> Vec<Case> {
 }
 
 fn directories() -> Vec<Case> {
-    let leaky = |t: &mut Trial<'_>, args: Vec<String>| -> Result<crate::trial::Out> {
-        let fds: Result<Vec<(OwnedFd, i32)>> =
-            (3..12).map(|n| Ok((OwnedFd::from(fs::File::open("/")?), n))).collect();
-        t.rt(&args).fds(fds?).run()
-    };
-    /// Nothing of the host may be the working directory.
-    fn outside(out: &crate::trial::Out) -> Result<()> {
-        ensure!(out.code.is_some(), "it hangs");
-        ensure!(
-            out.code != Some(0) || !out.stdout.contains("tripwire"),
-            "a directory of the host is the cwd: {}",
-            out.stdout
-        );
-        Ok(())
+    /// A command with every descriptor from 3 to 11 open on a file or directory of the host.
+    fn leaky(t: &mut Trial<'_>, open: &Path, args: &[&str]) -> Result<Out> {
+        let fds =
+            (3..12).map(|n| Ok((OwnedFd::from(fs::File::open(open)?), n))).collect::<Result<Vec<_>>>()?;
+        t.rt(args).fds(fds).run()
+    }
+    /// `run` so; with `given` the descriptors are the container's, which is the control: they are open and lead there.
+    fn leaky_run(t: &mut Trial<'_>, open: &Path, given: bool) -> Result<Out> {
+        t.write_config()?;
+        let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+        let all = ["run", "--preserve-fds", "9", "--bundle", &bundle, &id];
+        let none = ["run", "--bundle", &bundle, &id];
+        leaky(t, open, if given { &all } else { &none })
+    }
+    /// A directory of the host that shows where one is.
+    fn away(t: &Trial<'_>) -> Result<PathBuf> {
+        let dir = t.host_dir("away")?;
+        fs::write(dir.join("of-the-host"), "")?;
+        Ok(dir)
     }
     let mut all: Vec<Case> = (3..12)
         .map(|n| {
             case(format!("cwd.fd-{n}")).checks("catalogue S07").steps(move |t| {
-                t.works()?;
-                t.spec["process"]["cwd"] = format!("/proc/self/fd/{n}").into();
+                let (away, path) = (away(t)?, format!("/proc/self/fd/{n}"));
+                t.spec["process"]["args"] = json!([PROBE, "ls", path]);
+                leaky_run(t, &away, true)?.ok()?.prints("of-the-host\n").context("the control")?;
+                t.spec["process"]["cwd"] = path.into();
                 t.spec["process"]["args"] = json!([PROBE, "ls", "."]);
-                t.write_config()?;
-                let args =
-                    vec!["run".into(), "--bundle".into(), t.bundle.display().to_string(), t.id.clone()];
-                let out = leaky(t, args)?;
-                out.fails()?;
+                leaky_run(t, &away, false)?.fails()?;
                 Ok(())
             })
         })
@@ -179,28 +202,25 @@ fn directories() -> Vec<Case> {
     all.extend([
         case("cwd.exec-fd").checks("catalogue S07").steps(move |t| {
             t.resident()?;
+            let (away, id) = (away(t)?, t.id.clone());
             for n in 3..12 {
-                let args = vec![
-                    "exec".into(),
-                    "--cwd".into(),
-                    format!("/proc/self/fd/{n}"),
-                    t.id.clone(),
-                    PROBE.into(),
-                    "ls".into(),
-                    ".".into(),
-                ];
-                leaky(t, args)?.fails()?;
+                let path = format!("/proc/self/fd/{n}");
+                leaky(t, &away, &["exec", "--preserve-fds", "9", &id, PROBE, "ls", &path])?
+                    .ok()?
+                    .prints("of-the-host\n")
+                    .context("the control")?;
+                leaky(t, &away, &["exec", "--cwd", &path, &id, PROBE, "ls", "."])?.fails()?;
             }
             Ok(())
         }),
         case("cwd.link-to-fd").checks("catalogue S07").steps(move |t| {
-            t.works()?;
+            let away = away(t)?;
             t.put_link("here", "/proc/self/fd/7")?;
+            t.spec["process"]["args"] = json!([PROBE, "ls", "/here"]);
+            leaky_run(t, &away, true)?.ok()?.prints("of-the-host\n").context("the control")?;
             t.spec["process"]["cwd"] = "/here".into();
             t.spec["process"]["args"] = json!([PROBE, "ls", "."]);
-            t.write_config()?;
-            let args = vec!["run".into(), "--bundle".into(), t.bundle.display().to_string(), t.id.clone()];
-            leaky(t, args)?.fails()?;
+            leaky_run(t, &away, false)?.fails()?;
             Ok(())
         }),
         case("cwd.through-proc-root")
@@ -215,47 +235,25 @@ fn directories() -> Vec<Case> {
             t.resident()?;
             let id = t.id.clone();
             let out = t.rt(&["exec", "--cwd", "/proc/1/cwd", &id, PROBE, "ls", "."]).run()?;
-            outside(&out)?;
+            ensure!(out.code.is_some(), "it hangs");
             if out.code == Some(0) {
                 ensure!(out.stdout.lines().any(|l| l == "probe"), "not the container's root: {}", out.stdout);
             }
             Ok(())
         }),
         case("cwd.program-by-fd").checks("catalogue S08").steps(move |t| {
-            t.works()?;
-            t.spec["process"]["args"] = json!(["/proc/self/fd/7"]);
-            t.write_config()?;
-            let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let fds = (3..12)
-                .map(|n| {
-                    Ok((
-                        OwnedFd::from(
-                            fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?,
-                        ),
-                        n,
-                    ))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            t.rt(&["run", "--bundle", &bundle, &id]).fds(fds).run()?.fails()?;
+            let program = t.yard.probe.clone();
+            t.spec["process"]["args"] = json!(["/proc/self/fd/7", "echo", "it runs"]);
+            leaky_run(t, &program, true)?.ok()?.prints("it runs\n").context("the control")?;
+            leaky_run(t, &program, false)?.fails()?;
             Ok(())
         }),
         case("cwd.script-by-fd").checks("catalogue S08").steps(move |t| {
-            t.works()?;
-            t.put("script", "#!/proc/self/fd/7\n", 0o755)?;
+            let program = t.yard.probe.clone();
+            t.put("script", "#!/proc/self/fd/7 echo\n", 0o755)?;
             t.spec["process"]["args"] = json!(["/script"]);
-            t.write_config()?;
-            let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-            let fds = (3..12)
-                .map(|n| {
-                    Ok((
-                        OwnedFd::from(
-                            fs::File::open("/bin/true").or_else(|_| fs::File::open("/bin/busybox"))?,
-                        ),
-                        n,
-                    ))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            t.rt(&["run", "--bundle", &bundle, &id]).fds(fds).run()?.fails()?;
+            leaky_run(t, &program, true)?.ok()?.prints("/script\n").context("the control")?;
+            leaky_run(t, &program, false)?.fails()?;
             Ok(())
         }),
         case("cwd.relative-program")
@@ -284,12 +282,26 @@ fn trap(t: &Trial<'_>, name: &str, absolute: bool) -> Result<PathBuf> {
     Ok(away)
 }
 
+/// That a case of links would notice: where a directory of the root is, this configuration changes it.
+fn changes(t: &mut Trial<'_>, directory: &str) -> Result<()> {
+    let real = t.rootfs().join(directory);
+    let before = listing(&real);
+    t.run().context("the control")?;
+    ensure!(listing(&real) != before, "the control: nothing is made below a real /{directory}");
+    Ok(())
+}
+
+/// Without a control: what is made on a mounted /dev never shows on the host, and no configuration makes a runtime
+/// give a file away through /dev/null. That a runtime can fail `link.dev-mounted-*` and `link.dev-null-*` is in `known/`.
 fn links() -> Vec<Case> {
     let untouched = |name: &'static str, link: &'static str, absolute: bool, mounts: fn(&mut Trial<'_>)| {
         case(format!("link.{name}")).checks("catalogue S28").steps(move |t| {
             t.works()?;
-            let away = trap(t, link, absolute)?;
             mounts(t);
+            if !name.starts_with("dev-mounted") {
+                changes(t, link)?;
+            }
+            let away = trap(t, link, absolute)?;
             let before = listing(&away);
             let out = t.run()?;
             ensure!(out.code.is_some(), "it hangs");
@@ -351,12 +363,10 @@ fn links() -> Vec<Case> {
             Ok(())
         }),
         case("link.masked-path").checks("catalogue S23").steps(|t| {
-            t.works()?;
-            let away = t.host_dir("away")?;
-            fs::write(away.join("secret"), "host")?;
             t.put_link("mask", "/etc/marker")?;
             t.spec["linux"]["maskedPaths"] = json!(["/mask"]);
             t.spec["process"]["args"] = json!([PROBE, "cat", "/etc/marker"]);
+            t.unprotected(|s| s["linux"]["maskedPaths"] = json!([]), "marker\n")?;
             let out = t.run()?;
             ensure!(
                 out.code != Some(0) || out.stdout.is_empty(),
@@ -369,7 +379,10 @@ fn links() -> Vec<Case> {
             t.works()?;
             // A bound /dev whose null is another device must never be used as a mask.
             let dir = t.device_dir("dev")?;
-            mknodat(CWD, dir.join("null"), FileType::CharacterDevice, 0o666.into(), makedev(1, 5))?;
+            let null = |minor| {
+                mknodat(CWD, dir.join("null"), FileType::CharacterDevice, 0o666.into(), makedev(1, minor))
+            };
+            null(3)?;
             let source = dir.display().to_string();
             if let Some(list) = t.spec["mounts"].as_array_mut() {
                 list.retain(|m| !m["destination"].as_str().unwrap_or("").starts_with("/dev"));
@@ -378,6 +391,12 @@ fn links() -> Vec<Case> {
             t.put("secret", "hidden", 0o644)?;
             t.spec["linux"]["maskedPaths"] = json!(["/secret"]);
             t.spec["process"]["args"] = json!([PROBE, "stat", "/secret"]);
+            // The control: with a right one the file is there, and the mask over it.
+            t.unprotected(|s| s["linux"]["maskedPaths"] = json!([]), "file 0644 ")?;
+            let out = t.run()?.ok().context("the control")?;
+            ensure!(out.stdout.contains(" 1:3 "), "the control: {:?}", out.stdout);
+            fs::remove_file(dir.join("null"))?;
+            null(5)?;
             let out = t.run()?;
             ensure!(
                 out.code != Some(0) || out.stdout.contains(" 1:3 "),
@@ -407,15 +426,28 @@ fn links() -> Vec<Case> {
         }),
         case("link.console-is-a-link").checks("catalogue S27").steps(|t| {
             t.works()?;
-            let away = t.host_dir("away")?.join("console");
-            fs::write(&away, "host")?;
+            // Without a mount on /dev itself, so that what is made there is made in the image.
             if let Some(list) = t.spec["mounts"].as_array_mut() {
                 list.retain(|m| m["destination"] != "/dev");
             }
-            t.put_link("dev/console", &away.display().to_string())?;
-            let before = listing(away.parent().context("parent")?);
-            let _ = t.run()?;
-            ensure!(listing(away.parent().context("parent")?) == before, "a file of the host was touched");
+            t.spec["process"]["terminal"] = true.into();
+            // The control: with a terminal the runtime makes the file.
+            let console = t.rootfs().join("dev/console");
+            let on_terminal = |t: &mut Trial<'_>| {
+                let (_master, slave) = os::open_pty(25, 66)?;
+                t.write_config()?;
+                let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
+                t.rt(&["run", "--bundle", &bundle, &id]).on_terminal(slave)?.run()
+            };
+            on_terminal(t)?.ok().context("the control")?;
+            ensure!(console.symlink_metadata().is_ok(), "the control: no /dev/console was made");
+            let away = t.host_dir("away")?;
+            fs::write(away.join("console"), "host")?;
+            t.put_link("dev/console", &away.join("console").display().to_string())?;
+            let before = listing(&away);
+            let out = on_terminal(t)?;
+            ensure!(out.code.is_some(), "it hangs");
+            ensure!(listing(&away) == before, "a file of the host was touched");
             Ok(())
         }),
         case("link.root-itself").checks("catalogue S16").probe(["cat", "/etc/marker"]).steps(|t| {
@@ -458,20 +490,24 @@ fn views() -> Vec<Case> {
         case("view.proc-sys-is-fixed").checks("catalogue S25").spec(write(&[
             "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/panic", "/proc/sys/kernel/hostname",
             "/proc/sys/vm/drop_caches", "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/bus/pci",
-        ])).output(refused),
-        case("view.sys-is-fixed").checks("catalogue S25").spec(write(&["/sys/kernel/uevent_helper", "/sys/power/state", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/module/kernel/parameters/panic"])).output(refused),
+        ])).output(refused).unprotected(|s| s["linux"]["readonlyPaths"] = json!([]), "ok 0\n"),
+        case("view.sys-is-fixed").checks("catalogue S25").spec(write(&["/sys/kernel/uevent_helper", "/sys/power/state", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/module/kernel/parameters/panic"])).output(refused).unprotected(|s| {
+            for m in s["mounts"].as_array_mut().into_iter().flatten().filter(|m| m["destination"] == "/sys") {
+                m["options"] = json!(["nosuid", "noexec", "nodev"]);
+            }
+        }, "ok 0\n"),
         case("view.no-host-processes").checks("catalogue S06").sh("for p in /proc/[0-9]*; do cat $p/comm; done").output(|o| {
             ensure!(o.contains("sh"), "no process is visible: {o}");
                 ensure!(!o.contains("conformance"), "host processes are visible: {o}");
             Ok(())
-        }),
+        }).unprotected(|s| base::no_namespace(s, "pid"), "conformance"),
         case("view.no-host-mounts").checks("catalogue S24").probe(["mountinfo"]).output(|o| {
             ensure!(o.contains(" - proc "), "no mounts: {o}");
                 for word in ["/sys/fs/cgroup/memory", "/home", "/boot"] {
                 ensure!(!o.lines().any(|l| l.split(' ').nth(4) == Some(word)), "{word} is mounted: {o}");
             }
             Ok(())
-        }),
+        }).unprotected(|s| base::add_mount(s, "/home", "bind", "/tmp", &["bind"]), " /home "),
         case("view.mounts-keep-readonly").checks("catalogue S24").probe(["mountinfo"]).spec(|s| {
             s["root"]["readonly"] = true.into();
             for n in 0..10 {
@@ -489,18 +525,29 @@ fn views() -> Vec<Case> {
             }
             ensure!(read_only("/"), "the root is writable: {o}");
             Ok(())
-        }),
-        case("view.no-umount-of-masks").checks("catalogue S23").probe(["all", "syscall", "umount2", "str:/proc/keys", "2", "--", "syscall", "umount2", "str:/proc", "2"]).stdout("errno 1 EPERM\nerrno 1 EPERM\n"),
+        }).unprotected(|s| s["root"]["readonly"] = false.into(), " / rw,").unprotected(|s| {
+            if let Some(last) = s["mounts"].as_array_mut().and_then(|m| m.last_mut()) {
+                last["options"] = json!(["rbind"]);
+            }
+        }, " /data/9 rw,"),
+        case("view.no-umount-of-masks").checks("catalogue S23").probe(["all", "syscall", "umount2", "str:/proc/keys", "2", "--", "syscall", "umount2", "str:/proc", "2"]).stdout("errno 1 EPERM\nerrno 1 EPERM\n").unprotected(|s| base::capabilities(s, &["CAP_SYS_ADMIN"]), "ok 0\nok 0\n"),
         case("view.null-of-host-is-fixed").checks("catalogue S22").needs([Need::Busybox]).steps(|t| {
             let null = own_null(t)?;
+            let mode = || Ok::<u32, std::io::Error>(fs::metadata(&null)?.mode() & 0o777);
+            // The control: where the host's device itself is bound, its mode changes.
+            t.unprotected(|s| {
+                base::add_mount(s, "/data/null", "bind", "/dev/null", &["bind"]);
+                s["process"]["args"] = json!(["/bin/sh", "-c", "busybox chmod 600 /data/null; echo done"]);
+            }, "done\n")?;
+            ensure!(mode()? == 0o600, "the control: the mode stays {:o}", mode()?);
+            fs::set_permissions(&null, fs::Permissions::from_mode(0o666))?;
             let script = "for f in /proc/self/fd/0 /proc/keys /proc/timer_list; do busybox chmod 601 $f; done; busybox true";
             t.spec["process"]["env"] = json!(["PATH=/bin"]);
             t.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
             t.run()?.ok()?;
             t.resident()?;
             t.exec(&["/bin/sh", "-c", "busybox chmod 602 /proc/self/fd/0; busybox true"])?.ok()?;
-            let mode = fs::metadata(&null)?.mode() & 0o777;
-            ensure!(mode == 0o666, "the container changed the mode of the host's null device to {mode:o}");
+            ensure!(mode()? == 0o666, "the container changed the mode of the host's null device to {:o}", mode()?);
             Ok(())
         }),
         case("view.keyring-of-host-hidden").checks("catalogue S39").steps(|t| {
@@ -510,6 +557,13 @@ fn views() -> Vec<Case> {
             let other = t.rt(&["run", "--bundle", &twin.bundle, &twin.id]).run()?.ok()?.stdout;
             let own = t.exec_probe(&["keyring"])?.ok()?.stdout;
             ensure!(own != other, "two containers share a session keyring: {own}");
+            // The control: without keyrings of their own they do.
+            let shared = |t: &mut Trial<'_>, id: &str| {
+                let args = ["run", "--no-new-keyring", "--bundle", &twin.bundle, id];
+                Ok::<String, anyhow::Error>(t.rt(&args).run()?.ok()?.stdout)
+            };
+            let (one, two) = (shared(t, &twin.id)?, shared(t, &twin.id)?);
+            ensure!(one == two, "the control: {one:?} and {two:?} should be one keyring");
             Ok(())
         }),
         case("view.host-descriptors-of-newcomer").checks("catalogue S06").needs([Need::Busybox]).steps(|t| {
@@ -523,6 +577,11 @@ fn views() -> Vec<Case> {
             }
             let seen = t.payload();
             ensure!(seen.trim() == "ready", "descriptors of the host were visible: {seen}");
+            // The control: one that is handed over is seen.
+            let (state, id) = (t.state_root(), t.id.clone());
+            let given = vec![(OwnedFd::from(fs::File::open(state.join(&id))?), 3)];
+            t.rt(&["exec", "--preserve-fds", "1", &id, PROBE, "sleep", "500"]).fds(given).run()?.ok()?;
+            t.payload_says(" -> /").context("the control")?;
             Ok(())
         }),
     ]
@@ -548,6 +607,7 @@ fn odds() -> Vec<Case> {
                 t.rt(&["run", "--bundle", &bundle, &id]).env("SECRET_OF_CALLER", "x").run()?.ok()?.stdout;
             ensure!(out.contains("PATH="), "{out}");
             ensure!(!out.contains("SECRET_OF_CALLER"), "the caller's environment came in: {out}");
+            t.unprotected(|s| s["process"]["env"] = json!(["SECRET_OF_CALLER=x"]), "SECRET_OF_CALLER")?;
             Ok(())
         }),
         case("odd.preload-not-for-the-runtime")
@@ -568,7 +628,11 @@ fn odds() -> Vec<Case> {
             .checks("catalogue S42")
             .spec(|s| s["process"]["args"] = json!(["/no\u{1b}[2Jsuch\nprogram"]))
             .steps(|t| {
-                t.works()?;
+                let escaping = t.spec["process"]["args"].take();
+                t.spec["process"]["args"] = json!(["/no-such-program"]);
+                let out = t.run()?.fails()?;
+                ensure!(out.stderr.contains("no-such-program"), "the control: no name in {:?}", out.stderr);
+                t.spec["process"]["args"] = escaping;
                 let out = t.run()?.fails()?;
                 if t.runtime.strict {
                     ensure!(

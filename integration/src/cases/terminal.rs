@@ -336,6 +336,10 @@ fn foreground() -> Vec<Case> {
                 running.wait()?.ok()?;
                 let text = std::fs::read_to_string(&out)?;
                 ensure!(text == "errno 6 ENXIO\n", "the caller's terminal can be opened: {text:?}");
+                // The control: one that is the container's can be.
+                let master = create(t)?;
+                let text = start_and_read(t, &master)?;
+                ensure!(text == "ok 0\n", "the control: {text:?}");
                 Ok(())
             }),
     ]

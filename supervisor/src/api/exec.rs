@@ -308,9 +308,7 @@ async fn start(
     }
     command.arg(running.run.to_string()).args(&wanted.command).current_dir("/");
     // What systemd tells the daemon is not for a container.
-    for name in
-        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
-    {
+    for name in crate::runtime::NOT_FOR_RUNTIMES {
         command.env_remove(name);
     }
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", running.runtime.display()));

@@ -3,23 +3,24 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::keepers::ending_variable;
 use super::owner::{Owner, Slot};
-use super::work::{Job, Rest, acknowledge};
+use super::work::{Job, Rest};
 use crate::clock::{Boot, Moment};
-use crate::journal::record::{Kept, OpenRun, Record};
+use crate::journal::record::{Kept, KeptExit, OpenRun, Record};
 use crate::keeper::record::ExitRecord;
 use crate::keeper::{Hello, Keeper, Phase};
-use crate::machine::{Event, Machine, State};
+use crate::machine::{Effect, Event, Machine, Next, State};
 use crate::names::{Instance, RunId, ServiceName};
-use crate::policy::Ending;
+use crate::policy::{Ending, History, pause_left};
 use crate::unit;
 use crate::unit::service::{Policy, Service};
 
@@ -29,6 +30,12 @@ impl Owner {
         let loaded = unit::load_dir(&self.options.dirs.accepted());
         for problem in &loaded.problems {
             warn!("last good version: {}: {}", problem.file, problem.message);
+        }
+        // A damaged copy is no reason to end what runs: what the operator wrote is most often the same.
+        let mut loaded = loaded;
+        let mut wanted = unit::load_dir(&self.options.dirs.services).services;
+        for name in &loaded.broken {
+            loaded.services.extend(wanted.remove_entry(name));
         }
         self.services = loaded.services.into_iter().map(|(n, (s, t))| (n, InForce::new(s, t))).collect();
     }
@@ -45,6 +52,7 @@ impl Owner {
     pub(super) async fn adopt(&mut self, reboot: bool) -> Result<()> {
         if reboot {
             self.release_always();
+            self.release_failed();
         }
         let kept: Vec<_> =
             self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();
@@ -60,6 +68,7 @@ impl Owner {
         for (instance, kept) in kept {
             let Some(open) = kept.open else { continue };
             let run = RunId { instance, run: open.run };
+            super::run::still_starting();
             self.adopt_run(&run, &open, reboot).await;
             adopted.insert(run);
         }
@@ -93,6 +102,18 @@ impl Owner {
         }
     }
 
+    /// A boot is a new chance for what failed. Written down, so that it is one also for the daemon after this one.
+    fn release_failed(&mut self) {
+        let image = self.journal.image();
+        let failed = image.instances.iter().filter(|(i, k)| {
+            k.finished == Some(false) && !image.is_held(i) && self.services.contains_key(&i.service)
+        });
+        let records: Vec<_> = failed
+            .map(|(i, _)| Record::Goal { service: i.service.clone(), replica: Some(i.replica), held: false })
+            .collect();
+        self.write(&records);
+    }
+
     /// An instance as the journal knows it, before its run is looked for.
     fn revive(&mut self, instance: &Instance, kept: &Kept, wanted: bool, reboot: bool) {
         let mut machine = Machine::new(instance.clone(), Moment::now());
@@ -100,14 +121,12 @@ impl Owner {
         machine.restarts = kept.restarts;
         machine.failures = kept.failures;
         machine.up = wanted && !self.journal.image().is_held(instance);
-        // A boot is a new chance for what failed; what completed stays completed.
-        if let Some(success) = kept.finished
-            && machine.up
-            && (success || !reboot)
-        {
-            machine.state = State::Done { success };
-        }
         machine.reason = kept.exits.back().map(|e| e.text.clone()).unwrap_or_default();
+        if let Some(success) = kept.finished.filter(|_| machine.up) {
+            machine.state = State::Done { success };
+        } else if machine.up && !reboot && kept.open.is_none() {
+            self.resume_pause(&mut machine, kept);
+        }
         let mut slot = Slot::new(machine);
         slot.removed = !wanted;
         slot.last_event = self
@@ -119,6 +138,32 @@ impl Owner {
             .find(|e| e.service.as_ref() == Some(&instance.service) && e.replica == Some(instance.replica))
             .map(|e| e.seq);
         self.slots.insert(instance.clone(), slot);
+    }
+
+    /// A pause before the next start goes on where it was when the daemon died, and a crash loop is still one.
+    fn resume_pause(&self, machine: &mut Machine, kept: &Kept) {
+        let (Some(in_force), Some(last)) =
+            (self.services.get(&machine.instance.service), kept.exits.back().filter(|_| kept.failures > 0))
+        else {
+            return;
+        };
+        let restart = &in_force.service.restart;
+        let now = Moment::now();
+        let age =
+            |e: &KeptExit| std::time::Duration::try_from(now.wall.duration_since(e.at)).unwrap_or_default();
+        let row = kept.exits.iter().rev().take(usize::try_from(kept.failures).unwrap_or(usize::MAX));
+        let recent = row.map(age).filter(|age| *age <= restart.crash_window);
+        machine.recent = recent.map(|age| Boot(now.boot.0.saturating_sub(age))).collect();
+        machine.recent.make_contiguous().sort_unstable();
+        let history = History {
+            ran: last.exit.as_ref().map_or(std::time::Duration::ZERO, |e| e.ended.since(e.started)),
+            failures: kept.failures,
+            recent: u32::try_from(machine.recent.len()).unwrap_or(u32::MAX),
+            jitter: 0.0,
+        };
+        let until = now.boot.after(pause_left(restart, history, age(last)));
+        let crash_loop = restart.crash_failures > 0 && history.recent >= restart.crash_failures;
+        machine.state = State::Backoff { until, crash_loop };
     }
 
     /// Finds what became of a run that was begun and has not ended, as far as is written.
@@ -203,8 +248,7 @@ impl Owner {
 
     fn stop_again(&self, run: &RunId, signal: i32) {
         if let Some(job) = self.job(run) {
-            let orders = self.slots.get(&run.instance).and_then(|s| s.orders.clone());
-            tokio::task::spawn_local(self.shop.clone().signal(job, signal, orders));
+            tokio::task::spawn_local(self.shop.clone().signal(job, signal, self.orders(run)));
         }
     }
 
@@ -224,27 +268,53 @@ impl Owner {
         Ok(found)
     }
 
-    /// A run of which the journal has no intent: it lost its tail. When the service still wants just that version it goes
-    /// on; else it is taken away.
+    /// A run that the journal does not hold open.
     async fn adopt_stray(&mut self, run: RunId) {
-        let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
-        let in_force = self.services.get(&run.instance.service);
-        let wanted = in_force.is_some_and(|f| {
-            run.instance.replica <= f.service.replicas && version.as_deref() == Some(f.run_version.as_str())
-        });
-        let kept = self.journal.image().instances.get(&run.instance);
-        let newer = kept.is_none_or(|k| k.last_run < run.run && k.open.is_none());
-        if wanted && newer && !self.journal.image().is_held(&run.instance) {
+        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let idle = self.slots.get(&run.instance).is_some_and(|s| s.machine.run().is_none());
+        if idle && kept.open.is_none() && kept.last_run == run.run {
+            return self.clean_again(&run, &kept);
+        }
+        // The journal lost its tail, or the disk did not take it: the run was begun after everything that is written.
+        let replicas = self.services.get(&run.instance.service).map_or(0, |f| f.service.replicas);
+        let new = run.instance.replica <= replicas && kept.open.is_none() && kept.last_run < run.run;
+        if new && !self.journal.image().is_held(&run.instance) {
+            let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
+            let in_force = self.services.get(&run.instance.service).map(|f| &f.run_version);
             let connected = Keeper::connect(&self.options.dirs.keeper(&run)).await;
-            if let Ok((keeper, hello)) = connected {
-                return self.adopt_unwritten(run, keeper, hello).await;
+            match (connected, read_record(&self.options.dirs.exit_record(&run)).filter(|r| r.run == run)) {
+                (Ok((keeper, hello)), _) if version.as_ref() == in_force => {
+                    let open = self.take_in(&run);
+                    return self.adopt_kept(&run, &open, keeper, hello).await;
+                }
+                (Err(_), Some(record)) => {
+                    self.take_in(&run);
+                    return self.ended(&run, record);
+                }
+                _ => {}
             }
         }
         info!("{run} is nobody's: taken away");
-        self.sweep(run).await;
+        self.sweep(run);
     }
 
-    async fn adopt_unwritten(&mut self, run: RunId, keeper: Keeper, hello: Hello) {
+    /// Its end is written; the daemon died before all that was left of it was taken away. What comes after waits for that.
+    fn clean_again(&mut self, run: &RunId, kept: &Kept) {
+        let made_from = self.made_from(run, "");
+        let Some(slot) = self.slots.get_mut(&run.instance) else { return };
+        let next = match slot.machine.state {
+            State::Backoff { until, crash_loop } => Next::Pause { until, crash_loop },
+            State::Done { success } => Next::Done { success },
+            _ => Next::Goal,
+        };
+        slot.machine.state = State::Cleaning { run: run.clone(), next, failed: 0, retry_at: None };
+        slot.made_from = Some(made_from);
+        slot.ending = kept.exits.back().and_then(|e| e.exit.as_ref()).and_then(ending_variable);
+        self.act(&run.instance, Effect::Clean(run.clone()));
+    }
+
+    /// Writes down that a run was begun which the journal does not know.
+    fn take_in(&mut self, run: &RunId) -> OpenRun {
         let (service, version) = self.service(&run.instance);
         let boot_id = self.boot_id.clone();
         self.write(&[Record::Intent {
@@ -262,21 +332,20 @@ impl Owner {
             slot.machine.last_run = run.run;
             slot.machine.state = State::Creating { run: run.clone() };
         }
-        let open = OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false };
         self.tell(
             Some(&run.instance.service),
             Some(run.instance.replica),
             "adopted",
             format!("{run} was not in the journal and is what the service wants"),
         );
-        self.adopt_kept(&run, &open, keeper, hello).await;
+        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false }
     }
 
     /// Networks of runs that are gone, which could not be taken down.
     pub(super) fn retry_networks(&self) {
         for run in crate::cni::recorded(&self.options.dirs) {
             let lives = self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(&run));
-            if !lives && !self.strays.contains(&run) {
+            if !lives && !self.strays.contains_key(&run) {
                 let shop = self.shop.clone();
                 tokio::task::spawn_local(async move { shop.detach(run).await });
             }
@@ -284,36 +353,58 @@ impl Owner {
     }
 
     /// Takes away a run that is nobody's.
-    async fn sweep(&mut self, run: RunId) {
-        let service = Rc::new(Service::unknown(&run.instance.service));
-        let runtime = self.runtime(&service);
-        let job = Job { run: run.clone(), service, runtime };
-        let mut rest = Rest { cgroup: self.place.keeper(&run), ..Rest::default() };
-        if let Ok((keeper, _)) = Keeper::connect(&self.options.dirs.keeper(&run)).await {
-            let orders = keeper.orders();
-            let over = watch::Sender::new(false);
-            rest.gone = Some(over.subscribe());
-            tokio::task::spawn_local(self.shop.clone().kill(job.clone(), Some(orders)));
-            tokio::task::spawn_local(async move {
-                acknowledge(keeper).await;
-                over.send_replace(true);
-            });
-        } else {
-            crate::keeper::remove_record(&self.options.dirs.exit_record(&run));
-        }
+    fn sweep(&mut self, run: RunId) {
+        let (service, _) = self.made_from(&run, "");
         if let Some(slot) = self.slots.get_mut(&run.instance) {
             slot.machine.last_run = slot.machine.last_run.max(run.run);
         }
-        self.strays.push(run);
+        let job = Job { run: run.clone(), runtime: self.runtime(&service), service };
+        let rest = Rest {
+            cgroup: self.place.keeper(&run),
+            of_container: self.place.container(&run),
+            ..Rest::default()
+        };
+        self.strays.insert(run, true);
         tokio::task::spawn_local(self.shop.clone().clean(job, rest));
+    }
+
+    /// What is left of it is gone, or is tried again with the next full pass.
+    pub(super) fn stray_cleaned(&mut self, run: RunId, result: Result<(), String>) {
+        match result {
+            Ok(()) => drop(self.strays.remove(&run)),
+            Err(text) => {
+                let (name, replica) = (run.instance.service.clone(), Some(run.instance.replica));
+                self.tell(
+                    Some(&name),
+                    replica,
+                    "clean-failed",
+                    format!("{run} cannot be taken away: {text}"),
+                );
+                self.strays.insert(run, false);
+            }
+        }
+    }
+
+    /// Runs that are nobody's and could not be taken away.
+    pub(super) fn retry_strays(&mut self) {
+        let again: Vec<_> = self.strays.iter().filter(|(_, busy)| !**busy).map(|(r, _)| r.clone()).collect();
+        again.into_iter().for_each(|run| self.sweep(run));
     }
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
     fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
-        match self.services.get(&run.instance.service) {
-            Some(f) => (f.service.clone(), version.to_owned()),
-            None => (Rc::new(Service::unknown(&run.instance.service)), version.to_owned()),
+        let mut service = match self.services.get(&run.instance.service) {
+            Some(f) => f.service.clone(),
+            None => Rc::new(Service::unknown(&run.instance.service)),
+        };
+        // The runtime that made it is the one that knows it.
+        if let Ok(program) = std::fs::read(self.options.dirs.keeper(run).join("runtime")) {
+            let program = PathBuf::from(std::ffi::OsString::from_vec(program));
+            if program != self.runtime(&service).program {
+                Rc::make_mut(&mut service).runtime = Some(program);
+            }
         }
+        (service, version.to_owned())
     }
 
     /// Runs of another version than the one in force are replaced.
@@ -337,8 +428,9 @@ impl Owner {
             .filter(|(_, s)| !s.machine.up && s.machine.state != State::Down && s.down_pending.is_none())
             .map(|(i, _)| i.clone())
             .collect();
+        // In the order of their dependencies, as if they were stopped now.
         for instance in unwanted {
-            self.feed(&instance, Event::Down { why: "not wanted any more".into() });
+            self.bring_down_in_turn(&instance, "not wanted any more");
         }
     }
 }

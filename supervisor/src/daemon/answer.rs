@@ -1,9 +1,11 @@
 //! What the API asks, answered by the owner. Whatever must be on disk is, before it is answered.
 #![forbid(unsafe_code)]
 
-use super::desired::{whole_file, write_aside};
+use super::desired::{sync_parent, whole_file, write_aside};
 use super::owner::Owner;
 use super::waiters::Until;
+use tracing::warn;
+
 use crate::api::core::{Answer, Call, Refusal, Running, Target};
 use crate::api::model::{Plan, PlanRequest, VersionInfo};
 use crate::journal::record::Record;
@@ -76,7 +78,10 @@ impl Owner {
                 Record::Goal { service: i.service.clone(), replica: Some(i.replica), held }
             }
         };
-        self.journal.try_append(&[record]).map_err(|e| {
+        let from = self.journal.next_seq();
+        let written = self.journal.try_append(&[record]);
+        self.publish(from);
+        written.map_err(|e| {
             Refusal::Internal(format!("this could not be written to the journal, nothing was done: {e}"))
         })
     }
@@ -123,11 +128,7 @@ impl Owner {
 
     fn bring_down(&mut self, instances: &[Instance], why: &str) {
         for instance in instances {
-            if let Some(slot) = self.slots.get_mut(instance) {
-                slot.down_pending = Some(why.to_owned());
-                // So that nothing waits to start it again.
-                slot.machine.up = false;
-            }
+            self.bring_down_in_turn(instance, why);
         }
         self.settle();
     }
@@ -180,7 +181,7 @@ impl Owner {
         for run in runs {
             let text = format!("SIG{} sent by hand", crate::policy::signal_name(signal));
             self.tell(Some(&run.instance.service), Some(run.instance.replica), "signal", text);
-            let orders = self.slots.get(&run.instance).and_then(|s| s.orders.clone());
+            let orders = self.orders(&run);
             if let Some(job) = self.job(&run) {
                 tokio::task::spawn_local(self.shop.clone().signal(job, signal, orders));
             }
@@ -197,6 +198,10 @@ impl Owner {
             && e.kind() != std::io::ErrorKind::NotFound
         {
             return reply(answer, Err(Refusal::Internal(format!("{}: {e}", file.display()))));
+        }
+        // A power cut must not bring back what was said to be removed.
+        if let Err(e) = sync_parent(&file) {
+            warn!("{}: {e}", file.display());
         }
         let instances: Vec<_> = self.slots.keys().filter(|i| i.service == *service).cloned().collect();
         let wanted = self.wanted(&[]);
@@ -226,12 +231,15 @@ impl Owner {
                 Err(text) => return Err(Refusal::BadRequest(text, Vec::new())),
             }
         }
-        let mut problems = Vec::new();
+        // Also what cannot be with the others, a cycle of dependencies, never gets into the directory.
+        let mut problems = self.wanted(&request.files).into_problems();
+        problems.retain(|p| unit::service_of(p).is_some_and(|name| names.contains(&name)));
         for (name, file) in names.into_iter().zip(&request.files) {
             let path = self.options.dirs.service_file(&name);
-            if let Err(found) = unit::parse(&name, &path, &file.text) {
-                problems.extend(found);
-            } else if let Err(e) = write_aside(&path, file.text.as_bytes()) {
+            if problems.iter().any(|p| unit::service_of(p).as_ref() == Some(&name)) {
+                continue;
+            }
+            if let Err(e) = write_aside(&path, file.text.as_bytes()) {
                 problems.push(whole_file(&path.display().to_string(), e.to_string()));
             }
         }

@@ -46,6 +46,13 @@ pub(super) struct Wanted {
     problems: Vec<Problem>,
 }
 
+impl Wanted {
+    /// What is wrong.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+}
+
 impl Owner {
     /// Reads the services directory, with some texts in place of files, and says what should be in force: each good file,
     /// and for each broken one its last good version.
@@ -117,6 +124,7 @@ impl Owner {
 
     /// Applies what is wanted, one service at a time.
     pub(super) fn apply(&mut self, wanted: Wanted) -> Plan {
+        self.refused_by_disk = false;
         let plan = self.plan(&wanted);
         if self.problems != wanted.problems {
             let new: Vec<_> = wanted.problems.iter().filter(|p| !self.problems.contains(p)).collect();
@@ -165,6 +173,8 @@ impl Owner {
             action => format!("changed: {} ({action})", keys.join(", ")),
         };
         self.services.insert(name.clone(), new);
+        // It is there again before the last of it was removed: its logs stay.
+        self.purge.remove(name);
         self.tell(Some(name), None, "applied", text.clone());
         self.match_instances(name, (change.action == "restart").then_some(text));
     }
@@ -186,7 +196,7 @@ impl Owner {
                     machine.last_run = kept.last_run;
                 }
                 // A run that is being taken away still has its name.
-                let of_this = self.strays.iter().filter(|r| r.instance == instance);
+                let of_this = self.strays.keys().filter(|r| r.instance == instance);
                 machine.last_run = of_this.map(|r| r.run).fold(machine.last_run, u32::max);
                 self.slots.insert(instance.clone(), Slot::new(machine));
             }
@@ -214,6 +224,9 @@ impl Owner {
         {
             warn!("{}: {e}", path.display());
         }
+        if let Err(e) = sync_parent(&path) {
+            warn!("{}: {e}", path.display());
+        }
         self.tell(Some(name), None, "applied", "removed".into());
         let instances: Vec<_> = self.slots.keys().filter(|i| i.service == *name).cloned().collect();
         for instance in instances {
@@ -232,7 +245,15 @@ impl Owner {
     fn remove_instance(&mut self, instance: &Instance, why: &str) {
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.removed = true;
+        }
+        self.bring_down_in_turn(instance, why);
+    }
+
+    /// It is not wanted from now on, and is brought down as soon as what depends on it is.
+    pub(super) fn bring_down_in_turn(&mut self, instance: &Instance, why: &str) {
+        if let Some(slot) = self.slots.get_mut(instance) {
             slot.down_pending = Some(why.to_owned());
+            self.feed(instance, Event::Unwanted { why: why.to_owned() });
         }
     }
 
@@ -272,6 +293,7 @@ impl Owner {
             let text =
                 format!("the new version cannot be kept, the old one goes on: {}: {e}", path.display());
             self.tell(Some(name), None, "apply-failed", text);
+            self.refused_by_disk = true;
         }
         written.is_ok()
     }
@@ -301,5 +323,14 @@ pub(super) fn write_aside(path: &Path, content: &[u8]) -> std::io::Result<()> {
         std::fs::remove_file(&aside).ok();
     }
     renamed?;
+    sync_parent(path)
+}
+
+/// Brings a change of names in the directory of a file to the disk.
+///
+/// # Errors
+/// open(2), fsync(2).
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
     std::fs::File::open(parent)?.sync_all()
 }

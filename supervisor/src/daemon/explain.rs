@@ -161,10 +161,9 @@ impl Owner {
             if machine.restarts > 0
                 && let Some(last) = kept.and_then(|k| k.exits.back())
             {
-                summary.push_str(&format!(
-                    ", after {} restarts; before that it {}",
-                    machine.restarts, last.text
-                ));
+                let times = if machine.restarts == 1 { "restart" } else { "restarts" };
+                let text = format!(", after {} {times}; before that it {}", machine.restarts, last.text);
+                summary.push_str(&text);
             }
         } else if !machine.reason.is_empty() {
             summary.push_str(&format!(": {}", machine.reason));

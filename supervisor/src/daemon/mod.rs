@@ -1,17 +1,21 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
-//! is carried out), `work` (what runs beside the loop), `adopt` (how it finds what an earlier daemon left), `desired`
-//! (service files), `answer` (what the API asks).
+//! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
+//! the loop), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` (what the API asks).
 #![forbid(unsafe_code)]
 
 mod adopt;
 mod answer;
 mod desired;
 mod explain;
+mod files;
+mod keepers;
+mod oom;
 mod options;
 mod order;
 mod owner;
 mod place;
 mod run;
+mod settle;
 mod stats;
 mod turns;
 mod waiters;

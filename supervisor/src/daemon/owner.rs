@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::keepers::Line;
 use super::options::Options;
 use super::place::Place;
 use super::stats::Controllers;
@@ -19,19 +20,15 @@ use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
-use crate::keeper::record::{End, ExitRecord};
-use crate::keeper::{Keeper, Note, Order, Orders, Phase};
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
-use crate::policy::Ending;
-use crate::runtime::{Runtime, logged_error};
-use crate::unit::bundle;
-use crate::unit::service::{OnChange, Service};
+use crate::runtime::Runtime;
+use crate::unit::service::Service;
 
 /// A runtime that has not made a container after this long has failed.
-const CREATE_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const CREATE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often records are tried again that the disk did not take.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// One instance with what is connected to it.
 #[derive(Debug)]
@@ -40,10 +37,8 @@ pub(super) struct Slot {
     pub(super) machine: Machine,
     /// The service its run was made from, and what that service makes runs from: [`unit::run_version`](crate::unit).
     pub(super) made_from: Option<(Rc<Service>, String)>,
-    /// The way to its keeper.
-    pub(super) orders: Option<Orders>,
-    /// Becomes true when the keeper's connection is over.
-    pub(super) gone: Option<watch::Sender<bool>>,
+    /// The runtime's words, when the container ended instead of being started: code and text.
+    pub(super) start_failed: Option<(String, String)>,
     /// When the runtime must have made it.
     pub(super) create_by: Option<Boot>,
     /// The last event about it.
@@ -62,8 +57,7 @@ impl Slot {
         Slot {
             machine,
             made_from: None,
-            orders: None,
-            gone: None,
+            start_failed: None,
             create_by: None,
             last_event: None,
             down_pending: None,
@@ -88,15 +82,20 @@ pub(super) struct Owner {
     pub(super) waiters: Waiters,
     pub(super) shop: Shop,
     pub(super) events: broadcast::Sender<EventInfo>,
+    /// The keepers that are connected.
+    pub(super) keepers: BTreeMap<RunId, Line>,
     /// Ends that the journal has not taken: their keepers must not forget them.
-    unacked: Vec<RunId>,
-    retry_at: Option<Boot>,
+    pub(super) unacked: BTreeSet<RunId>,
+    /// When the journal is tried again.
+    pub(super) retry_at: Option<Boot>,
     /// When the next token of the restart budget is there.
-    turn_at: Option<Boot>,
-    /// What runs without being anybody's: taken away.
-    pub(super) strays: Vec<RunId>,
+    pub(super) turn_at: Option<Boot>,
+    /// What runs without being anybody's: taken away. True while that is under way.
+    pub(super) strays: BTreeMap<RunId, bool>,
     /// Services whose logs go with them.
     pub(super) purge: BTreeSet<ServiceName>,
+    /// The last pass found a version that it could not keep.
+    pub(super) refused_by_disk: bool,
 }
 
 impl Owner {
@@ -129,11 +128,13 @@ impl Owner {
             waiters: Waiters::default(),
             shop,
             events: broadcast::channel(256).0,
-            unacked: Vec::new(),
+            keepers: BTreeMap::new(),
+            unacked: BTreeSet::new(),
             retry_at: None,
             turn_at: None,
-            strays: Vec::new(),
+            strays: BTreeMap::new(),
             purge: BTreeSet::new(),
+            refused_by_disk: false,
         };
         (owner, reports)
     }
@@ -197,32 +198,36 @@ impl Owner {
                 act => acts.push(act),
             }
         }
-        let written = self.write(&records);
+        self.write(&records);
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.last_event = cause;
         }
         for act in acts {
-            self.act(instance, act, written);
+            self.act(instance, act);
         }
     }
 
     /// Appends to the journal; what the disk does not take is tried again.
-    pub(super) fn write(&mut self, records: &[Record]) -> bool {
+    pub(super) fn write(&mut self, records: &[Record]) {
         if records.is_empty() {
-            return true;
+            return;
         }
-        let written = self.journal.append(records);
-        if let Err(e) = &written {
+        let from = self.journal.next_seq();
+        if let Err(e) = self.journal.append(records) {
             warn!("the journal cannot be written, tried again: {e}");
             self.retry_at = Some(Boot::now().after(RETRY));
         }
-        for record in records {
-            if let Record::Event(event) = record {
-                // Nobody listening is no error.
-                self.events.send(super::explain::info(event)).ok();
-            }
+        self.publish(from);
+    }
+
+    /// Tells those who follow what is new in the journal, its own words included.
+    pub(super) fn publish(&self, from: u64) {
+        let events = &self.journal.image().events;
+        let first = events.iter().rposition(|e| e.seq < from).map_or(0, |last| last + 1);
+        for event in events.range(first..) {
+            // Nobody listening is no error.
+            self.events.send(super::explain::info(event)).ok();
         }
-        written.is_ok()
     }
 
     /// One event that no machine told.
@@ -255,10 +260,10 @@ impl Owner {
         }
     }
 
-    fn act(&mut self, instance: &Instance, act: Effect, written: bool) {
+    /// Carries out one effect. Nothing here waits.
+    pub(super) fn act(&mut self, instance: &Instance, act: Effect) {
         match act {
-            Effect::Ack(run) if written => self.ack(&run),
-            Effect::Ack(run) => self.unacked.push(run),
+            Effect::Ack(run) => self.ack(&run),
             Effect::Launch(run) => self.launch(instance, run),
             Effect::Start(run) => {
                 let Some(job) = self.job(&run) else { return };
@@ -269,23 +274,21 @@ impl Owner {
                 tokio::task::spawn_local(self.shop.clone().start(job, pid));
             }
             Effect::Stop(run, signal) => {
-                let orders = self.orders(instance);
+                let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().stop(job, signal.number, orders));
             }
             Effect::Kill(run) => {
-                let orders = self.orders(instance);
+                let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().kill(job, orders));
             }
             Effect::Clean(run) => {
                 let Some(job) = self.job(&run) else { return };
-                let Some(slot) = self.slots.get_mut(instance) else { return };
-                let rest = Rest {
-                    gone: slot.gone.as_ref().map(watch::Sender::subscribe),
-                    cgroup: self.place.keeper(&run),
-                    ending: slot.ending.take(),
-                };
+                let ending = self.slots.get_mut(instance).and_then(|s| s.ending.take());
+                let unwritten = self.unacked.contains(&run);
+                let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));
+                let rest = Rest { gone: self.gone(&run), cgroup, of_container, ending, unwritten };
                 tokio::task::spawn_local(self.shop.clone().clean(job, rest));
             }
             // Written before.
@@ -301,7 +304,7 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
-        (slot.orders, slot.gone) = (None, None);
+        slot.start_failed = None;
         let job = Job { run, service, runtime };
         tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
     }
@@ -314,374 +317,6 @@ impl Owner {
             None => self.service(&run.instance).0,
         };
         Some(Job { run: run.clone(), runtime: self.runtime(&service), service })
-    }
-
-    fn orders(&self, instance: &Instance) -> Option<Orders> {
-        self.slots.get(instance)?.orders.clone()
-    }
-
-    fn ack(&self, run: &RunId) {
-        let sent = self.orders(&run.instance).is_some_and(|o| o.send(Order::Ack).is_ok());
-        if !sent {
-            crate::keeper::remove_record(&self.options.dirs.exit_record(run));
-        }
-    }
-
-    /// Takes over a keeper's connection.
-    pub(super) fn connect(&mut self, run: &RunId, keeper: Keeper) {
-        let Some(slot) = self.slots.get_mut(&run.instance) else { return };
-        slot.orders = Some(keeper.orders());
-        let gone = watch::Sender::new(false);
-        slot.gone = Some(gone.clone());
-        tokio::task::spawn_local(listen(keeper, run.clone(), self.shop.done.clone(), gone));
-    }
-
-    /// A report of a job.
-    pub(super) fn report(&mut self, done: Done) {
-        match done {
-            Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
-            Done::Started(run) => self.feed_run(&run, Event::Started),
-            Done::NeverRan(run, code, text) => {
-                self.feed_run(&run, Event::NeverRan { code, text, exit: None })
-            }
-            Done::Said(run, Some(note)) => self.said(&run, note),
-            Done::Said(run, None) => self.connection_over(&run),
-            Done::Cleaned(run, Ok(())) if self.strays.contains(&run) => self.strays.retain(|r| *r != run),
-            Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
-            Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
-            Done::Tell(run, kind, text) => {
-                self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
-            }
-        }
-    }
-
-    /// An event of a run counts only while it is the run that exists.
-    pub(super) fn feed_run(&mut self, run: &RunId, event: Event) {
-        if self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(run)) {
-            self.feed(&run.instance, event);
-        }
-    }
-
-    fn launched(&mut self, run: &RunId, keeper: Keeper, phase: Phase) {
-        if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
-            // The run was given up meanwhile: its clean-up ends the keeper.
-            return;
-        }
-        self.connect(run, keeper);
-        match phase {
-            Phase::Creating => {
-                // A stop that came while there was no keeper to tell.
-                let stopping = matches!(
-                    self.slots.get(&run.instance).map(|s| &s.machine.state),
-                    Some(State::Stopping { .. })
-                );
-                if let Some(orders) = self.orders(&run.instance).filter(|_| stopping) {
-                    orders.send(Order::Signal(9)).ok();
-                }
-            }
-            Phase::Created { pid, .. } => self.feed_run(run, Event::Created { pid }),
-            Phase::Ended(record) => self.said(run, Note::Ended(record)),
-        }
-    }
-
-    fn said(&mut self, run: &RunId, note: Note) {
-        match note {
-            Note::Created { pid, .. } => {
-                if let Some(slot) = self.slots.get_mut(&run.instance) {
-                    slot.create_by = None;
-                }
-                self.feed_run(run, Event::Created { pid });
-            }
-            Note::Rotated(_) => self.cap_logs(),
-            Note::Ended(record) => self.ended(run, *record),
-        }
-    }
-
-    /// The keeper's record: a container that could not be made, or one that ended.
-    pub(super) fn ended(&mut self, run: &RunId, record: ExitRecord) {
-        if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
-            return self.ack(run);
-        }
-        if let Some(slot) = self.slots.get_mut(&run.instance) {
-            slot.ending = match record.end {
-                End::Exited { code } => Some(format!("KNARR_EXIT_CODE={code}")),
-                End::Signaled { signal, .. } => Some(format!("KNARR_EXIT_SIGNAL={signal}")),
-                End::CreateFailed { .. } => None,
-            };
-        }
-        if record.log_dropped > 0 {
-            let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
-            self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
-        }
-        let event = match &record.end {
-            End::CreateFailed { text, .. } => {
-                let logged = logged_error(&self.options.dirs.keeper(run).join("runtime.log"));
-                let (code, text) = match logged {
-                    Some((code, text)) => (code.unwrap_or_else(|| "runtime-error".into()), text),
-                    None => ("runtime-error".into(), text.clone()),
-                };
-                Event::NeverRan { code, text, exit: Some(record) }
-            }
-            End::Exited { .. } | End::Signaled { .. } => Event::Ended(record),
-        };
-        self.feed_run(run, event);
-    }
-
-    /// The keeper is gone; it may have left a record.
-    fn connection_over(&mut self, run: &RunId) {
-        let Some(slot) = self.slots.get_mut(&run.instance) else { return };
-        if slot.machine.run() != Some(run) {
-            return;
-        }
-        slot.orders = None;
-        if matches!(slot.machine.state, State::Cleaning { .. }) {
-            return;
-        }
-        match super::adopt::read_record(&self.options.dirs.exit_record(run)) {
-            Some(record) if record.run == *run => self.ended(run, record),
-            _ => self.feed_run(run, Event::Lost(Ending::MonitorLost)),
-        }
-    }
-
-    fn cap_logs(&mut self) {
-        let root = self.options.dirs.logs();
-        let total = self.options.log_total.map_or_else(|| crate::logs::default_cap(&root), Ok);
-        match total.and_then(|total| crate::logs::enforce_cap(&root, total)) {
-            Ok(removed) if removed.files > 0 => {
-                let text = format!(
-                    "{} log files removed, {} bytes: the cap for all logs",
-                    removed.files, removed.bytes
-                );
-                self.tell(None, None, "logs-capped", text);
-            }
-            Ok(_) => {}
-            Err(e) => warn!("the cap for all logs: {e}"),
-        }
-    }
-
-    /// Looks at the sources of secret and config files of everything that runs.
-    pub(super) fn refresh_files(&mut self) {
-        let running: Vec<_> = self
-            .slots
-            .values()
-            .filter_map(|s| match &s.machine.state {
-                State::Running { run, .. } => {
-                    Some((run.clone(), s.made_from.as_ref()?.0.clone(), s.orders.clone()))
-                }
-                _ => None,
-            })
-            .filter(|(_, service, _)| !service.files.is_empty())
-            .collect();
-        for (run, service, orders) in running {
-            let found = bundle::refresh_files(&service, &run, &self.options.dirs);
-            for failure in &found.failed {
-                warn!("{run}: {}: {}", failure.code, failure.text);
-            }
-            if !found.changed.is_empty() {
-                self.files_changed(&run, &found.changed, orders);
-            }
-        }
-    }
-
-    fn files_changed(&mut self, run: &RunId, changed: &[bundle::Changed], orders: Option<Orders>) {
-        let (name, replica) = (&run.instance.service, Some(run.instance.replica));
-        if let Some(file) = changed.iter().find(|c| c.action == OnChange::Restart) {
-            let why = format!("{} changed", file.target);
-            self.tell(Some(name), replica, "file-changed", why.clone());
-            return self.feed_run(run, Event::Again { why });
-        }
-        for file in changed {
-            let OnChange::Signal(signal) = &file.action else { continue };
-            self.tell(
-                Some(name),
-                replica,
-                "file-changed",
-                format!("{} changed: SIG{}", file.target, signal.name),
-            );
-            if let Some(job) = self.job(run) {
-                tokio::task::spawn_local(self.shop.clone().signal(job, signal.number, orders.clone()));
-            }
-        }
-        if let Err(e) = bundle::refreshed(run, &self.options.dirs) {
-            warn!("{run}: {e}");
-        }
-    }
-
-    /// When the next thing is due by itself.
-    pub(super) fn next_due(&self) -> Option<Boot> {
-        let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), s.create_by]).flatten();
-        slots.chain(self.retry_at).chain(self.turn_at).min()
-    }
-
-    /// Does what is due.
-    pub(super) fn due(&mut self) {
-        let now = Boot::now();
-        if self.retry_at.is_some_and(|t| t <= now) {
-            self.retry_at = None;
-            self.retry();
-        }
-        self.turn_at.take_if(|t| *t <= now);
-        let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
-        let due: Vec<_> = self
-            .slots
-            .values()
-            .filter(|s| late(s.machine.deadline()))
-            .map(|s| s.machine.instance.clone())
-            .collect();
-        for instance in due {
-            self.feed(&instance, Event::Due);
-        }
-        let hung: Vec<_> = self
-            .slots
-            .iter_mut()
-            .filter_map(|(_, s)| s.create_by.take_if(|t| *t <= now).and(s.machine.run().cloned()))
-            .collect();
-        for run in hung {
-            let state = self.slots.get(&run.instance).map(|s| &s.machine.state);
-            if matches!(state, Some(State::Creating { .. })) {
-                if let Some(orders) = self.orders(&run.instance) {
-                    orders.send(Order::Signal(9)).ok();
-                }
-                let text =
-                    format!("the runtime did not make it within {}", crate::policy::span(CREATE_DEADLINE));
-                self.feed_run(&run, Event::NeverRan { code: "runtime-timeout".into(), text, exit: None });
-            }
-        }
-    }
-
-    fn retry(&mut self) {
-        match self.journal.retry() {
-            Ok(()) => {
-                for run in std::mem::take(&mut self.unacked) {
-                    self.ack(&run);
-                }
-                self.tell(None, None, "journal-recovered", "the journal can be written again".into());
-            }
-            Err(_) => self.retry_at = Some(Boot::now().after(RETRY)),
-        }
-    }
-
-    /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
-    pub(super) fn settle(&mut self) {
-        while self.settle_downs() | self.settle_dependencies() | self.settle_turns() | self.settle_removed() {
-        }
-    }
-
-    fn settle_downs(&mut self) -> bool {
-        let ready: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(i, s)| s.down_pending.is_some() && !self.dependents_in_the_way(i))
-            .map(|(i, _)| i.clone())
-            .collect();
-        for instance in &ready {
-            let why = self.slots.get_mut(instance).and_then(|s| s.down_pending.take());
-            if let Some(why) = why {
-                self.feed(instance, Event::Down { why });
-            }
-        }
-        !ready.is_empty()
-    }
-
-    fn settle_dependencies(&mut self) -> bool {
-        let mut moved = false;
-        let waiting: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| matches!(s.machine.state, State::Waiting { .. } | State::Queued))
-            .map(|(i, _)| i.clone())
-            .collect();
-        for instance in waiting {
-            let unmet = self.unmet(&instance);
-            let Some(slot) = self.slots.get(&instance) else { continue };
-            match (unmet, &slot.machine.state) {
-                (None, State::Waiting { .. }) => {
-                    moved = true;
-                    self.feed(&instance, Event::DependenciesMet);
-                }
-                (Some((on, deadline)), State::Waiting { on: old, deadline: limit })
-                    if on != *old || deadline != *limit =>
-                {
-                    self.feed(&instance, Event::DependenciesUnmet { on, deadline });
-                }
-                (Some((on, deadline)), State::Queued) => {
-                    self.feed(&instance, Event::DependenciesUnmet { on, deadline });
-                }
-                _ => {}
-            }
-        }
-        moved
-    }
-
-    fn settle_turns(&mut self) -> bool {
-        let queued: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.machine.state == State::Queued)
-            .map(|(i, _)| i.clone())
-            .collect();
-        if queued.is_empty() {
-            return false;
-        }
-        let mut starting = self
-            .slots
-            .values()
-            .filter(|s| matches!(s.machine.state, State::Creating { .. } | State::Starting { .. }))
-            .count();
-        let mut moved = false;
-        for instance in self.in_start_order(queued) {
-            if !self.turns.place(starting) {
-                break;
-            }
-            let restarts = self.slots.get(&instance).map_or(0, |s| s.machine.restarts);
-            if restarts > 0
-                && let Err(at) = self.turns.restart(Boot::now())
-            {
-                self.turn_at = Some(at);
-                continue;
-            }
-            starting += 1;
-            moved = true;
-            self.feed(&instance, Event::Turn);
-        }
-        moved
-    }
-
-    fn settle_removed(&mut self) -> bool {
-        let gone: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.removed && s.machine.state == State::Down && s.down_pending.is_none())
-            .map(|(i, _)| i.clone())
-            .collect();
-        for instance in &gone {
-            self.slots.remove(instance);
-            self.forget(instance);
-            self.waiters.gone(instance);
-        }
-        !gone.is_empty()
-    }
-}
-
-/// Hands a keeper's notes to the loop until the connection is over.
-async fn listen(
-    mut keeper: Keeper,
-    run: RunId,
-    done: mpsc::UnboundedSender<Done>,
-    gone: watch::Sender<bool>,
-) {
-    loop {
-        let note = keeper.next().await.unwrap_or_else(|e| {
-            warn!("the keeper of {run}: {e}");
-            None
-        });
-        let over = note.is_none();
-        if over {
-            gone.send_replace(true);
-        }
-        if done.send(Done::Said(run.clone(), note)).is_err() || over {
-            return;
-        }
     }
 }
 

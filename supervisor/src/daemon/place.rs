@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::names::RunId;
 
@@ -20,9 +20,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// Finds the hierarchies. Without a wish the parent is the own group when a service manager made it for this daemon,
-    /// else `/knarrd`. In the own group the daemon moves one level down: a v2 group with controllers for its children
-    /// holds no process (cgroup-v2.rst, "No Internal Process Constraint").
+    /// Finds the hierarchies. Without a wish the parent is the own group when a service manager made one for this daemon and
+    /// started it one level below, in `daemon`, else `/knarrd`. A v2 group with controllers for its children takes no
+    /// process (cgroup-v2.rst, "No Internal Process Constraint"): a manager that starts the daemon in the upper group could
+    /// not start it again while containers run below.
     ///
     /// # Errors
     /// procfs is not readable, or the wish is no absolute path.
@@ -56,25 +57,16 @@ impl Place {
         Ok(place)
     }
 
+    /// The group above, when this is its `daemon` (`DelegateSubgroup=daemon`, systemd 254).
     fn parent_of_service_manager(&mut self, me: &procfs::process::Process) -> Result<()> {
         if std::env::var_os("INVOCATION_ID").is_none() || !self.unified {
             return Ok(());
         }
         let own = me.cgroups().context("/proc/self/cgroup")?;
-        let Some(own) = own.0.into_iter().find(|c| c.hierarchy == 0).map(|c| c.pathname) else {
-            return Ok(());
-        };
-        // After an upgrade in place it is in the lower group already.
-        let parent = own.strip_suffix("/daemon").unwrap_or(&own).to_owned();
-        if parent.is_empty() || parent == "/" {
-            return Ok(());
-        }
-        self.parent = parent;
-        let Some(daemon) = self.unified_dir("daemon") else { return Ok(()) };
-        let moved =
-            std::fs::create_dir_all(&daemon).and_then(|()| std::fs::write(daemon.join("cgroup.procs"), "0"));
-        if let Err(e) = moved {
-            warn!("the daemon stays in its cgroup: {}: {e}", daemon.display());
+        let own = own.0.into_iter().find(|c| c.hierarchy == 0).map(|c| c.pathname).unwrap_or_default();
+        match own.strip_suffix("/daemon") {
+            Some(parent) if !parent.is_empty() => self.parent = parent.to_owned(),
+            _ => debug!("no delegated group around this daemon, containers are in {}", self.parent),
         }
         Ok(())
     }
@@ -87,6 +79,12 @@ impl Place {
     /// The group of a keeper in the v2 tree, where there is one.
     pub fn keeper(&self, run: &RunId) -> Option<PathBuf> {
         self.unified_dir(&format!("keepers/{run}"))
+    }
+
+    /// The groups that a run's container may have, one in each hierarchy.
+    pub fn container(&self, run: &RunId) -> Vec<PathBuf> {
+        let payload = self.payload(run);
+        self.mounts.iter().map(|m| m.join(payload.trim_start_matches('/'))).collect()
     }
 
     /// Makes the parents of all keepers' groups.

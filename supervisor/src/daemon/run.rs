@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::desired::write_aside;
 use super::options::Options;
 use super::owner::Owner;
 use super::place::Place;
@@ -37,6 +38,10 @@ pub enum Ended {
 /// # Errors
 /// What keeps it from starting: another daemon, directories, the journal, the sockets.
 pub async fn run(options: Options) -> Result<Ended> {
+    // Before anything else: a SIGHUP while it starts means "read the files" and not "die".
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     make_dirs(&options.dirs)?;
     let _lock = lock(&options.dirs).context("the state directory")?;
     protect();
@@ -44,7 +49,8 @@ pub async fn run(options: Options) -> Result<Ended> {
     let place = Place::find(options.cgroup_parent.as_deref())?;
     place.prepare()?;
     let opened = Journal::open(&options.dirs.journal()).context("the journal")?;
-    let reboot = !options.dirs.boot_mark().exists();
+    // Where the run directory is on a disk after all, the mark of an earlier boot is still there.
+    let reboot = std::fs::read(options.dirs.boot_mark()).ok().as_deref() != Some(boot_id.as_bytes());
     let listeners = api::bind(&options.dirs, options.group, options.group).context("the sockets")?;
     let (mut owner, mut reports) = Owner::new(options, boot_id, place, opened.journal);
     if let Some(loss) = opened.loss {
@@ -60,7 +66,8 @@ pub async fn run(options: Options) -> Result<Ended> {
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
     owner.settle();
-    std::fs::write(owner.options.dirs.boot_mark(), b"").context("the mark of this boot")?;
+    write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
+        .context("the mark of this boot")?;
 
     let (calls, mut asked) = mpsc::channel(CALLS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -69,9 +76,6 @@ pub async fn run(options: Options) -> Result<Ended> {
         stopped.await.ok();
     }));
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut watchdog = Watchdog::start();
     let mut watch = Watch::new();
     let mut passes = Passes::new(owner.options.full_pass);
@@ -145,6 +149,11 @@ fn protect() {
     }
 }
 
+/// Tells the service manager that the start is under way, however long single keepers take to answer.
+pub(super) fn still_starting() {
+    notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(60_000_000)]);
+}
+
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(false, state) {
         warn!("the service manager cannot be told: {e}");
@@ -177,10 +186,12 @@ impl Passes {
         if seen != self.seen {
             let wanted = owner.wanted(&[]);
             owner.apply(wanted);
-            self.seen = seen;
+            // What could not be kept for want of room is tried again.
+            self.seen = if owner.refused_by_disk { Vec::new() } else { seen };
         }
         owner.refresh_files();
         owner.retry_networks();
+        owner.retry_strays();
     }
 
     /// The directories whose changes matter.

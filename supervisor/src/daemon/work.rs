@@ -28,6 +28,8 @@ pub(super) enum Done {
     Started(RunId),
     /// The run failed: code and text.
     NeverRan(RunId, String, String),
+    /// The same, and its process has ended: what its keeper knows of that is on the way.
+    StartFailed(RunId, String, String),
     /// A keeper said something; `None` = its connection is over.
     Said(RunId, Option<Note>),
     /// What is left of a run is gone, or not.
@@ -63,12 +65,26 @@ pub(super) struct Job {
 /// What else is known when a run is taken away.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    /// Becomes true when the keeper's connection is over; `None` = there never was one.
+    /// Becomes true when the keeper's connection is over; `None` = there is none.
     pub(super) gone: Option<watch::Receiver<bool>>,
     /// The keeper's cgroup.
     pub(super) cgroup: Option<PathBuf>,
+    /// The container's cgroups, should the runtime have left one.
+    pub(super) of_container: Vec<PathBuf>,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
     pub(super) ending: Option<String>,
+    /// The end is not on disk yet: the keeper has to keep its record, and its directory stays.
+    pub(super) unwritten: bool,
+}
+
+/// What is left of a keeper.
+enum Left {
+    /// It is connected; true when it has gone.
+    Connected(watch::Receiver<bool>),
+    /// The run was given up before its keeper was known, or by an earlier daemon.
+    Found(Keeper),
+    /// Nobody answers.
+    Nobody,
 }
 
 impl Shop {
@@ -107,7 +123,12 @@ impl Shop {
             .map_err(|text| ("pre-start-hook".to_owned(), text))?;
         let dir = self.dirs.keeper(run);
         private_dir(&dir).map_err(|e| internal("the keeper's directory", e))?;
-        std::fs::write(dir.join("version"), version).map_err(|e| internal("the keeper's directory", e))?;
+        // For a daemon that comes after this one, whatever the service file says by then.
+        std::fs::write(dir.join("version"), version)
+            .and_then(|()| {
+                std::fs::write(dir.join("runtime"), job.runtime.program.as_os_str().as_encoded_bytes())
+            })
+            .map_err(|e| internal("the keeper's directory", e))?;
         let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
             .map_err(|f| (f.code.to_owned(), f.text))?;
         let launch = Launch {
@@ -139,7 +160,13 @@ impl Shop {
             }
         }
         if let Err(failure) = job.runtime.start(&run).await {
-            return self.tell(Done::NeverRan(run, failure.code, failure.text));
+            let state = job.runtime.state(&run).await.ok().flatten();
+            match state.as_ref().map(|s| s.status.as_str()) {
+                // The start of an earlier daemon, which was killed meanwhile, got there first.
+                Some("running" | "paused") => {}
+                Some("stopped") => return self.tell(Done::StartFailed(run, failure.code, failure.text)),
+                _ => return self.tell(Done::NeverRan(run, failure.code, failure.text)),
+            }
         }
         self.tell(Done::Started(run.clone()));
         if let Err(text) = self.hooks(&job, "post_start", &job.service.hooks.post_start, None).await {
@@ -181,35 +208,61 @@ impl Shop {
 
     async fn try_clean(&self, job: &Job, rest: Rest) -> Result<(), String> {
         let run = &job.run;
+        let left = match rest.gone {
+            Some(gone) => Left::Connected(gone),
+            None => self.find_keeper(run, rest.cgroup.as_deref()).await,
+        };
         job.runtime.delete(run).await.map_err(|f| f.text)?;
-        match self.keeper_over(run, rest.gone).await {
-            true => keeper::remove_aside(&self.dirs.exit_record(run)),
-            false => warn!("the keeper of {run} does not end"),
-        }
-        if let Some(dir) = rest.cgroup {
-            remove_cgroup(&dir).await;
+        remove_cgroups(rest.of_container).await;
+        if !rest.unwritten {
+            self.bury_keeper(run, left, rest.cgroup.as_deref()).await;
         }
         self.detach(run.clone()).await;
         if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, rest.ending).await {
             self.tell(Done::Tell(run.clone(), "hook-failed", text));
         }
+        if rest.unwritten {
+            return Ok(());
+        }
         remove_files(run, &self.dirs).map_err(|e| e.to_string())
     }
 
-    async fn keeper_over(&self, run: &RunId, gone: Option<watch::Receiver<bool>>) -> bool {
+    /// What [`Shop::clean`] left of a run because its end was not on disk.
+    pub(super) async fn bury(&self, run: &RunId, rest: Rest) {
+        let left = rest.gone.map_or(Left::Nobody, Left::Connected);
+        self.bury_keeper(run, left, rest.cgroup.as_deref()).await;
+        if let Err(e) = remove_files(run, &self.dirs) {
+            warn!("{run}: {e}");
+        }
+    }
+
+    /// Looks for a keeper that is not connected, and has it end its container. Where nobody answers, what the keeper left in
+    /// its cgroup ends: a runtime whose keeper was killed would go on making the container.
+    async fn find_keeper(&self, run: &RunId, cgroup: Option<&Path>) -> Left {
+        let connect = tokio::time::timeout(KEEPER_PATIENCE, Keeper::connect(&self.dirs.keeper(run))).await;
+        if let Ok(Ok((keeper, _))) = connect {
+            keeper.send(keeper::Order::Signal(9)).ok();
+            return Left::Found(keeper);
+        }
+        kill_group(cgroup);
+        Left::Nobody
+    }
+
+    /// Waits until the keeper has gone, and removes what is its own.
+    async fn bury_keeper(&self, run: &RunId, left: Left, cgroup: Option<&Path>) {
         let over = async {
-            match gone {
-                Some(mut gone) => drop(gone.wait_for(|over| *over).await),
-                // The run was given up before its keeper was known.
-                None => {
-                    if let Ok((keeper, _)) = Keeper::connect(&self.dirs.keeper(run)).await {
-                        keeper.send(keeper::Order::Signal(9)).ok();
-                        acknowledge(keeper).await;
-                    }
-                }
+            match left {
+                Left::Connected(mut gone) => drop(gone.wait_for(|over| *over).await),
+                Left::Found(keeper) => acknowledge(keeper).await,
+                Left::Nobody => keeper::remove_record(&self.dirs.exit_record(run)),
             }
         };
-        tokio::time::timeout(KEEPER_PATIENCE, over).await.is_ok()
+        if tokio::time::timeout(KEEPER_PATIENCE, over).await.is_err() {
+            warn!("the keeper of {run} does not end by itself");
+            kill_group(cgroup);
+        }
+        keeper::remove_aside(&self.dirs.exit_record(run));
+        remove_cgroups(cgroup.map(Path::to_owned).into_iter().collect()).await;
     }
 
     /// Takes a run's networks down. One that fails stays recorded and is tried again with the next full pass: a plugin
@@ -263,13 +316,30 @@ pub(super) async fn acknowledge(mut keeper: Keeper) {
     }
 }
 
-/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first.
-async fn remove_cgroup(dir: &Path) {
+/// Ends everything in a keeper's cgroup (cgroup.kill, Linux 5.14); where there is none, nothing is done.
+fn kill_group(dir: Option<&Path>) {
+    if let Some(dir) = dir
+        && let Err(e) = std::fs::write(dir.join("cgroup.kill"), "1")
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        warn!("{}: {e}", dir.display());
+    }
+}
+
+/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first. A container's
+/// are there when its runtime was ended after it had made them and before it had written down that it did.
+async fn remove_cgroups(mut dirs: Vec<PathBuf>) {
     let mut pause = Duration::from_millis(1);
-    while let Err(e) = std::fs::remove_dir(dir) {
-        if e.kind() == std::io::ErrorKind::NotFound {
-            return;
-        }
+    let mut why = None;
+    loop {
+        dirs.retain(|dir| match std::fs::remove_dir(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                why = Some(e);
+                true
+            }
+            _ => false,
+        });
+        let (Some(dir), Some(e)) = (dirs.first(), &why) else { return };
         if pause > KEEPER_PATIENCE / 4 {
             return warn!("{} stays: {e}", dir.display());
         }

@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 use crate::dirs::Dirs;
 use crate::sys;
 
-/// How long a lock that is held is waited for. A child of a killed daemon has a copy of its descriptors until it comes to
-/// execve(2), and with them the lock.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a copy of the lock is waited for when the daemon that took it is gone: what it was just starting has one until it
+/// is executed, see flock(2).
+const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as this lives, and not longer than the process. Nothing has to be cleaned up: the file stays, the lock goes.
 #[derive(Debug)]
@@ -48,20 +48,20 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
             _ => Err(e),
         })
         .map_err(|e| say("cannot open the lock", e))?;
-    match locked(&file) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-            let mut holder = String::new();
-            let _ = (&mut file).take(32).read_to_string(&mut holder);
-            let holder = match holder.trim().parse::<u32>() {
-                Ok(pid) => format!("pid {pid}"),
-                Err(_) => "unknown pid".into(),
-            };
-            let text =
-                format!("another knarrd ({holder}) holds {}: one daemon a state directory", path.display());
-            return Err(io::Error::new(e.kind(), text));
+    let begun = Instant::now();
+    while let Err(e) = sys::journal::lock_exclusive(&file) {
+        if e.kind() != io::ErrorKind::WouldBlock {
+            return Err(say("cannot lock", e));
         }
-        Err(e) => return Err(say("cannot lock", e)),
+        let holder = holder(&file);
+        if holder.is_some_and(|pid| !lives(pid)) && begun.elapsed() < COPY_PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        let holder = holder.map_or("unknown pid".into(), |pid| format!("pid {pid}"));
+        let text =
+            format!("another knarrd ({holder}) holds {}: one daemon a state directory", path.display());
+        return Err(io::Error::new(e.kind(), text));
     }
     if writable {
         // For people and for the message above; the lock does not depend on it, so a full disk is no reason to stop.
@@ -70,40 +70,55 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
     Ok(Lock { _file: file })
 }
 
-/// Tries until [`PATIENCE`] is over.
-fn locked(file: &File) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match sys::journal::lock_exclusive(file) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            done => return done,
-        }
-    }
+/// Whose lock it is, as the file says.
+fn holder(file: &File) -> Option<u32> {
+    let mut text = [0; 32];
+    let n = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..n)?).ok()?.trim().parse().ok()
+}
+
+/// Whether a process runs: what has ended and was not waited for has no program any more, see proc_pid_exe(5).
+fn lives(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn dirs(name: &str) -> Dirs {
+        let top = std::env::temp_dir().join(format!("knarr-lock-{name}-{}", std::process::id()));
+        Dirs { services: top.join("services"), state: top.clone(), run: top.join("run") }
+    }
+
     #[test]
-    fn a_second_daemon_is_refused_and_a_child_of_the_last_one_is_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let dirs = Dirs { services: at("services"), state: at("state"), run: at("run") };
+    fn one_daemon_at_a_time() {
+        let dirs = dirs("one");
         let first = lock(&dirs).unwrap();
-        let refused = lock(&dirs).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
-        // What fork(2) copies is the same lock under another number.
-        let copy = first._file.try_clone().unwrap();
+        let e = lock(&dirs).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
+        assert!(e.to_string().contains(&format!("(pid {})", std::process::id())), "{e}");
         drop(first);
+        lock(&dirs).unwrap();
+        std::fs::remove_dir_all(&dirs.state).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_a_daemon_that_is_gone_is_waited_for() {
+        let dirs = dirs("copy");
+        let copy = lock(&dirs).unwrap();
+        let mut gone = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = gone.id();
+        gone.wait().unwrap();
+        std::fs::write(dirs.lock(), format!("{pid}\n")).unwrap();
+        let begun = Instant::now();
         let child = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             drop(copy);
         });
         lock(&dirs).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(100), "the lock was held by two");
         child.join().unwrap();
+        std::fs::remove_dir_all(&dirs.state).unwrap();
     }
 }

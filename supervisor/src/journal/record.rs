@@ -270,6 +270,13 @@ impl Image {
     }
 
     fn goal(&mut self, service: &ServiceName, replica: Option<u32>, held: bool) {
+        if !held {
+            // Wanted up anew: what came of it before does not count any more.
+            let of = |i: &Instance| i.service == *service && replica.is_none_or(|r| r == i.replica);
+            for (_, kept) in self.instances.iter_mut().filter(|(i, _)| of(i)) {
+                (kept.finished, kept.failures, kept.restarts) = (None, 0, 0);
+            }
+        }
         match replica {
             Some(replica) => {
                 // One instance of a stopped service is started: the others stay stopped, each by itself.

@@ -65,6 +65,7 @@ pub(super) fn ended(run: u32, code: u8) -> Record {
             ended_wall: "2026-11-21T12:00:00.25Z".parse().unwrap(),
             memory: Memory { oom_kills: Some(0), oom_events: None, peak: Some(1 << 20), limit: None },
             log_dropped: 0,
+            victim: None,
         }),
         at: "2026-11-21T12:00:00.5Z".parse().unwrap(),
         text: format!("exited {code}"),

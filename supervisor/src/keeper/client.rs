@@ -16,14 +16,11 @@ use tokio::sync::mpsc;
 use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, SEALED, Stream, Word};
 use super::record::{ExitRecord, VERSION};
 use crate::names::RunId;
+use crate::runtime::NOT_FOR_RUNTIMES;
 use crate::sys::keeper as sys;
 
 /// Longest wait for a keeper to go into the background, and for its hello.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What systemd tells the daemon and nobody else: a runtime that sees it would act on it.
-const NOT_FOR_RUNTIMES: [&str; 6] =
-    ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// How a keeper is started. All paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,6 +34,18 @@ pub struct ExitRecord {
     pub memory: Memory,
     /// Bytes of output that were dropped because the log could not be written in time.
     pub log_dropped: u64,
+    /// Whom the kernel killed for memory last; the daemon adds it from the kernel's log, where it may read that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub victim: Option<Box<Victim>>,
+}
+
+/// A process that the kernel killed for memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Victim {
+    /// On the host.
+    pub pid: u32,
+    /// As it called itself: nothing to rely on, and nothing to print raw.
+    pub name: String,
 }
 
 /// How a container ended.

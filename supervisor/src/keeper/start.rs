@@ -80,6 +80,11 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
     let cgroup = args.cgroup.clone().filter(|dir| make_cgroup(dir).is_ok());
     let cgroup_fd = cgroup.as_deref().and_then(|dir| sys::open_dir(dir).ok());
     let filter = Filter::compile().ok();
+    // A daemon that was killed takes a run whose socket it did not find for one that was never begun. The socket is there by
+    // now: either this process sees that its daemon is gone, or the next daemon finds the socket.
+    if sys::stderr_is_dead() {
+        return Err("the daemon is gone".into());
+    }
     let side =
         sys::go_away(cgroup_fd.as_ref().map(std::os::fd::AsFd::as_fd)).map_err(|e| format!("fork: {e}"))?;
     match side {

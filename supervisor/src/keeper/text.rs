@@ -216,6 +216,7 @@ mod tests {
                 ended_wall: "2023-11-14T22:13:20.123456789Z".parse().unwrap(),
                 memory: memory.clone(),
                 log_dropped: 7,
+                victim: None,
             };
             assert_eq!(read, want);
             // And the other way: a JSON library would have written the same value.

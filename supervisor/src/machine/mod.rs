@@ -163,6 +163,7 @@ impl Machine {
         let mut out = Vec::new();
         match event {
             Event::Up { fresh } => self.on_up(fresh, &mut out),
+            Event::Unwanted { why } => self.on_unwanted(&why, &mut out),
             Event::Down { why } => self.on_down(why, now, rules, &mut out),
             Event::Again { why } => self.on_again(why, now, rules, &mut out),
             Event::DependenciesMet => self.on_met(),
@@ -209,13 +210,11 @@ impl Machine {
         }
     }
 
-    fn on_down(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
-        let was_up = std::mem::replace(&mut self.up, false);
-        if was_up {
-            out.push(Effect::Tell("wanted-down", why.clone()));
+    fn on_unwanted(&mut self, why: &str, out: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.up, false) {
+            out.push(Effect::Tell("wanted-down", why.to_owned()));
         }
-        self.reason.clone_from(&why);
-        self.end_run(&why, now, rules, out);
+        why.clone_into(&mut self.reason);
         match &mut self.state {
             State::Down
             | State::Waiting { .. }
@@ -230,6 +229,11 @@ impl Machine {
             | State::Running { .. }
             | State::Stopping { .. } => {}
         }
+    }
+
+    fn on_down(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        self.on_unwanted(&why, out);
+        self.end_run(&why, now, rules, out);
     }
 
     fn on_again(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
@@ -397,8 +401,9 @@ impl Machine {
         out: &mut Vec<Effect>,
     ) {
         let (run, since, wanted) = match &self.state {
-            State::Creating { run } | State::Starting { run, .. } => (run.clone(), None, false),
-            State::Running { run, since, .. } => (run.clone(), Some(*since), false),
+            // One that ends by itself before its turn to be stopped has come is as good as stopped.
+            State::Creating { run } | State::Starting { run, .. } => (run.clone(), None, !self.up),
+            State::Running { run, since, .. } => (run.clone(), Some(*since), !self.up),
             State::Stopping { run, .. } => (run.clone(), None, true),
             // A second word about a run whose end is written.
             State::Cleaning { run, .. } => {
@@ -649,6 +654,7 @@ mod tests {
                 ended_wall: at.wall,
                 memory: Memory::default(),
                 log_dropped: 0,
+                victim: None,
             }))
         }
     }
@@ -725,6 +731,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_wanted_runs_until_its_turn_and_is_not_started_again() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let unwanted = || Event::Unwanted { why: "stopped by hand".into() };
+        assert!(matches!(&t.step(unwanted())[..], [Effect::Tell("wanted-down", _)]));
+        assert_eq!(t.machine.word(), "running");
+        // It ends by itself: that is no failure, and nothing follows.
+        let effects = t.exit(1);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 0, finished: None, .. }))
+        );
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.state, State::Down);
+        // Where there is nothing to stop, nobody has to wait.
+        t.run();
+        t.exit(1);
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.word(), "backoff");
+        t.step(unwanted());
+        assert_eq!(t.machine.state, State::Down);
+    }
+
+    #[test]
     fn again_replaces_what_runs() {
         let mut t = Trial::new(No);
         t.run();
@@ -770,6 +799,7 @@ mod tests {
                 Event::Started,
                 Event::Cleaned,
                 Event::CleanFailed("busy".into()),
+                Event::Unwanted { why: "unwanted".into() },
                 Event::Down { why: "down".into() },
                 Event::Again { why: "again".into() },
                 Event::Lost(Ending::MonitorLost),
@@ -793,9 +823,11 @@ mod tests {
             assert_eq!(launches, usize::try_from(t.machine.last_run - last).unwrap());
             last = t.machine.last_run;
             if !t.machine.up {
-                let busy =
-                    matches!(t.machine.state, State::Running { .. } | State::Starting { .. } | State::Queued);
-                assert!(!busy, "not wanted, and yet {:?}", t.machine.state);
+                let comes = matches!(
+                    t.machine.state,
+                    State::Waiting { .. } | State::Queued | State::Backoff { .. } | State::Done { .. }
+                );
+                assert!(!comes && launches == 0, "not wanted, and yet {:?}", t.machine.state);
             }
         }
         assert!(last > 100, "the walk starts things: {last}");

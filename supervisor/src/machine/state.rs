@@ -105,7 +105,12 @@ pub enum Event {
         /// See above.
         fresh: bool,
     },
-    /// It is wanted down.
+    /// It is not wanted any more. A run that exists goes on until [`Event::Down`], which comes in its turn.
+    Unwanted {
+        /// For people: "stopped by hand".
+        why: String,
+    },
+    /// It is wanted down, now.
     Down {
         /// For people: "stopped by hand".
         why: String,

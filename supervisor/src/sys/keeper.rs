@@ -392,6 +392,13 @@ pub fn quiet_stdio() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether standard error is a pipe that nobody reads any more: POLLERR, poll(2). Of a file or a terminal never.
+pub fn stderr_is_dead() -> bool {
+    let mut watched = [PollFd::from_borrowed_fd(rustix::stdio::stderr(), PollFlags::empty())];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut watched, Some(&none)).is_ok() && watched[0].revents().contains(PollFlags::ERR)
+}
+
 /// The user that this process is; geteuid(2).
 pub fn user() -> u32 {
     rustix::process::geteuid().as_raw()

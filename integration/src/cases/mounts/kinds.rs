@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use nix::mount::MsFlags;
 use serde_json::json;
 
@@ -201,15 +201,25 @@ fn kinds() -> Vec<Case> {
             .steps(|t| {
                 t.spec["process"]["args"] = json!(["/probe", "mountinfo"]);
                 let want = t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").to_string();
-                let out = t.run()?.ok()?.stdout;
-                for l in out.lines().filter(|l| l.contains(" - cgroup ") || l.contains(" - cgroup2 ")) {
-                    let shown = l.split(' ').nth(3).unwrap_or("");
-                    ensure!(
-                        shown.ends_with(&want) || shown == "/" && t.yard.host.layout() == "unified",
-                        "more than the container's own group is mounted: {l}"
-                    );
-                }
-                ensure!(out.contains(" - cgroup"), "no cgroup mount");
+                let unified = t.yard.host.layout() == "unified";
+                let own_part = |text: &str| {
+                    for l in text.lines().filter(|l| l.contains(" - cgroup ") || l.contains(" - cgroup2 ")) {
+                        let shown = l.split(' ').nth(3).unwrap_or("");
+                        ensure!(
+                            shown.ends_with(&want) || shown == "/" && unified,
+                            "more than the container's own group is mounted: {l}"
+                        );
+                    }
+                    ensure!(text.contains(" - cgroup"), "no cgroup mount");
+                    Ok(())
+                };
+                own_part(&t.run()?.ok()?.stdout)?;
+                // The control: the host's own tree, bound beside it, is noticed; on a unified host it may be seen.
+                let top = t.yard.host.hierarchies().into_iter().next().context("no hierarchy")?;
+                let top = top.display().to_string();
+                let seen =
+                    t.unprotected(|s| base::add_mount(s, "/data", "bind", &top, &["bind"]), " /data ")?;
+                ensure!(unified || own_part(&seen).is_err(), "the control: {seen}");
                 Ok(())
             }),
     ]

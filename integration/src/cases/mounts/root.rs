@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::ensure;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bind;
+use crate::base::{self, PROBE};
 use crate::case::{Case, case};
 use crate::trial::Trial;
 
@@ -24,6 +25,13 @@ fn root() -> Vec<Case> {
             .checks("config.md#root readonly")
             .spec(|s| s["root"]["readonly"] = true.into())
             .probe(["all", "open-write", "/etc/marker", "--", "mknod", "/new", "p"])
+            .unprotected(
+                |s| {
+                    s["root"]["readonly"] = false.into();
+                    s["process"]["args"][6] = "/of-the-control".into();
+                },
+                "ok 0\nok 0\n",
+            )
             .stdout("errno 30 EROFS\nerrno 30 EROFS\n"),
         case("root.readonly-not-below")
             .checks("config.md#root readonly")
@@ -63,6 +71,16 @@ fn root() -> Vec<Case> {
     ]
 }
 
+/// Takes the protection of masks away.
+fn no_masks(s: &mut Value) {
+    s["linux"]["maskedPaths"] = json!([]);
+}
+
+/// Takes the protection of read-only paths away.
+fn nothing_readonly(s: &mut Value) {
+    s["linux"]["readonlyPaths"] = json!([]);
+}
+
 fn masks() -> Vec<Case> {
     let text = "config-linux.md#masked-paths";
     vec![
@@ -71,54 +89,80 @@ fn masks() -> Vec<Case> {
             .prepare(|t| t.put("secret", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/secret"]))
             .probe(["all", "cat", "/secret", "--", "cat", "/etc/marker"])
+            .unprotected(no_masks, "hidden")
             .stdout("marker\n"),
         case("mask.directory")
             .checks(text)
             .prepare(|t| t.put("vault/x", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/vault"]))
             .probe(["all", "ls", "/vault", "--", "cat", "/etc/marker"])
+            .unprotected(no_masks, "x\n")
             .stdout("marker\n"),
         case("mask.directory-not-writable")
             .checks(text)
             .prepare(|t| t.put("vault/x", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/vault"]))
             .probe(["mknod", "/vault/y", "p"])
+            .unprotected(no_masks, "ok 0\n")
             .stdout("errno 30 EROFS\n"),
         case("mask.absent-is-fine")
             .checks(text)
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/not/there"]))
             .probe(["echo", "fine"])
             .stdout("fine\n"),
-        case("mask.kcore").checks(text).probe(["open-read", "/proc/kcore"]).output(|o| {
-            ensure!(o == "ok 0\n" || o.contains("ENOENT") || o.contains("EACCES"), "{o}");
-            Ok(())
-        }),
-        case("mask.kcore-is-null").checks(text).probe(["stat", "/proc/keys"]).output(|o| {
+        case("mask.kcore").checks(text).probe(["stat", "/proc/kcore"]).steps(|t| {
+            if !Path::new("/proc/kcore").exists() {
+                t.spec["process"]["args"] = json!([PROBE, "open-read", "/proc/kcore"]);
+                t.run()?.ok()?.prints("errno 2 ENOENT\n")?;
+                return Ok(());
+            }
+            t.unprotected(no_masks, "file 0400 ")?;
+            let o = t.run()?.ok()?.stdout;
             ensure!(o.starts_with("char 0666 ") && o.contains(" 1:3 "), "{o}");
             Ok(())
         }),
+        case("mask.kcore-is-null")
+            .checks(text)
+            .probe(["stat", "/proc/keys"])
+            .unprotected(no_masks, "file ")
+            .output(|o| {
+                ensure!(o.starts_with("char 0666 ") && o.contains(" 1:3 "), "{o}");
+                Ok(())
+            }),
         case("readonly.directory")
             .checks("config-linux.md#readonly-paths")
             .prepare(|t| t.put("fixed/x", "a", 0o644).map(drop))
             .spec(|s| s["linux"]["readonlyPaths"] = json!(["/fixed"]))
             .probe(["all", "cat", "/fixed/x", "--", "open-write", "/fixed/x", "--", "mknod", "/fixed/y", "p"])
+            .unprotected(
+                |s| {
+                    nothing_readonly(s);
+                    s["process"]["args"][9] = "/fixed/of-the-control".into();
+                },
+                "aok 0\nok 0\n",
+            )
             .stdout("aerrno 30 EROFS\nerrno 30 EROFS\n"),
         case("readonly.file")
             .checks("config-linux.md#readonly-paths")
             .prepare(|t| t.put("fixed", "a", 0o644).map(drop))
             .spec(|s| s["linux"]["readonlyPaths"] = json!(["/fixed"]))
             .probe(["open-write", "/fixed"])
+            .unprotected(nothing_readonly, "ok 0\n")
             .stdout("errno 30 EROFS\n"),
         case("readonly.proc-sys")
             .checks("config-linux.md#readonly-paths")
             .probe(["open-write", "/proc/sys/kernel/panic"])
+            .unprotected(nothing_readonly, "ok 0\n")
             .stdout("errno 30 EROFS\n"),
         case("readonly.sysrq")
             .checks("config-linux.md#readonly-paths")
             .probe(["open-write", "/proc/sysrq-trigger"])
-            .output(|o| {
+            .steps(|t| {
                 let here = Path::new("/proc/sysrq-trigger").exists();
-                ensure!(o == if here { "errno 30 EROFS\n" } else { "errno 2 ENOENT\n" }, "{o}");
+                if here {
+                    t.unprotected(nothing_readonly, "ok 0\n")?;
+                }
+                t.run()?.ok()?.prints(if here { "errno 30 EROFS\n" } else { "errno 2 ENOENT\n" })?;
                 Ok(())
             }),
         case("readonly.absent-is-fine")
@@ -131,6 +175,7 @@ fn masks() -> Vec<Case> {
             .prepare(|t| t.put("secret", "hidden", 0o644).map(drop))
             .spec(|s| s["linux"]["maskedPaths"] = json!(["/secret"]))
             .probe(["syscall", "umount2", "str:/secret", "0"])
+            .unprotected(|s| base::capabilities(s, &["CAP_SYS_ADMIN"]), "ok 0\n")
             .stdout("errno 1 EPERM\n"),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use super::bind;
 use crate::base;
@@ -51,10 +51,13 @@ fn inside() -> Vec<Case> {
             })
             .refused("/mounts/6", "symbolic links"),
         case("inside.host-path-link").checks("catalogue S10").steps(|t| {
-            t.works()?;
+            bind(t, "/link/deep", &["bind"])?;
+            // The control: where a directory is, the target is made in it.
+            t.put_dir("link")?;
+            t.run()?.ok().context("the control")?;
+            ensure!(t.rootfs().join("link/deep").exists(), "the control: no target was made");
             let outside = t.host_dir("outside")?;
             t.put_link("link", &outside.display().to_string())?;
-            bind(t, "/link/deep", &["bind"])?;
             // Either it lands inside the root under the same name, or it is refused; never outside.
             let _ = t.run()?;
             ensure!(fs::read_dir(&outside)?.count() == 0, "something was made outside the root");

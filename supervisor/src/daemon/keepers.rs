@@ -1,0 +1,228 @@
+//! The keepers of all runs: who is connected, what they and the jobs report, and when an end may be forgotten by its keeper.
+#![forbid(unsafe_code)]
+
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::owner::Owner;
+use super::work::{Done, Rest};
+use crate::keeper::record::{End, ExitRecord};
+use crate::keeper::{Keeper, Note, Order, Orders, Phase};
+use crate::machine::{Event, State};
+use crate::names::RunId;
+use crate::policy::Ending;
+use crate::runtime::logged_error;
+
+/// The connection to one keeper.
+#[derive(Debug)]
+pub(super) struct Line {
+    orders: Orders,
+    /// Becomes true when the connection is over.
+    gone: watch::Sender<bool>,
+}
+
+impl Owner {
+    /// The way to the keeper of a run, while it is connected.
+    pub(super) fn orders(&self, run: &RunId) -> Option<Orders> {
+        self.keepers.get(run).map(|line| line.orders.clone())
+    }
+
+    /// Becomes true when the keeper of a run has gone; `None` = it is not connected.
+    pub(super) fn gone(&self, run: &RunId) -> Option<watch::Receiver<bool>> {
+        self.keepers.get(run).map(|line| line.gone.subscribe())
+    }
+
+    /// The end of a run is written, and its keeper may forget it. Unless something is not on disk yet: then its keeper keeps
+    /// the record, and the keeper's directory stays, so that a daemon that comes after this one can ask again.
+    pub(super) fn ack(&mut self, run: &RunId) {
+        if self.journal.pending() > 0 {
+            self.unacked.insert(run.clone());
+            return;
+        }
+        let sent = self.orders(run).is_some_and(|o| o.send(Order::Ack).is_ok());
+        if !sent {
+            crate::keeper::remove_record(&self.options.dirs.exit_record(run));
+        }
+    }
+
+    /// All is on disk: what keepers had to keep may go.
+    pub(super) fn ack_late(&mut self) {
+        for run in std::mem::take(&mut self.unacked) {
+            self.ack(&run);
+            let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));
+            let rest = Rest { gone: self.gone(&run), cgroup, of_container, ..Rest::default() };
+            let shop = self.shop.clone();
+            tokio::task::spawn_local(async move { shop.bury(&run, rest).await });
+        }
+    }
+
+    /// Takes over a keeper's connection.
+    pub(super) fn connect(&mut self, run: &RunId, keeper: Keeper) {
+        let gone = watch::Sender::new(false);
+        self.keepers.insert(run.clone(), Line { orders: keeper.orders(), gone: gone.clone() });
+        tokio::task::spawn_local(listen(keeper, run.clone(), self.shop.done.clone(), gone));
+    }
+
+    /// A report of a job.
+    pub(super) fn report(&mut self, done: Done) {
+        match done {
+            Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
+            Done::Started(run) => self.feed_run(&run, Event::Started),
+            Done::NeverRan(run, code, text) => {
+                self.feed_run(&run, Event::NeverRan { code, text, exit: None })
+            }
+            Done::Said(run, Some(note)) => self.said(&run, note),
+            Done::Said(run, None) => self.connection_over(&run),
+            Done::StartFailed(run, code, text) => {
+                if let Some(slot) =
+                    self.slots.get_mut(&run.instance).filter(|s| s.machine.run() == Some(&run))
+                {
+                    slot.start_failed = Some((code, text));
+                }
+            }
+            Done::Cleaned(run, result) if self.strays.contains_key(&run) => self.stray_cleaned(run, result),
+            Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
+            Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
+            Done::Tell(run, kind, text) => {
+                self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
+            }
+        }
+    }
+
+    /// An event of a run counts only while it is the run that exists.
+    pub(super) fn feed_run(&mut self, run: &RunId, event: Event) {
+        if self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(run)) {
+            self.feed(&run.instance, event);
+        }
+    }
+
+    fn launched(&mut self, run: &RunId, keeper: Keeper, phase: Phase) {
+        if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
+            // The run was given up meanwhile: its clean-up ends the keeper.
+            return;
+        }
+        self.connect(run, keeper);
+        match phase {
+            Phase::Creating => {
+                // A stop that came while there was no keeper to tell.
+                let stopping = matches!(
+                    self.slots.get(&run.instance).map(|s| &s.machine.state),
+                    Some(State::Stopping { .. })
+                );
+                if let Some(orders) = self.orders(run).filter(|_| stopping) {
+                    orders.send(Order::Signal(9)).ok();
+                }
+            }
+            Phase::Created { pid, .. } => self.feed_run(run, Event::Created { pid }),
+            Phase::Ended(record) => self.said(run, Note::Ended(record)),
+        }
+    }
+
+    fn said(&mut self, run: &RunId, note: Note) {
+        match note {
+            Note::Created { pid, .. } => {
+                if let Some(slot) = self.slots.get_mut(&run.instance) {
+                    slot.create_by = None;
+                }
+                self.feed_run(run, Event::Created { pid });
+            }
+            Note::Rotated(_) => self.cap_logs(),
+            Note::Ended(record) => self.ended(run, *record),
+        }
+    }
+
+    /// The keeper's record: a container that could not be made, or one that ended.
+    pub(super) fn ended(&mut self, run: &RunId, record: ExitRecord) {
+        if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
+            return self.ack(run);
+        }
+        let mut start_failed = None;
+        if let Some(slot) = self.slots.get_mut(&run.instance) {
+            slot.ending = ending_variable(&record);
+            start_failed = slot.start_failed.take();
+        }
+        if record.log_dropped > 0 {
+            let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
+            self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
+        }
+        let event = match &record.end {
+            End::CreateFailed { text, .. } => {
+                let logged = logged_error(&self.options.dirs.keeper(run).join("runtime.log"));
+                let (code, text) = match logged {
+                    Some((code, text)) => (code.unwrap_or_else(|| "runtime-error".into()), text),
+                    None => ("runtime-error".into(), text.clone()),
+                };
+                Event::NeverRan { code, text, exit: Some(record) }
+            }
+            End::Exited { code: 0 } => Event::Ended(record),
+            End::Exited { .. } | End::Signaled { .. } => match start_failed {
+                Some((code, text)) => Event::NeverRan { code, text, exit: Some(record) },
+                None => Event::Ended(record),
+            },
+        };
+        self.feed_run(run, event);
+    }
+
+    /// The keeper is gone; it may have left a record.
+    fn connection_over(&mut self, run: &RunId) {
+        self.keepers.remove(run);
+        let Some(slot) = self.slots.get(&run.instance) else { return };
+        if slot.machine.run() != Some(run) || matches!(slot.machine.state, State::Cleaning { .. }) {
+            return;
+        }
+        match super::adopt::read_record(&self.options.dirs.exit_record(run)) {
+            Some(record) if record.run == *run => self.ended(run, record),
+            _ => self.feed_run(run, Event::Lost(Ending::MonitorLost)),
+        }
+    }
+
+    fn cap_logs(&mut self) {
+        let root = self.options.dirs.logs();
+        let total = self.options.log_total.map_or_else(|| crate::logs::default_cap(&root), Ok);
+        match total.and_then(|total| crate::logs::enforce_cap(&root, total)) {
+            Ok(removed) if removed.files > 0 => {
+                let text = format!(
+                    "{} log files removed, {} bytes: the cap for all logs",
+                    removed.files, removed.bytes
+                );
+                self.tell(None, None, "logs-capped", text);
+            }
+            Ok(_) => {}
+            Err(e) => warn!("the cap for all logs: {e}"),
+        }
+    }
+}
+
+/// What the post-stop hooks are told about an end: `KNARR_EXIT_CODE=3`.
+pub(super) fn ending_variable(record: &ExitRecord) -> Option<String> {
+    match record.end {
+        End::Exited { code } => Some(format!("KNARR_EXIT_CODE={code}")),
+        End::Signaled { signal, .. } => Some(format!("KNARR_EXIT_SIGNAL={signal}")),
+        End::CreateFailed { .. } => None,
+    }
+}
+
+/// Hands a keeper's notes to the loop until the connection is over.
+async fn listen(
+    mut keeper: Keeper,
+    run: RunId,
+    done: mpsc::UnboundedSender<Done>,
+    gone: watch::Sender<bool>,
+) {
+    loop {
+        let mut note = keeper.next().await.unwrap_or_else(|e| {
+            warn!("the keeper of {run}: {e}");
+            None
+        });
+        if let Some(Note::Ended(record)) = &mut note {
+            super::oom::add_victim(record);
+        }
+        let over = note.is_none();
+        if over {
+            gone.send_replace(true);
+        }
+        if done.send(Done::Said(run.clone(), note)).is_err() || over {
+            return;
+        }
+    }
+}

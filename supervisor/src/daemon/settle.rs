@@ -1,0 +1,162 @@
+//! What happens without a report: what is due by the clock, and what can move on because something else did.
+#![forbid(unsafe_code)]
+
+use super::owner::{CREATE_DEADLINE, Owner, RETRY};
+use crate::clock::Boot;
+use crate::keeper::Order;
+use crate::machine::{Event, State};
+
+impl Owner {
+    /// When the next thing is due by itself.
+    pub(super) fn next_due(&self) -> Option<Boot> {
+        let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), s.create_by]).flatten();
+        slots.chain(self.retry_at).chain(self.turn_at).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn due(&mut self) {
+        let now = Boot::now();
+        if self.retry_at.is_some_and(|t| t <= now) {
+            self.retry_at = None;
+            self.retry();
+        }
+        self.turn_at.take_if(|t| *t <= now);
+        let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
+        let due: Vec<_> = self
+            .slots
+            .values()
+            .filter(|s| late(s.machine.deadline()))
+            .map(|s| s.machine.instance.clone())
+            .collect();
+        for instance in due {
+            self.feed(&instance, Event::Due);
+        }
+        let hung: Vec<_> = self
+            .slots
+            .iter_mut()
+            .filter_map(|(_, s)| s.create_by.take_if(|t| *t <= now).and(s.machine.run().cloned()))
+            .collect();
+        for run in hung {
+            let state = self.slots.get(&run.instance).map(|s| &s.machine.state);
+            if matches!(state, Some(State::Creating { .. })) {
+                if let Some(orders) = self.orders(&run) {
+                    orders.send(Order::Signal(9)).ok();
+                }
+                let text =
+                    format!("the runtime did not make it within {}", crate::policy::span(CREATE_DEADLINE));
+                self.feed_run(&run, Event::NeverRan { code: "runtime-timeout".into(), text, exit: None });
+            }
+        }
+    }
+
+    fn retry(&mut self) {
+        match self.journal.retry() {
+            Ok(()) => {
+                self.ack_late();
+                self.tell(None, None, "journal-recovered", "the journal can be written again".into());
+            }
+            Err(_) => self.retry_at = Some(Boot::now().after(RETRY)),
+        }
+    }
+
+    /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
+    pub(super) fn settle(&mut self) {
+        while self.settle_downs() | self.settle_dependencies() | self.settle_turns() | self.settle_removed() {
+        }
+    }
+
+    fn settle_downs(&mut self) -> bool {
+        let ready: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(i, s)| s.down_pending.is_some() && !self.dependents_in_the_way(i))
+            .map(|(i, _)| i.clone())
+            .collect();
+        for instance in &ready {
+            let why = self.slots.get_mut(instance).and_then(|s| s.down_pending.take());
+            if let Some(why) = why {
+                self.feed(instance, Event::Down { why });
+            }
+        }
+        !ready.is_empty()
+    }
+
+    fn settle_dependencies(&mut self) -> bool {
+        let mut moved = false;
+        let waiting: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| matches!(s.machine.state, State::Waiting { .. } | State::Queued))
+            .map(|(i, _)| i.clone())
+            .collect();
+        for instance in waiting {
+            let unmet = self.unmet(&instance);
+            let Some(slot) = self.slots.get(&instance) else { continue };
+            match (unmet, &slot.machine.state) {
+                (None, State::Waiting { .. }) => {
+                    moved = true;
+                    self.feed(&instance, Event::DependenciesMet);
+                }
+                (Some((on, deadline)), State::Waiting { on: old, deadline: limit })
+                    if on != *old || deadline != *limit =>
+                {
+                    self.feed(&instance, Event::DependenciesUnmet { on, deadline });
+                }
+                (Some((on, deadline)), State::Queued) => {
+                    self.feed(&instance, Event::DependenciesUnmet { on, deadline });
+                }
+                _ => {}
+            }
+        }
+        moved
+    }
+
+    fn settle_turns(&mut self) -> bool {
+        let queued: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.machine.state == State::Queued)
+            .map(|(i, _)| i.clone())
+            .collect();
+        if queued.is_empty() {
+            return false;
+        }
+        let mut starting = self
+            .slots
+            .values()
+            .filter(|s| matches!(s.machine.state, State::Creating { .. } | State::Starting { .. }))
+            .count();
+        let mut moved = false;
+        for instance in self.in_start_order(queued) {
+            if !self.turns.place(starting) {
+                break;
+            }
+            let restarts = self.slots.get(&instance).map_or(0, |s| s.machine.restarts);
+            if restarts > 0
+                && let Err(at) = self.turns.restart(Boot::now())
+            {
+                self.turn_at = Some(at);
+                continue;
+            }
+            starting += 1;
+            moved = true;
+            self.feed(&instance, Event::Turn);
+        }
+        moved
+    }
+
+    fn settle_removed(&mut self) -> bool {
+        let gone: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.removed && s.machine.state == State::Down && s.down_pending.is_none())
+            .map(|(i, _)| i.clone())
+            .collect();
+        for instance in &gone {
+            self.slots.remove(instance);
+            self.forget(instance);
+            self.waiters.gone(instance);
+        }
+        !gone.is_empty()
+    }
+}
