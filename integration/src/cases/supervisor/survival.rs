@@ -137,7 +137,8 @@ fn adoption() -> Vec<Case> {
             Ok(())
         }),
         sup("adopt.stranger-untouched", "only what is ours").daemon(|d| {
-            // A container of the same runtime in another root, and a process of nobody.
+            // A container of the same runtime in another root, in a group of its own.
+            d.t.spec["linux"]["cgroupsPath"] = format!("{}/stranger", d.parent).into();
             let pid = d.t.resident()?;
             d.resident("a", "")?;
             d.crash_and_start()?;
