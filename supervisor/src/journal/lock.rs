@@ -54,7 +54,7 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
             return Err(say("cannot lock", e));
         }
         let holder = holder(&file);
-        if holder.is_some_and(|pid| !lives(pid)) && begun.elapsed() < COPY_PATIENCE {
+        if holder.is_none_or(|pid| !lives(pid)) && begun.elapsed() < COPY_PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
