@@ -77,9 +77,10 @@ fn holder(file: &File) -> Option<u32> {
     std::str::from_utf8(text.get(..n)?).ok()?.trim().parse().ok()
 }
 
-/// Whether a process runs: what has ended and was not waited for has no program any more, see proc_pid_exe(5).
+/// Whether another process of that number runs: what has ended and was not waited for has no program any more, see
+/// proc_pid_exe(5). In a pid namespace a daemon often has the number of the one before it.
 fn lives(pid: u32) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+    pid != std::process::id() && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 #[cfg(test)]
