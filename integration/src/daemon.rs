@@ -350,8 +350,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
     /// A service that prints `ready` and waits for SIGTERM; comes back when it does.
     pub fn resident(&self, name: &str, keys: &str) -> Result<()> {
         self.service(name, &["trap", "TERM"], keys)?;
-        self.until(&format!("{name}.1"), "running")?;
-        self.says(&format!("{name}.1"), "ready")
+        self.ready(&format!("{name}.1"))
     }
 
     /// Applies what is in the services directory; no file may be refused.
@@ -440,6 +439,12 @@ impl<'t, 'y> Daemon<'t, 'y> {
     pub fn says(&self, instance: &str, line: &str) -> Result<()> {
         wait_for(self.t.seconds(), || Ok(self.log(instance)?.iter().any(|l| l == line).then_some(())))
             .with_context(|| format!("{instance} did not print {line:?} but {:?}", self.log(instance)))
+    }
+
+    /// Waits until an instance has said that it is ready and the daemon knows that it runs: a program may be the first.
+    pub fn ready(&self, instance: &str) -> Result<()> {
+        self.says(instance, "ready")?;
+        self.until(instance, "running").map(|_| ())
     }
 
     /// The sentence of `explain`.

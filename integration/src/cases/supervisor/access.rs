@@ -100,7 +100,7 @@ fn inside() -> Vec<Case> {
         }),
         sup("access.kill-signal", "kill").daemon(|d| {
             d.service("a", &["all", "trap", "USR1", "--", "exit", "9"], "[restart]\npolicy = 'no'\n")?;
-            d.says("a.1", "ready")?;
+            d.ready("a.1")?;
             d.ctl(&["kill", "a", "--signal", "SIGUSR1"])?.ok()?;
             ensure!(d.until("a.1", "failed")?["last_exit"] == 9, "{:?}", d.instance("a.1"));
             d.ctl(&["kill", "a", "--signal", "NOSUCH"])?.fails().map(|_| ())

@@ -110,7 +110,7 @@ fn inside() -> Vec<Case> {
             let before = fs::read(bundle.join("config.json"))?;
             d.write("a", &format!("bundle = {:?}\nhostname = 'changed'\n", bundle.display().to_string()))?;
             d.apply()?;
-            d.says("a.1", "ready")?;
+            d.ready("a.1")?;
             let out = d.ctl(&["exec", "a", "--", crate::base::PROBE, "hostname"])?.ok()?;
             ensure!(out.stdout == "changed\n", "host name {:?}", out.stdout);
             ensure!(fs::read(bundle.join("config.json"))? == before, "the operator's bundle was changed");
@@ -133,7 +133,7 @@ fn with_file(d: &mut Daemon<'_, '_>, kind: &str, more: &str) -> Result<std::path
         format!("[[{kind}]]\nsource = {:?}\ntarget = '/data/file'\n{more}\n", source.display().to_string());
     d.service("a", &["all", "cat", "/data/file", "--", "trap", "TERM", "HUP"], &keys)?;
     d.says("a.1", "one")?;
-    d.says("a.1", "ready")?;
+    d.ready("a.1")?;
     Ok(source)
 }
 
@@ -273,7 +273,7 @@ fn hooks() -> Vec<Case> {
                 .map(|h| format!("{h} = [{}]", hook(h)))
                 .collect();
             d.resident("a", &format!("[hooks]\n{}\n", keys.join("\n")))?;
-            d.says("a.1", "ready")?;
+            d.ready("a.1")?;
             d.ctl(&["stop", "a"])?.ok()?;
             let want = "pre_start a a.1 a.1.1\npost_start a a.1 a.1.1\npre_stop a a.1 a.1.1\npost_stop a a.1 a.1.1 0\n";
             wait_for(5, || Ok((fs::read_to_string(&seen).unwrap_or_default() == want).then_some(())))

@@ -154,7 +154,7 @@ fn stopping() -> Vec<Case> {
     vec![
         sup("life.stop-signal", "stop signal").daemon(|d| {
             d.service("web", &["trap", "TERM", "USR1"], "[stop]\nsignal = 'USR1'")?;
-            d.says("web.1", "ready")?;
+            d.ready("web.1")?;
             d.ctl(&["stop", "web"])?.ok()?;
             d.says("web.1", "SIGUSR1").or_else(|_| d.says("web.1", "USR1"))
         }),

@@ -212,7 +212,7 @@ fn pressure() -> Vec<Case> {
         sup("logs.stopped-keeper-does-not-lose", "logs: a slow reader").daemon(|d| {
             // A stopped keeper is the slowest reader; the pipe holds 64 KiB, then the program waits and goes on later.
             d.service("a", &["all", "trap", "USR1", "--", "lines", "20000", "--", "trap", "TERM"], ONCE)?;
-            d.says("a.1", "ready")?;
+            d.ready("a.1")?;
             let (pid, keeper) = (d.pid_of("a.1")?, d.keeper_of("a.1")?);
             crate::os::kill(keeper, libc::SIGSTOP);
             crate::os::kill(pid, libc::SIGUSR1);

@@ -13,6 +13,7 @@ mod restart;
 mod survival;
 
 use crate::case::{Case, case};
+use crate::host::Need;
 
 pub use long::long;
 
@@ -37,7 +38,9 @@ pub fn cases() -> Vec<Case> {
 
 /// Starts a case of the supervisor; `what` is the part of its contract that is checked.
 fn sup(name: &str, what: &str) -> Case {
-    case(format!("sup.{name}")).checks(format!("supervisor: {what}")).seconds(20)
+    // A service that says nothing about it has a limit of processes.
+    let common = [Need::CgroupAny("pids")];
+    case(format!("sup.{name}")).checks(format!("supervisor: {what}")).needs(common).seconds(20)
 }
 
 /// A pause that is short, for services which shall come back at once.

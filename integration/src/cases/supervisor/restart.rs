@@ -100,7 +100,7 @@ fn rules() -> Vec<Case> {
         }),
         sup("restart.rule-signal", "exit rules").daemon(move |d| {
             d.resident("a", &rule("{ signals = ['USR2'], action = 'fail' }"))?;
-            d.says("a.1", "ready")?;
+            d.ready("a.1")?;
             crate::os::kill(d.pid_of("a.1")?, libc::SIGKILL);
             d.until_it("a.1", "restarted", |i| i["restarts"] == 1 && i["state"] == "running")?;
             Ok(())

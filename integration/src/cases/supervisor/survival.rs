@@ -44,8 +44,8 @@ fn adoption() -> Vec<Case> {
         sup("adopt.exit-while-dead", "adoption: exit codes").daemon(|d| {
             d.service("a", &["all", "trap", "USR1", "--", "exit", "42"], "[restart]\npolicy = 'no'\n")?;
             d.service("b", &["trap", "TERM", "USR1"], "[restart]\npolicy = 'no'\n")?;
-            d.says("a.1", "ready")?;
-            d.says("b.1", "ready")?;
+            d.ready("a.1")?;
+            d.ready("b.1")?;
             let (a, b) = (d.pid_of("a.1")?, d.pid_of("b.1")?);
             d.kill9()?;
             os::kill(a, libc::SIGUSR1);
