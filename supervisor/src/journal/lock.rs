@@ -2,11 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::dirs::Dirs;
 use crate::sys;
+
+/// How long the lock of a daemon that is dead may still be held by what it was about to execute.
+const HEIR: Duration = Duration::from_secs(5);
 
 /// Held as long as this lives, and not longer than the process. Nothing has to be cleaned up: the file stays, the lock goes.
 #[derive(Debug)]
@@ -43,24 +48,65 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
             _ => Err(e),
         })
         .map_err(|e| say("cannot open the lock", e))?;
-    match sys::journal::lock_exclusive(&file) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-            let mut holder = String::new();
-            let _ = (&mut file).take(32).read_to_string(&mut holder);
-            let holder = match holder.trim().parse::<u32>() {
-                Ok(pid) => format!("pid {pid}"),
-                Err(_) => "unknown pid".into(),
-            };
-            let text =
-                format!("another knarrd ({holder}) holds {}: one daemon a state directory", path.display());
-            return Err(io::Error::new(e.kind(), text));
+    let begun = Instant::now();
+    while let Err(e) = sys::journal::lock_exclusive(&file) {
+        if e.kind() != io::ErrorKind::WouldBlock {
+            return Err(say("cannot lock", e));
         }
-        Err(e) => return Err(say("cannot lock", e)),
+        let holder = holder(&mut file);
+        // A daemon that was killed in the middle of a fork: its child has the lock until it executes its program.
+        if holder.is_some_and(|pid| !lives(pid)) && begun.elapsed() < HEIR {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        }
+        let pid = holder.map_or_else(|| "unknown pid".into(), |pid| format!("pid {pid}"));
+        let text = format!("another knarrd ({pid}) holds {}: one daemon a state directory", path.display());
+        return Err(io::Error::new(e.kind(), text));
     }
     if writable {
         // For people and for the message above; the lock does not depend on it, so a full disk is no reason to stop.
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
     }
     Ok(Lock { _file: file })
+}
+
+/// Who wrote itself into the lock file.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn lives(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_child_of_a_killed_daemon_is_waited_for_and_another_daemon_is_not() {
+        let state = std::env::temp_dir().join(format!("knarr-lock-{}", std::process::id()));
+        let dirs = Dirs { state: state.clone(), ..Dirs::default() };
+        let held = lock(&dirs).unwrap();
+        let refused = lock(&dirs).unwrap_err();
+        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
+        // Above the largest pid, PID_MAX_LIMIT of the kernel.
+        std::fs::write(dirs.lock(), "4194305\n").unwrap();
+        let heir = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(held);
+        });
+        let taken = lock(&dirs);
+        let text = std::fs::read_to_string(dirs.lock()).unwrap();
+        heir.join().unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+        taken.unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+    }
 }
