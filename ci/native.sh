@@ -7,22 +7,36 @@
 # shellcheck disable=SC2034
 everywhere='cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,rdma,kernel*,missing-controller,own-machine'
 
+# Another runtime from PATH and words of the supervisor's cases that run with it below the supervisor, when a lane is started
+# without arguments. Set by a lane.
+also=()
+
 # native_lane LAYOUT ARGUMENTS...: builds, then runs the suite where nothing it mounts, starts or unmounts reaches the machine.
 # The caller's `allow` names, between commas, the reasons for which a case may be skipped in this lane; any other skip is a failure.
 native_lane() {
-    local layout=$1 bin args=() common item
+    local layout=$1 bin args=() common programs beneath=() item
     shift
     need_root
     need_tools unshare timeout
     take_runtimes "$@"
+    [ $# -gt 0 ] || beneath=("${also[@]}")
+    [ "${#beneath[@]}" -eq 0 ] || need_tools "${beneath[0]}"
     "$top/ci/build"
     bin=$(bin_dir)
     for item in "${runtimes[@]}"; do args+=(--runtime "$item"); done
-    common=(--lane "$layout" --format table --probe "$bin/probe" --allow-skip "$allow" "${args[@]}" "${rest[@]}")
+    common=(--lane "$layout" --format table --probe "$bin/probe" --allow-skip "$allow")
+    programs=(--knarrd "$bin/knarrd" --knarrctl "$bin/knarrctl" --keeper "$bin/knarr-keeper")
+    if [ "${#beneath[@]}" -gt 0 ]; then
+        item=$layout-supervisor-${beneath[0]}
+        beneath=(--then "$item" "${KNARR_LANE_SECONDS:-1200}"
+            "$bin/conformance" supervisor --output "$logs/results-$item.json" "${common[@]}" "${programs[@]}"
+            --runtime "${beneath[0]}=$(command -v "${beneath[0]}")" --filter "${beneath[1]}")
+    fi
+    common+=("${args[@]}" "${rest[@]}")
     privately "$top/ci/cgroup-view" "$layout" "$top/ci/in-lane" \
         "$layout" "${KNARR_LANE_SECONDS:-1200}" \
         "$bin/conformance" run --output "$logs/results-$layout.json" "${common[@]}" \
         --then "$layout-supervisor" "${KNARR_LANE_SECONDS:-1200}" \
-        "$bin/conformance" supervisor --output "$logs/results-$layout-supervisor.json" "${common[@]}" \
-        --knarrd "$bin/knarrd" --knarrctl "$bin/knarrctl" --keeper "$bin/knarr-keeper"
+        "$bin/conformance" supervisor --output "$logs/results-$layout-supervisor.json" "${common[@]}" "${programs[@]}" \
+        "${beneath[@]}"
 }

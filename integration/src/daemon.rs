@@ -38,6 +38,9 @@ pub struct Daemon<'t, 'y> {
     pub parent: String,
     /// Options of the next start besides those of the harness.
     pub options: Vec<String>,
+    /// How much of the file system must be free for logs, in percent. None of it, unless a case is about that: the machine's
+    /// disk is not the case's.
+    pub log_min_free: u8,
     process: Option<Running>,
     starts: u32,
 }
@@ -98,6 +101,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
             run,
             parent,
             options: Vec::new(),
+            log_min_free: 0,
             process: None,
             starts: 0,
         })
@@ -114,6 +118,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
             ("--cgroup-parent", self.parent.clone()),
             ("--runtime", self.t.runtime.path.display().to_string()),
             ("--keeper", self.programs.keeper.display().to_string()),
+            ("--log-min-free", self.log_min_free.to_string()),
         ];
         let mut all: Vec<String> = pairs.into_iter().flat_map(|(k, v)| [k.to_string(), v]).collect();
         all.extend(self.options.iter().cloned());
@@ -342,10 +347,11 @@ impl<'t, 'y> Daemon<'t, 'y> {
         self.apply()
     }
 
-    /// A service that prints `ready` and waits for SIGTERM; comes back when it runs.
+    /// A service that prints `ready` and waits for SIGTERM; comes back when it does.
     pub fn resident(&self, name: &str, keys: &str) -> Result<()> {
         self.service(name, &["trap", "TERM"], keys)?;
-        self.until(&format!("{name}.1"), "running").map(|_| ())
+        self.until(&format!("{name}.1"), "running")?;
+        self.says(&format!("{name}.1"), "ready")
     }
 
     /// Applies what is in the services directory; no file may be refused.

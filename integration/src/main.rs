@@ -232,7 +232,10 @@ fn run_cases(m: &ArgMatches, all: Vec<Case>) -> Result<bool> {
 
 /// The head of the page with the figures.
 const PAGE: &str = "# Numbers of the supervisor\n\n\
-    Written by `ci/soak --write`; do not edit. What is measured and how: `integration/src/soak.rs`.\n\n";
+    Written by `ci/soak --write` as root, which anybody may repeat (`--kills N --services N --seed N`); do not edit. What is\n\
+    measured and how: `integration/src/soak.rs`. Release builds, the state directory on a disk, knarrd started with\n\
+    `--full-pass 3600` so that the look at all service files every minute is no part of idleness. Times are of this machine;\n\
+    ratios, **in bold**, are between figures of this one run: below 1 is less than the peer.\n\n";
 
 fn run_soak(m: &ArgMatches) -> Result<bool> {
     let number = |name| *m.get_one::<u32>(name).unwrap_or(&1);
@@ -243,16 +246,28 @@ fn run_soak(m: &ArgMatches) -> Result<bool> {
         u64::from(number("seed")),
         &page,
     );
+    let before = first_line("/proc/loadavg");
     let passed = run_cases(m, cases)?;
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let machine = format!("Linux {}, {processors} processors.\n\n", release.trim());
+    let date = Command::new("date").args(["-u", "+%F %H:%M UTC"]).output().context("date")?;
+    let machine = format!(
+        "{}: Linux {}, {processors} processors, load average before `{before}`, after `{}` (what else ran on this \
+         machine is in it, and in all times below). Percentiles are in brackets: the tenth to the ninetieth.\n\n",
+        String::from_utf8_lossy(&date.stdout).trim(),
+        first_line("/proc/sys/kernel/osrelease"),
+        first_line("/proc/loadavg"),
+    );
     let text = format!("{PAGE}{machine}| figure | value |\n|---|---|\n{}", page.borrow());
     eprintln!("\n{text}");
     if let Some(file) = m.get_one::<String>("write") {
         fs::write(file, &text).with_context(|| file.clone())?;
     }
     Ok(passed)
+}
+
+/// The first line of a file of procfs.
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or("").to_string()
 }
 
 fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {

@@ -424,7 +424,8 @@ impl<'y> Trial<'y> {
         self.count += 1;
         let files = self.dir.join("out").join(self.count.to_string());
         let mut command = Command::new(program);
-        command.args(args).env_clear();
+        // Some programs leave files where they are started.
+        command.args(args).env_clear().current_dir(&self.dir);
         for key in ["PATH", "HOME"] {
             if let Some(v) = std::env::var_os(key) {
                 command.env(key, v);

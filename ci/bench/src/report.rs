@@ -113,7 +113,7 @@ const INTRODUCTION: &str = "# Numbers
 Written by `ci/bench/run --write`; do not edit. All runtimes of a table were measured in one run on one machine, turn by
 turn in rotating order. Milliseconds on the clock: median [10th percentile]; **in bold the ratio of the medians to the
 peer named in the head**, below 1 is faster. A machine with other processors gives other milliseconds; the ratios are
-what this page is for.
+what this page is for. The supervisor has [a page of its own](numbers-supervisor.md).
 
 *Burst*: each start directly after the one before. *Idle*: 200 ms pause before each; then calls that wait for a grace period
 of the kernel show. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked

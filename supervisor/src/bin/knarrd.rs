@@ -140,7 +140,10 @@ fn command() -> Command {
             "log-total",
             "Bytes of all logs together [default: 1 GiB, at most a tenth of the file system]",
         ))
-        .arg(number("log-min-free", "Percent of the file system that logs leave free [default: 10]"))
+        .arg(number(
+            "log-min-free",
+            "Percent of the file system that logs leave free, 1 GiB at most [default: 10]",
+        ))
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(
             Arg::new("log-level")

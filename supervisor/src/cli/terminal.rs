@@ -119,9 +119,18 @@ async fn join(stream: Upgraded, way: Way) -> Result<u8> {
             }
         }
     };
+    let leave = async {
+        match feed(&mut to, way).await {
+            // The daemon is done with it: how it ended is still to be read.
+            Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                std::future::pending().await
+            }
+            left => left,
+        }
+    };
     tokio::select! {
         done = show => done,
-        left = feed(&mut to, way) => {
+        left = leave => {
             left.map_err(Failure::lost)?;
             write_out(&mut io::stderr().lock(), b"\r\n").map(|()| 0)
         }

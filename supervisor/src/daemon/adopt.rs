@@ -360,7 +360,11 @@ impl Owner {
             slot.machine.last_run = slot.machine.last_run.max(run.run);
         }
         let job = Job { run: run.clone(), runtime: self.runtime(&service), service };
-        let rest = Rest { cgroup: self.place.keeper(&run), ..Rest::default() };
+        let rest = Rest {
+            cgroup: self.place.keeper(&run),
+            of_container: self.place.container(&run),
+            ..Rest::default()
+        };
         self.strays.insert(run, true);
         tokio::task::spawn_local(self.shop.clone().clean(job, rest));
     }
@@ -412,7 +416,9 @@ impl Owner {
             .filter(|(i, s)| {
                 let in_force = self.services.get(&i.service).map(|f| &f.run_version);
                 let made = s.made_from.as_ref().map(|(_, v)| v);
-                s.machine.run().is_some() && s.machine.up && in_force.is_some() && made != in_force
+                // The next run is made from what is in force; one whose end is written only waits to be taken away.
+                let over = matches!(s.machine.state, State::Cleaning { .. });
+                s.machine.run().is_some() && !over && s.machine.up && in_force.is_some() && made != in_force
             })
             .map(|(i, _)| i.clone())
             .collect();

@@ -49,7 +49,8 @@ impl Owner {
     pub(super) fn ack_late(&mut self) {
         for run in std::mem::take(&mut self.unacked) {
             self.ack(&run);
-            let rest = Rest { gone: self.gone(&run), cgroup: self.place.keeper(&run), ..Rest::default() };
+            let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));
+            let rest = Rest { gone: self.gone(&run), cgroup, of_container, ..Rest::default() };
             let shop = self.shop.clone();
             tokio::task::spawn_local(async move { shop.bury(&run, rest).await });
         }

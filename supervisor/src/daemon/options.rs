@@ -27,7 +27,7 @@ pub struct Options {
     pub restart_burst: u32,
     /// Bytes of logs of all services together; `None` = the smaller of 1 GiB and a tenth of the file system.
     pub log_total: Option<u64>,
-    /// Nothing is logged while less than this share of the file system is free, in percent.
+    /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub log_min_free: u8,
     /// The services directory is read whole this often, whatever inotify says.
     pub full_pass: Duration,

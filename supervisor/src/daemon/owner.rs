@@ -293,7 +293,8 @@ impl Owner {
                 let Some(job) = self.job(&run) else { return };
                 let ending = self.slots.get_mut(instance).and_then(|s| s.ending.take());
                 let unwritten = self.unacked.contains(&run);
-                let rest = Rest { gone: self.gone(&run), cgroup: self.place.keeper(&run), ending, unwritten };
+                let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));
+                let rest = Rest { gone: self.gone(&run), cgroup, of_container, ending, unwritten };
                 tokio::task::spawn_local(self.shop.clone().clean(job, rest));
             }
             // Written before.

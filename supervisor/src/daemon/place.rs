@@ -81,6 +81,12 @@ impl Place {
         self.unified_dir(&format!("keepers/{run}"))
     }
 
+    /// The groups that a run's container may have, one in each hierarchy.
+    pub fn container(&self, run: &RunId) -> Vec<PathBuf> {
+        let payload = self.payload(run);
+        self.mounts.iter().map(|m| m.join(payload.trim_start_matches('/'))).collect()
+    }
+
     /// Makes the parents of all keepers' groups.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub(super) struct Shop {
     pub(super) dirs: Rc<Dirs>,
     /// The program `knarr-keeper`.
     pub(super) keeper: Rc<Path>,
-    /// Nothing is logged while less than this share of the file system is free, in percent.
+    /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub(super) log_min_free: u8,
 }
 
@@ -70,6 +70,8 @@ pub(super) struct Rest {
     pub(super) gone: Option<watch::Receiver<bool>>,
     /// The keeper's cgroup.
     pub(super) cgroup: Option<PathBuf>,
+    /// The container's cgroups, should the runtime have left one.
+    pub(super) of_container: Vec<PathBuf>,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
     pub(super) ending: Option<String>,
     /// The end is not on disk yet: the keeper has to keep its record, and its directory stays.
@@ -217,6 +219,7 @@ impl Shop {
             None => self.find_keeper(run, rest.cgroup.as_deref()).await,
         };
         job.runtime.delete(run).await.map_err(|f| f.text)?;
+        remove_cgroups(rest.of_container).await;
         if !rest.unwritten {
             self.bury_keeper(run, left, rest.cgroup.as_deref()).await;
         }
@@ -265,9 +268,7 @@ impl Shop {
             kill_group(cgroup);
         }
         keeper::remove_aside(&self.dirs.exit_record(run));
-        if let Some(dir) = cgroup {
-            remove_cgroup(dir).await;
-        }
+        remove_cgroups(cgroup.map(Path::to_owned).into_iter().collect()).await;
     }
 
     /// Takes a run's networks down. One that fails stays recorded and is tried again with the next full pass: a plugin
@@ -331,13 +332,20 @@ fn kill_group(dir: Option<&Path>) {
     }
 }
 
-/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first.
-async fn remove_cgroup(dir: &Path) {
+/// A keeper that has closed its connection is in its cgroup for a moment still: exit(2) closes files first. A container's
+/// are there when its runtime was ended after it had made them and before it had written down that it did.
+async fn remove_cgroups(mut dirs: Vec<PathBuf>) {
     let mut pause = Duration::from_millis(1);
-    while let Err(e) = std::fs::remove_dir(dir) {
-        if e.kind() == ErrorKind::NotFound {
-            return;
-        }
+    let mut why = None;
+    loop {
+        dirs.retain(|dir| match std::fs::remove_dir(dir) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                why = Some(e);
+                true
+            }
+            _ => false,
+        });
+        let (Some(dir), Some(e)) = (dirs.first(), &why) else { return };
         if pause > KEEPER_PATIENCE / 4 {
             return warn!("{} stays: {e}", dir.display());
         }

@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 use crate::dirs::Dirs;
 use crate::sys;
 
-/// How long the lock of a daemon that is dead may still be held by what it was about to execute.
-const HEIR: Duration = Duration::from_secs(5);
+/// How long a copy of the lock is waited for when the daemon that took it is gone: what it was just starting has one until it
+/// is executed, see flock(2).
+const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as this lives, and not longer than the process. Nothing has to be cleaned up: the file stays, the lock goes.
 #[derive(Debug)]
@@ -53,60 +53,72 @@ pub fn lock(dirs: &Dirs) -> io::Result<Lock> {
         if e.kind() != io::ErrorKind::WouldBlock {
             return Err(say("cannot lock", e));
         }
-        let holder = holder(&mut file);
-        // A daemon that was killed in the middle of a fork: its child has the lock until it executes its program.
-        if holder.is_some_and(|pid| !lives(pid)) && begun.elapsed() < HEIR {
-            std::thread::sleep(Duration::from_millis(10));
+        let holder = holder(&file);
+        if holder.is_none_or(|pid| !lives(pid)) && begun.elapsed() < COPY_PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
             continue;
         }
-        let pid = holder.map_or_else(|| "unknown pid".into(), |pid| format!("pid {pid}"));
-        let text = format!("another knarrd ({pid}) holds {}: one daemon a state directory", path.display());
+        let holder = holder.map_or("unknown pid".into(), |pid| format!("pid {pid}"));
+        let text =
+            format!("another knarrd ({holder}) holds {}: one daemon a state directory", path.display());
         return Err(io::Error::new(e.kind(), text));
     }
     if writable {
         // For people and for the message above; the lock does not depend on it, so a full disk is no reason to stop.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     }
     Ok(Lock { _file: file })
 }
 
-/// Who wrote itself into the lock file.
-fn holder(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Whose lock it is, as the file says.
+fn holder(file: &File) -> Option<u32> {
+    let mut text = [0; 32];
+    let n = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..n)?).ok()?.trim().parse().ok()
 }
 
+/// Whether a process runs: what has ended and was not waited for has no program any more, see proc_pid_exe(5).
 fn lives(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn dirs(name: &str) -> Dirs {
+        let top = std::env::temp_dir().join(format!("knarr-lock-{name}-{}", std::process::id()));
+        Dirs { services: top.join("services"), state: top.clone(), run: top.join("run") }
+    }
+
     #[test]
-    fn the_child_of_a_killed_daemon_is_waited_for_and_another_daemon_is_not() {
-        let state = std::env::temp_dir().join(format!("knarr-lock-{}", std::process::id()));
-        let dirs = Dirs { state: state.clone(), ..Dirs::default() };
-        let held = lock(&dirs).unwrap();
-        let refused = lock(&dirs).unwrap_err();
-        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
-        // Above the largest pid, PID_MAX_LIMIT of the kernel.
-        std::fs::write(dirs.lock(), "4194305\n").unwrap();
-        let heir = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(200));
-            drop(held);
+    fn one_daemon_at_a_time() {
+        let dirs = dirs("one");
+        let first = lock(&dirs).unwrap();
+        let e = lock(&dirs).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
+        assert!(e.to_string().contains(&format!("(pid {})", std::process::id())), "{e}");
+        drop(first);
+        lock(&dirs).unwrap();
+        std::fs::remove_dir_all(&dirs.state).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_a_daemon_that_is_gone_is_waited_for() {
+        let dirs = dirs("copy");
+        let copy = lock(&dirs).unwrap();
+        let mut gone = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = gone.id();
+        gone.wait().unwrap();
+        std::fs::write(dirs.lock(), format!("{pid}\n")).unwrap();
+        let begun = Instant::now();
+        let child = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(copy);
         });
-        let taken = lock(&dirs);
-        let text = std::fs::read_to_string(dirs.lock()).unwrap();
-        heir.join().unwrap();
-        std::fs::remove_dir_all(&state).unwrap();
-        taken.unwrap();
-        assert_eq!(text, format!("{}\n", std::process::id()));
+        lock(&dirs).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(100), "the lock was held by two");
+        child.join().unwrap();
+        std::fs::remove_dir_all(&dirs.state).unwrap();
     }
 }

@@ -39,7 +39,7 @@ pub struct Launch {
     pub log_size: u64,
     /// How many log files are kept, with the current one.
     pub log_files: u32,
-    /// Nothing is logged while less than this share of the file system is free, in percent.
+    /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub log_min_free: u8,
     /// A terminal instead of pipes; the create command names `DIR/console` as its console socket.
     pub tty: bool,
@@ -150,7 +150,6 @@ pub enum Note {
 #[derive(Debug)]
 pub struct Keeper {
     fd: Arc<UnixDatagram>,
-    packet: Vec<u8>,
 }
 
 /// The half that sends; any number of copies.
@@ -165,7 +164,7 @@ impl Keeper {
     /// answer within 10 s, or it speaks another language (`InvalidData`).
     pub async fn connect(dir: &Path) -> io::Result<(Keeper, Hello)> {
         let (fd, hello) = introduce(dir, Order::Control).await?;
-        Ok((Keeper { fd: Arc::new(fd), packet: vec![0; 16 * 1024] }, hello))
+        Ok((Keeper { fd: Arc::new(fd) }, hello))
     }
 
     /// The next note; `None` = the connection is over: the keeper is gone or has a newer controller. Cancel safe.
@@ -173,11 +172,8 @@ impl Keeper {
     /// # Errors
     /// The connection fails, or a message is none of this version (`InvalidData`).
     pub async fn next(&mut self) -> io::Result<Option<Note>> {
-        let n = receive(&self.fd, &mut self.packet).await?;
-        match self.packet.get(..n) {
-            None | Some([]) => Ok(None),
-            Some(packet) => note(packet).map(Some),
-        }
+        let packet = receive(&self.fd, MESSAGE_MAX).await?;
+        if packet.is_empty() { Ok(None) } else { note(&packet).map(Some) }
     }
 
     /// Sends one order without waiting.
@@ -254,11 +250,9 @@ impl Attach {
     /// # Errors
     /// The connection fails, or a message is none of this version (`InvalidData`).
     pub async fn recv(&self) -> io::Result<Option<Piece>> {
-        let mut packet = vec![0; CHUNK_MAX + 2];
-        let n = receive(&self.fd, &mut packet).await?;
-        packet.truncate(n);
+        let mut packet = receive(&self.fd, CHUNK_MAX + 2).await?;
         match Word::decode(&packet) {
-            _ if n == 0 => Ok(None),
+            _ if packet.is_empty() => Ok(None),
             Some(Word::Output(stream, _)) => {
                 packet.drain(..2);
                 Ok(Some(Piece::Output(stream, packet)))
@@ -294,13 +288,11 @@ async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(UnixDatagram, Hel
     // Not a datagram socket, but all that tokio does with one fits a packet socket, too.
     let fd = UnixDatagram::from_std(sys::connect(dir)?.into())?;
     send_now(&fd, role)?;
-    let mut packet = vec![0; MESSAGE_MAX];
-    let n = tokio::time::timeout(PATIENCE, receive(&fd, &mut packet))
+    let packet = tokio::time::timeout(PATIENCE, receive(&fd, MESSAGE_MAX))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the keeper does not answer"))??;
-    packet.truncate(n);
     match Word::decode(&packet) {
-        _ if n == 0 => Err(io::ErrorKind::ConnectionReset.into()),
+        _ if packet.is_empty() => Err(io::ErrorKind::ConnectionReset.into()),
         Some(Word::Hello { version, .. }) if version != VERSION => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("the keeper speaks version {version} of the protocol, want {VERSION}"),
@@ -340,14 +332,20 @@ fn foreign(packet: &[u8]) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no message of this protocol: type {kind}"))
 }
 
-async fn receive(fd: &UnixDatagram, packet: &mut [u8]) -> io::Result<usize> {
+/// One message of at most `max` bytes; an empty one = the connection is over. Room for it is there only while it is read:
+/// most connections are silent for their whole life, and there are hundreds.
+async fn receive(fd: &UnixDatagram, max: usize) -> io::Result<Vec<u8>> {
     loop {
         fd.readable().await?;
-        match fd.try_io(Interest::READABLE, || sys::recv(fd, packet)) {
+        let mut packet = vec![0; max];
+        match fd.try_io(Interest::READABLE, || sys::recv(fd, &mut packet)) {
             // A connection that was reset is one that is over.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Vec::new()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            done => return done,
+            done => {
+                packet.truncate(done?);
+                return Ok(packet);
+            }
         }
     }
 }

@@ -30,14 +30,16 @@ pub struct Limits {
     pub size: u64,
     /// Files, with the current one.
     pub files: u32,
-    /// Nothing is written while less of the file system is free, in percent.
+    /// Nothing is written while less of the file system is free, in percent of it.
     pub min_free: u64,
+    /// More than so many bytes are never left free: a tenth of a large disk is no emergency.
+    pub min_free_most: u64,
 }
 
 /// Why nothing can be written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Less than so many percent are free.
+    /// Less than so many bytes are free.
     Low(u64),
     /// An errno.
     Os(i32),
@@ -46,7 +48,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Low(percent) => write!(f, "less than {percent} % of the file system is free"),
+            Trouble::Low(bytes) => write!(f, "less than {} KiB of the file system are free", bytes >> 10),
             Trouble::Os(errno) => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         }
     }
@@ -348,12 +350,11 @@ impl Log {
     fn look(&mut self) -> Result<(), Trouble> {
         if self.looked >= self.look_after && self.limits.min_free > 0 {
             let (free, all) = sys::free_space(&self.dir)?;
-            let least = (u128::from(all) * u128::from(self.limits.min_free)).div_ceil(100);
-            let Some(rest) = u128::from(free).checked_sub(least) else {
-                return Err(Trouble::Low(self.limits.min_free));
-            };
+            let share = (u128::from(all) * u128::from(self.limits.min_free)).div_ceil(100);
+            let least = u64::try_from(share).unwrap_or(u64::MAX).min(self.limits.min_free_most);
+            let Some(rest) = free.checked_sub(least) else { return Err(Trouble::Low(least)) };
             // Others write, too.
-            self.look_after = u64::try_from(rest / 4).map_or(LOOK_EVERY, |n| n.min(LOOK_EVERY));
+            self.look_after = (rest / 4).min(LOOK_EVERY);
             self.looked = 0;
         }
         Ok(())
@@ -444,7 +445,7 @@ mod tests {
             Dir(path)
         }
         fn open(&self, size: u64, files: u32) -> Log {
-            Log::open(&self.0, Limits { size, files, min_free: 0 }, None).unwrap()
+            Log::open(&self.0, Limits { size, files, min_free: 0, min_free_most: 0 }, None).unwrap()
         }
         fn names(&self) -> Vec<String> {
             let all = std::fs::read_dir(&self.0).unwrap();
@@ -568,19 +569,19 @@ mod tests {
     fn what_is_given_up_is_counted_to_the_byte() {
         let dir = Dir::new("low");
         // Nothing has 100 % free and more.
-        let limits = Limits { size: 1 << 20, files: 2, min_free: 101 };
+        let limits = Limits { size: 1 << 20, files: 2, min_free: 101, min_free_most: u64::MAX };
         let mut log = Log::open(&dir.0, limits, None).unwrap();
         let bytes = [&[b'x'; 3000][..], b"\n", &[b'y'; 500]].concat();
         log.take(Stream::Stderr, |into| {
             into[..bytes.len()].copy_from_slice(&bytes);
             Some((0, bytes.len()))
         });
-        assert_eq!(log.write(), Err(Trouble::Low(101)));
+        assert!(matches!(log.write(), Err(Trouble::Low(_))));
         assert!(log.is_behind());
         assert_eq!(log.give_up(), bytes.len() as u64);
         assert!(!log.is_behind());
         assert_eq!(dir.read("00000001.log"), "");
-        assert_eq!(Trouble::Low(10).to_string(), "less than 10 % of the file system is free");
+        assert_eq!(Trouble::Low(10 << 20).to_string(), "less than 10240 KiB of the file system are free");
     }
 
     #[test]

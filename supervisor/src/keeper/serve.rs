@@ -597,9 +597,10 @@ impl Server {
                 self.start_time = start_time(pid).unwrap_or(0);
                 self.started = crate::sys::time::boottime();
                 self.tail = Vec::new();
-                self.phase = Phase::Created { handle, place: Place::of(pid) };
                 let word = Word::Created { pid, start_time: self.start_time };
                 self.conns.say_all(Role::Controller, word);
+                // The controller starts it meanwhile.
+                self.phase = Phase::Created { handle, place: Place::of(pid) };
             }
         }
     }

@@ -60,7 +60,12 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
         true => Some(Journald::new(journald::SOCKET, &args.run).map_err(at(Path::new(journald::SOCKET)))?),
         false => None,
     };
-    let limits = Limits { size: args.log_size, files: args.log_files, min_free: args.log_min_free };
+    let limits = Limits {
+        size: args.log_size,
+        files: args.log_files,
+        min_free: args.log_min_free,
+        min_free_most: 1 << 30,
+    };
     let log = Log::open(&args.log, limits, journald).map_err(at(&args.log))?;
     let record =
         dir.try_clone().and_then(|home| RecordFile::prepare(&args.exit, home)).map_err(at(&args.exit))?;

@@ -140,7 +140,7 @@ fn shown() -> Vec<Case> {
         }),
         sup("logs.since", "logs --since").needs([Need::Busybox]).daemon(|d| {
             script(d, "echo old; sleep 2; echo new", "")?;
-            let stamp = d.log_lines("a.1")?[1].stamp.clone();
+            let stamp = d.log_lines("a.1")?.get(1).context("no second line")?.stamp.clone();
             let out = d.ctl(&["logs", "a", "--since", &stamp])?.ok()?.stdout;
             ensure!(out.contains("new") && !out.contains("old"), "since {stamp}: {out:?}");
             Ok(())
@@ -190,6 +190,7 @@ fn pressure() -> Vec<Case> {
             d.end()?;
             let logs = d.state.join("logs");
             d.tmpfs(&logs, "size=2m")?;
+            d.log_min_free = 10;
             d.start()?;
             // 50 MB in lines of 5000 bytes; the program ends only when all of it was taken.
             d.service("a", &["all", "lines", "10000", "5000", "--", "exit", "7"], ONCE)?;
@@ -205,7 +206,8 @@ fn pressure() -> Vec<Case> {
             );
             ensure!(!dropped.is_empty(), "dropped output is not told of");
             // The supervisor itself goes on.
-            d.resident("b", "")
+            d.service("b", &["trap", "TERM"], "")?;
+            d.until("b.1", "running").map(|_| ())
         }),
         sup("logs.stopped-keeper-does-not-lose", "logs: a slow reader").daemon(|d| {
             // A stopped keeper is the slowest reader; the pipe holds 64 KiB, then the program waits and goes on later.

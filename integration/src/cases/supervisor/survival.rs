@@ -137,7 +137,8 @@ fn adoption() -> Vec<Case> {
             Ok(())
         }),
         sup("adopt.stranger-untouched", "only what is ours").daemon(|d| {
-            // A container of the same runtime in another root, and a process of nobody.
+            // A container of the same runtime in another root, in a group of its own.
+            d.t.spec["linux"]["cgroupsPath"] = format!("{}/stranger", d.parent).into();
             let pid = d.t.resident()?;
             d.resident("a", "")?;
             d.crash_and_start()?;
@@ -242,15 +243,24 @@ fn reboots() -> Vec<Case> {
             }
             Ok(())
         }),
+        sup("adopt.completed-stays-when-cleaned-again", "adoption: policies").daemon(|d| {
+            let keys = "[restart]\npolicy = 'on-failure'\n[hooks]\npost_stop = [{ command = ['/bin/sleep', '1'] }]\n";
+            d.service("job", &["echo", "done"], keys)?;
+            d.until_it("job.1", "ended", |i| i["last_exit"] == 0)?;
+            d.crash_and_start()?;
+            d.until("job.1", "exited")?;
+            std::thread::sleep(Duration::from_millis(300));
+            ensure!(d.log("job.1")? == ["done"], "a job that was done ran again: {:?}", d.log("job.1")?);
+            ensure!(d.instance("job.1")?["run"] == "job.1.1", "a new run: {}", d.instance("job.1")?);
+            Ok(())
+        }),
         sup("adopt.reboot-completed-stays", "reboot").daemon(|d| {
             d.service("job", &["echo", "done"], "[restart]\npolicy = 'on-failure'\n")?;
             d.until("job.1", "exited")?;
             d.crash_and_start()?;
             std::thread::sleep(Duration::from_millis(300));
-            ensure!(
-                d.log("job.1")?.len() == 1,
-                "a job that was done ran again after a restart of the daemon"
-            );
+            let log = d.log("job.1")?;
+            ensure!(log == ["done"], "the log of a job that was done is {log:?} after a restart of the daemon");
             d.is("job.1", "exited").map(|_| ())
         }),
     ]
