@@ -278,7 +278,7 @@ fn top_draws_in_place() {
     let names: Vec<&str> = text.lines().skip(2).map(|l| &l[..2]).collect();
     assert_eq!(names, ["a-", "we", "db"]);
     let frame = top::in_place("a\nb\nc\nd\n", 3, false);
-    assert_eq!(frame, "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    assert_eq!(frame, "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J");
     assert!(top::in_place("a\n", 3, true).starts_with("\x1b[2J"));
 }
 

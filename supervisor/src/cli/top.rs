@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use tokio::io::AsyncReadExt;
 
 use super::failure::{Result, UNREACHABLE};
 use super::show::{Paper, instances};
@@ -22,6 +23,7 @@ pub(super) async fn top(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let mut all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
     let mut note = None;
     let mut first = true;
+    let mut keys = Keys::new(!once && !json && term::is_terminal(std::io::stdout()));
     loop {
         let screen = term::size(std::io::stdout());
         let paper = Paper { width: screen.map(|(_, cols)| usize::from(cols)), ..Paper::of(ctx) };
@@ -42,13 +44,42 @@ pub(super) async fn top(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
             return Ok(0);
         }
         first = false;
-        tokio::time::sleep(EVERY).await;
+        if tokio::time::timeout(EVERY, keys.leave()).await.is_ok() {
+            return Ok(0);
+        }
         match ctx.client.get("/v1/instances").await {
             Ok(new) => (all, note) = (new, None),
             // The last picture stays until there is a daemon again.
             Err(f) if f.code == UNREACHABLE => note = Some(f.text),
             Err(f) => return Err(f),
         }
+    }
+}
+
+/// The keys that leave: q, Ctrl-C, and the end of input.
+struct Keys {
+    stdin: tokio::io::Stdin,
+    /// The terminal's old mode comes back with the end of this.
+    raw: Option<term::Raw>,
+}
+
+impl Keys {
+    fn new(wanted: bool) -> Keys {
+        // Without a terminal to read from it is left as any other program is.
+        let raw = wanted.then(|| term::Raw::enter(std::io::stdin()).ok()).flatten();
+        Keys { stdin: tokio::io::stdin(), raw }
+    }
+
+    /// Comes back when one was pressed. Cancel safe.
+    async fn leave(&mut self) {
+        let mut key = [0; 1];
+        while self.raw.is_some() {
+            match self.stdin.read(&mut key).await {
+                Ok(1) if !matches!(key, [b'q' | b'Q' | 3]) => {}
+                _ => return,
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -80,7 +111,8 @@ pub(super) fn in_place(text: &str, rows: usize, first: bool) -> String {
     // The last line stays free: a line end there would scroll.
     for line in text.lines().take(rows.saturating_sub(1).max(1)) {
         out.push_str(line);
-        out.push_str("\x1b[K\n");
+        // A terminal in raw mode does not add the return.
+        out.push_str("\x1b[K\r\n");
     }
     out.push_str("\x1b[J");
     out

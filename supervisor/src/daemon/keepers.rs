@@ -4,7 +4,7 @@
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use super::owner::Owner;
+use super::owner::{Owner, Slot};
 use super::work::{Done, Rest};
 use crate::keeper::record::{End, ExitRecord};
 use crate::keeper::{Keeper, Note, Order, Orders, Phase};
@@ -67,19 +67,26 @@ impl Owner {
     pub(super) fn report(&mut self, done: Done) {
         match done {
             Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
-            Done::Started(run) => self.feed_run(&run, Event::Started),
+            Done::Started(run) => {
+                self.feed_run(&run, Event::Started);
+                if let Some(record) = self.start_over(&run) {
+                    self.ended(&run, record);
+                }
+            }
             Done::NeverRan(run, code, text) => {
-                self.feed_run(&run, Event::NeverRan { code, text, exit: None })
+                let exit = self.start_over(&run);
+                self.feed_run(&run, Event::NeverRan { code, text, exit });
             }
             Done::Said(run, Some(note)) => self.said(&run, note),
             Done::Said(run, None) => self.connection_over(&run),
-            Done::StartFailed(run, code, text) => {
-                if let Some(slot) =
-                    self.slots.get_mut(&run.instance).filter(|s| s.machine.run() == Some(&run))
-                {
-                    slot.start_failed = Some((code, text));
+            Done::StartFailed(run, code, text) => match self.start_over(&run) {
+                Some(record) => self.feed_run(&run, Event::NeverRan { code, text, exit: Some(record) }),
+                None => {
+                    if let Some(slot) = self.slot_of(&run) {
+                        slot.start_failed = Some((code, text));
+                    }
                 }
-            }
+            },
             Done::Cleaned(run, result) if self.strays.contains_key(&run) => self.stray_cleaned(run, result),
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
@@ -94,6 +101,18 @@ impl Owner {
         if self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(run)) {
             self.feed(&run.instance, event);
         }
+    }
+
+    /// The instance of a run, while it is the run that exists.
+    fn slot_of(&mut self, run: &RunId) -> Option<&mut Slot> {
+        self.slots.get_mut(&run.instance).filter(|s| s.machine.run() == Some(run))
+    }
+
+    /// The runtime has answered to the start of a run: its end, if that was known before.
+    fn start_over(&mut self, run: &RunId) -> Option<ExitRecord> {
+        let slot = self.slot_of(run)?;
+        slot.starting = false;
+        slot.early_end.take()
     }
 
     fn launched(&mut self, run: &RunId, keeper: Keeper, phase: Phase) {
@@ -137,7 +156,12 @@ impl Owner {
             return self.ack(run);
         }
         let mut start_failed = None;
-        if let Some(slot) = self.slots.get_mut(&run.instance) {
+        if let Some(slot) = self.slot_of(run) {
+            // Its process is faster than the runtime: whether it was started is known in a moment, and told first.
+            if slot.starting && matches!(slot.machine.state, State::Starting { .. }) {
+                slot.early_end = Some(record);
+                return;
+            }
             slot.ending = ending_variable(&record);
             start_failed = slot.start_failed.take();
         }

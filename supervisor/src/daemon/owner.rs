@@ -20,6 +20,7 @@ use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
+use crate::keeper::record::ExitRecord;
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
@@ -37,6 +38,10 @@ pub(super) struct Slot {
     pub(super) machine: Machine,
     /// The service its run was made from, and what that service makes runs from: [`unit::run_version`](crate::unit).
     pub(super) made_from: Option<(Rc<Service>, String)>,
+    /// The runtime has not yet answered to the start.
+    pub(super) starting: bool,
+    /// The end that was known before that answer.
+    pub(super) early_end: Option<ExitRecord>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
     /// When the runtime must have made it.
@@ -57,6 +62,8 @@ impl Slot {
         Slot {
             machine,
             made_from: None,
+            starting: false,
+            early_end: None,
             start_failed: None,
             create_by: None,
             last_event: None,
@@ -267,10 +274,9 @@ impl Owner {
             Effect::Launch(run) => self.launch(instance, run),
             Effect::Start(run) => {
                 let Some(job) = self.job(&run) else { return };
-                let pid = match self.slots.get(instance).map(|s| &s.machine.state) {
-                    Some(State::Starting { pid, .. }) => *pid,
-                    _ => return,
-                };
+                let Some(slot) = self.slots.get_mut(instance) else { return };
+                let State::Starting { pid, .. } = slot.machine.state else { return };
+                slot.starting = true;
                 tokio::task::spawn_local(self.shop.clone().start(job, pid));
             }
             Effect::Stop(run, signal) => {
@@ -304,7 +310,7 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
-        slot.start_failed = None;
+        (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);
         let job = Job { run, service, runtime };
         tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
     }

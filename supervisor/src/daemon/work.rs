@@ -1,6 +1,7 @@
 //! What runs beside the loop: everything that waits for another program. Each job ends with one [`Done`].
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -147,7 +148,12 @@ impl Shop {
             create: job.runtime.create_line(run, prepared.terminal),
         };
         keeper::spawn(&launch).await.map_err(|e| internal("the keeper", e))?;
-        Keeper::connect(&dir).await.map_err(|e| internal("the keeper", e))
+        Keeper::connect(&dir).await.map_err(|e| match e.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::BrokenPipe => {
+                ("monitor-lost".into(), format!("its keeper is gone: {e}"))
+            }
+            _ => internal("the keeper", e),
+        })
     }
 
     /// Networks, start, post-start hooks.
@@ -320,7 +326,7 @@ pub(super) async fn acknowledge(mut keeper: Keeper) {
 fn kill_group(dir: Option<&Path>) {
     if let Some(dir) = dir
         && let Err(e) = std::fs::write(dir.join("cgroup.kill"), "1")
-        && e.kind() != std::io::ErrorKind::NotFound
+        && e.kind() != ErrorKind::NotFound
     {
         warn!("{}: {e}", dir.display());
     }
@@ -333,7 +339,7 @@ async fn remove_cgroups(mut dirs: Vec<PathBuf>) {
     let mut why = None;
     loop {
         dirs.retain(|dir| match std::fs::remove_dir(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
                 why = Some(e);
                 true
             }
@@ -358,7 +364,7 @@ pub(super) fn remove_files(run: &RunId, dirs: &Dirs) -> std::io::Result<()> {
         warn!("{}: {e}", dirs.run.join("files").display());
     }
     match std::fs::remove_dir_all(dirs.keeper(run)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
@@ -371,7 +377,7 @@ fn private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     // What a killed daemon left of the same run.
     match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
         _ => {}
     }
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)
