@@ -38,6 +38,10 @@ pub struct Daemon<'t, 'y> {
     pub parent: String,
     /// Options of the next start besides those of the harness.
     pub options: Vec<String>,
+    /// Environment of the next start besides that of the harness.
+    pub env: Vec<(&'static str, String)>,
+    /// A program and its arguments that executes the daemon: `unshare --net`.
+    pub before: Vec<String>,
     /// How much of the file system must be free for logs, in percent. None of it, unless a case is about that: the machine's
     /// disk is not the case's.
     pub log_min_free: u8,
@@ -101,6 +105,8 @@ impl<'t, 'y> Daemon<'t, 'y> {
             run,
             parent,
             options: Vec::new(),
+            env: Vec::new(),
+            before: Vec::new(),
             log_min_free: 0,
             process: None,
             starts: 0,
@@ -128,8 +134,15 @@ impl<'t, 'y> Daemon<'t, 'y> {
     /// Starts a process with the options of this daemon and does not wait for anything.
     pub fn spawn(&mut self) -> Result<Running> {
         self.starts += 1;
-        let (program, args) = (self.programs.knarrd.clone(), self.arguments());
-        self.t.command(&program, &args).spawn()
+        let mut line = self.before.clone();
+        line.push(self.programs.knarrd.display().to_string());
+        line.extend(self.arguments());
+        let program = PathBuf::from(line.remove(0));
+        let mut command = self.t.command(&program, &line);
+        for (key, value) in &self.env {
+            command = command.env(key, value);
+        }
+        command.spawn()
     }
 
     /// Starts the daemon and waits until it answers.

@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod config;
 mod files;
+mod host;
 mod life;
 mod logs;
 mod long;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         files::cases(),
         survival::cases(),
         again::cases(),
+        host::cases(),
         long::cases(),
     ]
     .into_iter()
