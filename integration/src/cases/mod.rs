@@ -4,6 +4,7 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
 mod hooks;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         devices::cases(),
         cgroups::cases(),
         update::cases(),
+        events::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

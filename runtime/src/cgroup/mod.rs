@@ -9,7 +9,10 @@ mod ebpf;
 mod layout;
 mod limits;
 mod live;
+mod oom;
 mod plan;
+pub mod stats;
+mod stats_v1;
 mod tree;
 mod update;
 mod v1;
@@ -18,6 +21,7 @@ mod v2;
 pub use device::{Node, Rule};
 pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
+pub use oom::OomWatch;
 pub use plan::{Group, Plan, Write, limits_plan, plan};
 pub use update::{Applied, linked, merge};
 
