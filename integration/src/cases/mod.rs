@@ -7,6 +7,7 @@ mod engines;
 mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         cgroups::cases(),
         update::cases(),
         events::cases(),
+        features::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
