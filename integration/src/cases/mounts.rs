@@ -13,6 +13,7 @@ use crate::case::{Case, case};
 use crate::host::Need;
 use crate::trial::Trial;
 
+mod idmap;
 mod kinds;
 mod root;
 mod targets;
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = binds();
     all.extend(flags());
     all.extend(recursive());
+    all.extend(idmap::cases());
     all.extend(kinds::cases());
     all.extend(root::cases());
     all.extend(targets::cases());

@@ -1,5 +1,6 @@
 //! Mount options to typed operations: `mounts[]` of config.json becomes a list that init walks once. Pure.
 
+use super::idmap::{self, IdMap};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec;
 use crate::sys::mount::{attr, propagation};
@@ -29,7 +30,7 @@ pub struct MountOp {
 #[serde(rename_all = "lowercase")]
 pub enum MountKind {
     /// A host file or directory.
-    Bind { source: PathBuf, recursive: bool },
+    Bind { source: PathBuf, recursive: bool, ids: Option<IdMap> },
     /// A new instance of a file system, with its own options.
     Fs { fs: String, source: String, options: Vec<(String, Option<String>)>, copy_up: bool },
     /// The container's view of its control groups.
@@ -57,6 +58,8 @@ enum Effect {
     /// A flag of the superblock, passed to the file system by this name.
     Super(&'static str),
     Bind(bool),
+    /// Id-mapped, recursively or not.
+    IdMapped(bool),
     CopyUp,
     /// Known to the spec, not built here; the text says what.
     Refused,
@@ -75,7 +78,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("diratime", Clear(attr::NODIRATIME)),
     ("dirsync", Super("dirsync")),
     ("exec", Clear(attr::NOEXEC)),
-    ("idmap", Refused),
+    ("idmap", IdMapped(false)),
     ("lazytime", Super("lazytime")),
     ("loud", Nothing),
     ("mand", Super("mand")),
@@ -98,7 +101,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("relatime", Atime(0)),
     ("remount", Refused),
     ("rexec", RecClear(attr::NOEXEC)),
-    ("ridmap", Refused),
+    ("ridmap", IdMapped(true)),
     ("rnoatime", RecAtime(attr::NOATIME)),
     ("rnodev", RecSet(attr::NODEV)),
     ("rnodiratime", RecSet(attr::NODIRATIME)),
@@ -136,16 +139,13 @@ pub fn option_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// All of `mounts[]`. Relative bind sources count from the bundle, as in runc.
-pub fn plan(mounts: &[spec::Mount], bundle: &Path) -> Result<Vec<MountOp>> {
-    mounts.iter().enumerate().map(|(i, m)| plan_one(m, bundle, format!("/mounts/{i}"))).collect()
+pub fn plan(mounts: &[spec::Mount], bundle: &Path, ids: idmap::Context<'_>) -> Result<Vec<MountOp>> {
+    mounts.iter().enumerate().map(|(i, m)| plan_one(m, bundle, format!("/mounts/{i}"), ids)).collect()
 }
 
-fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
-    let spec::Mount { destination, kind, source, options, uid_mappings, gid_mappings } = m;
-    if !uid_mappings.is_empty() || !gid_mappings.is_empty() {
-        return Err(Error::spec(format!("{field}/uidMappings"), "id-mapped mounts are not built yet")
-            .code(Code::Unsupported));
-    }
+fn plan_one(m: &spec::Mount, bundle: &Path, field: String, ids: idmap::Context<'_>) -> Result<MountOp> {
+    // The mappings: see `idmap`.
+    let spec::Mount { destination, kind, source, options, uid_mappings: _, gid_mappings: _ } = m;
     let mut op = MountOp {
         field,
         dest: destination.clone(),
@@ -158,15 +158,18 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
     };
     let mut bind = (kind == "bind").then_some(true);
     let mut copy_up = false;
+    let mut mapped = None;
     let mut data: Vec<(String, Option<String>)> = Vec::new();
     // The first option that only a file system would understand.
     let mut foreign = None;
     for (i, option) in options.iter().enumerate() {
         // Callers also pass several in one string.
         for one in option.split(',').filter(|o| !o.is_empty()) {
-            let effect = OPTIONS.binary_search_by_key(&one, |(n, _)| n).ok().map(|k| OPTIONS[k].1);
+            let (word, inline) = split_idmap(one);
+            let effect = OPTIONS.binary_search_by_key(&word, |(n, _)| n).ok().map(|k| OPTIONS[k].1);
             match effect {
                 Some(Bind(recursive)) => bind = Some(recursive),
+                Some(IdMapped(recursive)) => mapped = Some(idmap::Asked { index: i, recursive, inline }),
                 Some(CopyUp) => copy_up = true,
                 Some(Super(name)) => data.push((name.to_string(), None)),
                 Some(Refused) => {
@@ -186,6 +189,7 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
             }
         }
     }
+    let ids = idmap::plan(&op.field, m, mapped, bind.is_some(), ids)?;
     op.kind = match bind {
         Some(recursive) => {
             // It has no file system to hand options to; accepting them would be a silent lie.
@@ -196,7 +200,7 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
                 );
                 return Err(Error::spec(format!("{}/options/{i}", op.field), text));
             }
-            MountKind::Bind { source: bundle.join(source), recursive }
+            MountKind::Bind { source: bundle.join(source), recursive, ids }
         }
         None if kind == "cgroup" || kind == "cgroup2" => MountKind::Cgroup,
         None if kind.is_empty() => {
@@ -211,6 +215,14 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
         return Err(Error::spec(format!("{}/options", op.field), "tmpcopyup works on tmpfs only"));
     }
     Ok(op)
+}
+
+/// `idmap=MAPS` is the one option of ours with a value.
+fn split_idmap(option: &str) -> (&str, Option<&str>) {
+    match option.split_once('=') {
+        Some((word @ ("idmap" | "ridmap"), maps)) => (word, Some(maps)),
+        _ => (option, None),
+    }
 }
 
 fn apply(op: &mut MountOp, effect: Effect) {
@@ -228,7 +240,7 @@ fn apply(op: &mut MountOp, effect: Effect) {
             op.rec_clear |= attr::ATIME_MASK;
         }
         Propagation(kind, recursive) => op.propagation.push((kind, recursive)),
-        Nothing | Super(_) | Bind(_) | CopyUp | Refused => {}
+        Nothing | Super(_) | Bind(_) | IdMapped(_) | CopyUp | Refused => {}
     }
 }
 
@@ -240,6 +252,7 @@ pub fn attr_pair(set: u64, clear: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::launch::Launch;
 
     fn mount(kind: &str, options: &[&str]) -> spec::Mount {
         spec::Mount {
@@ -252,7 +265,8 @@ mod tests {
     }
 
     fn one(kind: &str, options: &[&str]) -> Result<MountOp> {
-        plan_one(&mount(kind, options), Path::new("/b"), "/mounts/0".into())
+        let ids = idmap::Context { launch: &Launch::default(), rootless: false };
+        plan_one(&mount(kind, options), Path::new("/b"), "/mounts/0".into(), ids)
     }
 
     #[test]
@@ -271,7 +285,7 @@ mod tests {
     #[test]
     fn bind_sources_count_from_the_bundle() {
         let op = one("none", &["rbind", "rro"]).unwrap();
-        assert_eq!(op.kind, MountKind::Bind { source: "/b/s".into(), recursive: true });
+        assert_eq!(op.kind, MountKind::Bind { source: "/b/s".into(), recursive: true, ids: None });
         assert_eq!(op.rec_set, attr::RDONLY);
     }
 
