@@ -13,6 +13,7 @@ use crate::case::{Case, case};
 use crate::host::Need;
 use crate::trial::Trial;
 
+mod again;
 mod idmap;
 mod kinds;
 mod root;
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = binds();
     all.extend(flags());
     all.extend(recursive());
+    all.extend(again::cases());
     all.extend(idmap::cases());
     all.extend(kinds::cases());
     all.extend(root::cases());

@@ -46,7 +46,7 @@ pub(super) fn open(plan: &Plan, group: &Cgroup, layout: &Layout, proc: &Proc) ->
     plan.mounts
         .iter()
         .map(|op| match &op.kind {
-            MountKind::Fs { .. } => Ok(Source::None),
+            MountKind::Fs { .. } | MountKind::Again => Ok(Source::None),
             MountKind::Bind { source, recursive, ids } => {
                 let mut bind = || -> Result<Source> {
                     let tree = open_tree(fs::CWD, source, *recursive, op, plan.root.shared)
