@@ -10,6 +10,7 @@ mod layout;
 mod limits;
 mod live;
 mod plan;
+mod sub;
 mod tree;
 mod v1;
 mod v2;
@@ -18,6 +19,7 @@ pub use device::{Node, Rule};
 pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
 pub use plan::{Group, Plan, Write, plan};
+pub use sub::Sub;
 
 use crate::error::Result;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
