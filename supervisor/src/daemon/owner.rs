@@ -18,13 +18,15 @@ use super::waiters::Waiters;
 use super::work::{Done, Job, Rest, Shop};
 use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
+use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
-use crate::unit::service::Service;
+use crate::unit::bundle;
+use crate::unit::service::{Hooks, Network, Service};
 
 /// A runtime that has not made a container after this long has failed.
 pub(super) const CREATE_DEADLINE: Duration = Duration::from_secs(60);
@@ -170,8 +172,14 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let rules =
-            Rules { restart: &service.restart, stop: &made.stop, version: &version, boot_id: &self.boot_id };
+        let apart = matches!(&event, Event::Ended(exit) if is_apart(&made, &exit.run, &self.options.dirs));
+        let rules = Rules {
+            restart: &service.restart,
+            stop: &made.stop,
+            version: &version,
+            boot_id: &self.boot_id,
+            apart,
+        };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
         if let Some(slot) = self.slots.get(instance) {
@@ -319,11 +327,20 @@ impl Owner {
     pub(super) fn job(&self, run: &RunId) -> Option<Job> {
         let slot = self.slots.get(&run.instance)?;
         let service = match &slot.made_from {
-            Some((service, _)) => service.clone(),
-            None => self.service(&run.instance).0,
+            Some((service, _)) if slot.machine.run() == Some(run) => service.clone(),
+            // The run before, or one of an earlier daemon.
+            _ => self.made_from(run, "").0,
         };
         Some(Job { run: run.clone(), runtime: self.runtime(&service), service })
     }
+}
+
+/// Whether nothing of a run that has ended can be in the way of the next one: no hook and no network plugin has to hear of
+/// its end first, and its configuration gives it nothing that lasts. One that cannot be read may be in the way.
+fn is_apart(service: &Service, run: &RunId, dirs: &Dirs) -> bool {
+    let Hooks { pre_start, post_start: _, pre_stop: _, post_stop } = &service.hooks;
+    let alone = pre_start.is_empty() && post_stop.is_empty();
+    alone && !matches!(service.network, Network::Cni(_)) && bundle::is_apart(run, dirs)
 }
 
 fn hooks_time(service: &Service) -> Duration {
