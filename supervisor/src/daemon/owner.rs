@@ -93,6 +93,8 @@ pub(super) struct Owner {
     pub(super) events: broadcast::Sender<EventInfo>,
     /// The keepers that are connected.
     pub(super) keepers: BTreeMap<RunId, Line>,
+    /// What follows from what is written, when that is on disk.
+    pub(super) acts: Vec<(Instance, Effect)>,
     /// Ends that the journal has not taken: their keepers must not forget them.
     pub(super) unacked: BTreeSet<RunId>,
     /// When the journal is tried again.
@@ -138,6 +140,7 @@ impl Owner {
             shop,
             events: broadcast::channel(256).0,
             keepers: BTreeMap::new(),
+            acts: Vec::new(),
             unacked: BTreeSet::new(),
             retry_at: None,
             turn_at: None,
@@ -187,7 +190,7 @@ impl Owner {
         }
     }
 
-    /// First everything is written, then everything else is done, in order.
+    /// Everything is written down; everything else waits for [`Owner::commit`], in order.
     fn carry_out(&mut self, instance: &Instance, effects: Vec<Effect>, now: Moment) {
         let mut records = Vec::new();
         let mut acts = Vec::new();
@@ -213,26 +216,46 @@ impl Owner {
                 act => acts.push(act),
             }
         }
-        self.write(&records);
+        self.note(&records);
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.last_event = cause;
         }
-        for act in acts {
-            self.act(instance, act);
+        self.acts.extend(acts.into_iter().map(|act| (instance.clone(), act)));
+    }
+
+    /// Waits once for the disk, whatever was written since the last time, and then does what follows from it. An end and the
+    /// next start are one wait, and so are the ends of a hundred services.
+    pub(super) fn commit(&mut self) {
+        let synced = self.journal.sync();
+        self.written(synced);
+        for (instance, act) in std::mem::take(&mut self.acts) {
+            self.act(&instance, act);
         }
     }
 
-    /// Appends to the journal; what the disk does not take is tried again.
+    /// Appends to the journal, on to the disk; what that does not take is tried again.
     pub(super) fn write(&mut self, records: &[Record]) {
+        self.note(records);
+        let synced = self.journal.sync();
+        self.written(synced);
+    }
+
+    /// Appends to the journal.
+    fn note(&mut self, records: &[Record]) {
         if records.is_empty() {
             return;
         }
         let from = self.journal.next_seq();
-        if let Err(e) = self.journal.append(records) {
+        let done = self.journal.append_unsynced(records);
+        self.written(done);
+        self.publish(from);
+    }
+
+    fn written(&mut self, done: std::io::Result<()>) {
+        if let Err(e) = done {
             warn!("the journal cannot be written, tried again: {e}");
             self.retry_at = Some(Boot::now().after(RETRY));
         }
-        self.publish(from);
     }
 
     /// Tells those who follow what is new in the journal, its own words included.
@@ -275,7 +298,7 @@ impl Owner {
         }
     }
 
-    /// Carries out one effect. Nothing here waits.
+    /// Carries out one effect, of which everything is on disk that has to be. Nothing here waits.
     pub(super) fn act(&mut self, instance: &Instance, act: Effect) {
         match act {
             Effect::Ack(run) => self.ack(&run),

@@ -754,7 +754,10 @@ mod tests {
     #[test]
     fn the_next_run_is_made_before_the_last_one_is_taken_away() {
         let cleaned = |effects: &[Effect]| {
-            effects.iter().filter_map(|e| if let Effect::Clean(r) = e { Some(r.run) } else { None }).last()
+            effects
+                .iter()
+                .filter_map(|e| if let Effect::Clean(r) = e { Some(r.run) } else { None })
+                .next_back()
         };
         let mut t = Trial::new(UnlessStopped);
         (t.service.restart.delay, t.service.restart.max_delay, t.apart) =
