@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod birth;
+mod idmap;
 mod sources;
 
 pub use birth::{raise_rlimits, set_oom_score, stillborn};

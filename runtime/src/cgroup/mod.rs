@@ -13,6 +13,7 @@ mod oom;
 mod plan;
 pub mod stats;
 mod stats_v1;
+mod sub;
 mod tree;
 mod update;
 mod v1;
@@ -23,6 +24,7 @@ pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
 pub use oom::OomWatch;
 pub use plan::{Group, Plan, Write, limits_plan, plan};
+pub use sub::Sub;
 pub use update::{Applied, linked, merge};
 
 use crate::error::Result;

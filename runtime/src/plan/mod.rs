@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod devices;
+pub mod idmap;
 pub mod launch;
 pub mod mounts;
 pub mod process;
@@ -138,7 +139,11 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
             propagation,
             shared: matches!(propagation, Some((propagation::SHARED, _))),
         },
-        mounts: mounts::plan(&spec.mounts, req.bundle)?,
+        mounts: mounts::plan(
+            &spec.mounts,
+            req.bundle,
+            idmap::Context { launch: &launch, rootless: host.euid != 0 },
+        )?,
         devices: devices::plan(&linux.devices)?,
         masked_paths: linux.masked_paths.clone(),
         readonly_paths: linux.readonly_paths.clone(),
