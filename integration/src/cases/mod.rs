@@ -4,8 +4,10 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
@@ -38,6 +40,8 @@ pub fn all() -> Vec<Case> {
         devices::cases(),
         cgroups::cases(),
         update::cases(),
+        events::cases(),
+        features::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

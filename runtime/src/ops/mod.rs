@@ -5,6 +5,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
@@ -39,6 +40,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
             built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
         }
         Command::Delete(args) => delete::run(global, args),
+        Command::Events(args) => events::run(global, args),
         Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
         Command::Features => features::run(),
         Command::Help(text) => report::print(text).map(|()| 0),
