@@ -9,6 +9,7 @@ mod faults;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),

@@ -122,7 +122,7 @@ fn linux() -> Linux {
         intel_rdt: Enabled { enabled: false },
         memory_policy: MemoryPolicy { modes: [], flags: [] },
         mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
-        net_devices: Enabled { enabled: false },
+        net_devices: Enabled { enabled: true },
     }
 }
 
