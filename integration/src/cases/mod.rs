@@ -13,6 +13,7 @@ mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
+        placement::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::plan::launch::KINDS;
 use crate::plan::{mounts, seccomp};
 use crate::report;
-use crate::spec::words::CAPABILITIES;
+use crate::spec::words::{self, CAPABILITIES};
 use crate::sys::fs;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -70,8 +70,8 @@ struct Enabled {
 
 #[derive(Serialize)]
 struct MemoryPolicy {
-    modes: [&'static str; 0],
-    flags: [&'static str; 0],
+    modes: Vec<&'static str>,
+    flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -120,7 +120,10 @@ fn linux() -> Linux {
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
         intel_rdt: Enabled { enabled: false },
-        memory_policy: MemoryPolicy { modes: [], flags: [] },
+        memory_policy: MemoryPolicy {
+            modes: words::names(words::MEMORY_MODES),
+            flags: words::names(words::MEMORY_FLAGS),
+        },
         mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
         net_devices: Enabled { enabled: true },
     }

@@ -58,6 +58,7 @@ pub struct Plan {
     pub sysctls: Vec<(String, String, String)>,
     pub process: ProcessPlan,
     pub personality: Option<u64>,
+    pub memory_policy: Option<process::MemoryPolicy>,
     pub cgroup: cgroup::Plan,
     /// Who gets the cgroup, as the host sees the uid.
     pub cgroup_owner: Option<u32>,
@@ -166,6 +167,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         sysctls: sysctls(&linux.sysctl)?,
         process,
         personality: linux.personality.as_ref().map(process::personality).transpose()?,
+        memory_policy: process::memory_policy(&linux.memory_policy.clone().unwrap_or_default())?,
         launch,
         cgroup,
         cgroup_owner,
@@ -182,7 +184,6 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
 fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
     let unbuilt = [
         (linux.intel_rdt.is_some(), "/linux/intelRdt"),
-        (linux.memory_policy.is_some(), "/linux/memoryPolicy"),
         (!linux.mount_label.is_empty(), "/linux/mountLabel"),
     ];
     match unbuilt.iter().find(|(set, _)| *set) {
