@@ -50,6 +50,8 @@ pub enum Need {
     Apparmor,
     /// A disk whose traffic can be limited.
     Disk,
+    /// Memory policies.
+    Numa,
     /// An RDMA device.
     Rdma,
     /// An x86-64 machine, for its foreign system call tables.
@@ -82,6 +84,7 @@ impl Need {
             Need::NoV1(c) => format!("no-cgroup1:{c}"),
             Need::Apparmor => "apparmor".into(),
             Need::Disk => "disk".into(),
+            Need::Numa => "numa".into(),
             Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
@@ -170,6 +173,7 @@ impl Host {
                 crate::cases::disk().is_ok()
                     && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
             }
+            Need::Numa => Path::new("/proc/self/numa_maps").exists(),
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
             Need::OwnMachine => self.own_machine,

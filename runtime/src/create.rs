@@ -5,6 +5,7 @@
 
 mod birth;
 mod idmap;
+mod interfaces;
 mod sources;
 
 pub use birth::{raise_rlimits, set_oom_score, stillborn};
@@ -27,6 +28,7 @@ use crate::sys::fs;
 use crate::sys::process::{self, Child, ns_flags};
 use crate::sys::{OwnedFd, errno, sock};
 use birth::Parents;
+use interfaces::Given;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -120,6 +122,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
@@ -138,6 +141,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     record.init = Some(state::Proc::of(child.pid())?);
     made.reservation.save(&record)?;
     handover.pid_file(&child)?;
+    given.keep();
     report::step("the container is created");
     Ok(Container { child, link, made, plan, console })
 }

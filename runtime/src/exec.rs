@@ -10,7 +10,7 @@ use crate::init::identity::{self, Confinement};
 use crate::init::{self, console, payload};
 use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
@@ -26,6 +26,7 @@ pub struct Job {
     pub process: ProcessPlan,
     pub filter: Option<Filter>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<MemoryPolicy>,
     pub no_new_keyring: bool,
     pub fds: Kept,
 }
@@ -216,6 +217,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
         filter: job.filter.as_ref(),
         personality: job.personality,
+        memory_policy: job.memory_policy.as_ref(),
         affinity: job.process.affinity.1.as_deref(),
         setgroups_denied,
     };

@@ -11,9 +11,11 @@ mod features;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
@@ -36,12 +38,14 @@ pub fn all() -> Vec<Case> {
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
         update::cases(),
         events::cases(),
         features::cases(),
+        placement::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

@@ -98,6 +98,7 @@ fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
         id: args.id.clone(),
         process,
         filter: linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?,
+        memory_policy: plan::process::memory_policy(&linux.memory_policy.clone().unwrap_or_default())?,
         personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
         no_new_keyring: record.no_new_keyring,
         fds: Kept::new(args.preserve_fds),
