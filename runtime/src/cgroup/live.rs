@@ -68,6 +68,9 @@ impl Cgroup {
         let done = match (self.v2(), self.v1_freezer()) {
             (Some(d), _) => set_frozen_v2(d.fd()?, true, until)?,
             (None, Some(d)) => v1::set_frozen(d.fd()?, true, until)?,
+            (None, None) if self.dirs.is_empty() => {
+                return Err(Error::new(Code::Unsupported, "cannot freeze: the container has no cgroup"));
+            }
             (None, None) => {
                 let text = "cannot freeze: neither a cgroup v2 tree nor the v1 freezer controller is mounted";
                 return Err(Error::new(Code::Unsupported, text));

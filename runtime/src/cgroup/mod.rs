@@ -6,6 +6,7 @@
 mod create;
 mod device;
 mod ebpf;
+mod lack;
 mod layout;
 mod limits;
 mod live;
@@ -160,16 +161,15 @@ impl Cgroup {
         Ok(files)
     }
 
-    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, `O_PATH` handle). On
+    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, absolute path). On
     /// a host with v2 alone this is one entry with an empty name; elsewhere the v2 tree is `unified`.
-    pub fn dirs(&self) -> Result<Vec<(String, OwnedFd)>> {
+    pub fn places(&self) -> Vec<(String, &Path)> {
         let name = |d: &Dir| match d.key.as_str() {
             "" if self.dirs.len() == 1 => String::new(),
             "" => "unified".to_string(),
             key => key.strip_prefix("name=").unwrap_or(key).to_string(),
         };
-        let open = |d: &Dir| fs::openat(d.fd()?, ".", fs::OFlags::PATH | fs::OFlags::DIRECTORY, 0);
-        self.dirs.iter().map(|d| Ok((name(d), open(d)?))).collect()
+        self.dirs.iter().map(|d| (name(d), d.path.as_path())).collect()
     }
 
     fn v2(&self) -> Option<&Dir> {

@@ -61,6 +61,8 @@ pub struct Plan {
     pub layout: Kind,
     /// One directory per hierarchy, the v2 tree first.
     pub groups: Vec<Group>,
+    /// The config says where: then it is an error when that cannot be made.
+    pub named: bool,
     /// In this order.
     pub writes: Vec<Write>,
     /// v2 controllers that limits need.
@@ -104,6 +106,7 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
     let plan = Plan {
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).map(|t| group(t, absolute, &names)).collect(),
+        named: !cgroups_path.is_empty(),
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),
@@ -127,6 +130,7 @@ pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Res
     let plan = Plan {
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
+        named: true,
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),
