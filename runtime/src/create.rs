@@ -41,6 +41,8 @@ pub struct Wish<'a> {
     pub asked: Asked<'a>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// systemd makes the cgroup.
+    pub systemd: bool,
     pub fds: Kept,
     /// Started by us over the link, not by a later `start` through the gate.
     pub started_by_us: bool,
@@ -81,7 +83,7 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect()?;
+    let host = Host::detect(wish.systemd)?;
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -119,6 +121,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    group.settle()?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;

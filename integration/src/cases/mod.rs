@@ -15,6 +15,7 @@ mod namespaces;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
 
 use anyhow::{Context, Result};
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()

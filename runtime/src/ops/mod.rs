@@ -58,12 +58,11 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
     let what = match (global.cgroup_manager, global.rootless) {
-        (CgroupManager::Systemd, _) => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
         (CgroupManager::Disabled, _) => {
             "running without cgroups is not built yet (--cgroup-manager disabled)"
         }
         (_, Rootless::Yes) => "tolerating missing cgroup permission is not built yet (--rootless true)",
-        (CgroupManager::Cgroupfs, Rootless::Auto | Rootless::No) => return Ok(()),
+        (CgroupManager::Cgroupfs | CgroupManager::Systemd, Rootless::Auto | Rootless::No) => return Ok(()),
     };
     Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }

@@ -12,6 +12,7 @@ mod long;
 mod order;
 mod restart;
 mod survival;
+mod systemd;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         again::cases(),
         host::cases(),
         long::cases(),
+        systemd::cases(),
     ]
     .into_iter()
     .flatten()
