@@ -45,6 +45,8 @@ pub struct Wish<'a> {
     pub asked: Asked<'a>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// systemd makes the cgroup.
+    pub systemd: bool,
     pub fds: Kept,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
@@ -99,7 +101,7 @@ fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect(wish.rootless)?;
+    let host = Host::detect(wish.systemd, wish.rootless)?;
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -138,6 +140,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    group.settle()?;
     let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());

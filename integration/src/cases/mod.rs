@@ -19,6 +19,7 @@ mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()

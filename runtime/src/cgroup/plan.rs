@@ -6,6 +6,7 @@ use super::Saved;
 use super::device::{self, Rule};
 use super::layout::{Kind, Layout, Tree};
 use super::limits::{self, BASE, at, pointer_step};
+use super::systemd::UnitPlan;
 use super::{v1, v2};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec::{BlockIo, Cpu, Memory, Network, Resources};
@@ -72,6 +73,9 @@ pub struct Plan {
     /// Rules for the device program of the v2 directory; absent where a v1 device list is in `writes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_program: Option<Vec<Rule>>,
+    /// The unit of systemd that makes the directories where systemd has hierarchies mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitPlan>,
     /// Things asked for that have no effect, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -86,6 +90,7 @@ impl Plan {
             created: false,
             kept: BTreeSet::new(),
             seen: v2.map(|g| g.seen.clone()).unwrap_or_default(),
+            unit: self.unit.as_ref().map(|u| u.unit.clone()),
         }
     }
 }
@@ -111,6 +116,7 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
         needed: Vec::new(),
         wanted: Vec::new(),
         device_program: None,
+        unit: None,
         warnings: Vec::new(),
     };
     let mut builder = Builder { layout, plan };
@@ -131,6 +137,7 @@ pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Res
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
         named: true,
+        unit: None,
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),

@@ -113,7 +113,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: namespaces(),
         capabilities: capabilities(),
-        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
         seccomp: Seccomp {
             enabled: fs::stat("/proc/sys/kernel/seccomp/actions_avail").is_ok(),
             actions: sorted(&seccomp::ACTIONS).into_iter().filter(|name| has_action(name)).collect(),

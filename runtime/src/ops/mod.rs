@@ -62,9 +62,8 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
     let what = match global.cgroup_manager {
-        CgroupManager::Systemd => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
         CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
-        CgroupManager::Cgroupfs => return Ok(()),
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => return Ok(()),
     };
     Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }

@@ -13,6 +13,7 @@ mod order;
 mod orders;
 mod restart;
 mod survival;
+mod systemd;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         again::cases(),
         host::cases(),
         long::cases(),
+        systemd::cases(),
     ]
     .into_iter()
     .flatten()
