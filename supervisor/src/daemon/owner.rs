@@ -52,6 +52,11 @@ pub(super) struct Slot {
     pub(super) last_event: Option<u64>,
     /// It goes down as soon as those that depend on it have.
     pub(super) down_pending: Option<String>,
+    /// Its run is replaced as soon as those of the same order that depend on it have ended; why.
+    pub(super) again_pending: Option<String>,
+    /// It comes up by an order about several, in a run later than this one: those of the same order that depend on it wait
+    /// for that.
+    pub(super) rising: Option<u32>,
     /// It is to be forgotten when it is down.
     pub(super) removed: bool,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
@@ -70,9 +75,17 @@ impl Slot {
             create_by: None,
             last_event: None,
             down_pending: None,
+            again_pending: None,
+            rising: None,
             removed: false,
             ending: None,
         }
+    }
+
+    /// The number before that of the run that is being made or comes next.
+    pub(super) fn before_next(&self) -> u32 {
+        let made = matches!(self.machine.state, State::Creating { .. } | State::Starting { .. });
+        self.machine.last_run - u32::from(made)
     }
 }
 
@@ -185,7 +198,7 @@ impl Owner {
         };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
-        if let Some(slot) = self.slots.get(instance) {
+        if let Some(slot) = self.slots.get(instance).filter(|s| s.again_pending.is_none()) {
             self.waiters.look(&slot.machine);
         }
     }

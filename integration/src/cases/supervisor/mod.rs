@@ -11,6 +11,7 @@ mod life;
 mod logs;
 mod long;
 mod order;
+mod orders;
 mod restart;
 mod survival;
 
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        orders::cases(),
         config::cases(),
         logs::cases(),
         access::cases(),
