@@ -3,6 +3,7 @@
 
 mod access;
 mod again;
+mod beside;
 mod config;
 mod files;
 mod host;
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         files::cases(),
         survival::cases(),
         again::cases(),
+        beside::cases(),
         host::cases(),
         long::cases(),
         systemd::cases(),
