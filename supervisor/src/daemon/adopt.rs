@@ -176,7 +176,7 @@ impl Owner {
             Some(pid) => {
                 State::Running { run: run.clone(), pid, since: open.started.unwrap_or_else(Boot::now) }
             }
-            None => State::Creating { run: run.clone() },
+            None => State::Creating { run: run.clone(), hooks: false },
         };
         if open.stopping {
             slot.machine.state =
@@ -332,7 +332,7 @@ impl Owner {
         if let Some(slot) = self.slots.get_mut(&run.instance) {
             slot.made_from = Some((service, version.clone()));
             slot.machine.last_run = run.run;
-            slot.machine.state = State::Creating { run: run.clone() };
+            slot.machine.state = State::Creating { run: run.clone(), hooks: false };
         }
         self.tell(
             Some(&run.instance.service),

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::hooks::Cut;
 use super::keepers::Line;
 use super::options::Options;
 use super::place::Place;
@@ -44,6 +45,8 @@ pub(super) struct Slot {
     pub(super) early_end: Option<ExitRecord>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
+    /// The way to cut its pre-start hooks short, while they run.
+    pub(super) cut: Option<watch::Sender<Cut>>,
     /// When the runtime must have made it.
     pub(super) create_by: Option<Boot>,
     /// The last event about it.
@@ -70,6 +73,7 @@ impl Slot {
             starting: false,
             early_end: None,
             start_failed: None,
+            cut: None,
             create_by: None,
             last_event: None,
             down_pending: None,
@@ -183,8 +187,13 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let rules =
-            Rules { restart: &service.restart, stop: &made.stop, version: &version, boot_id: &self.boot_id };
+        let rules = Rules {
+            restart: &service.restart,
+            stop: &made.stop,
+            hooks: !service.hooks.pre_start.is_empty(),
+            version: &version,
+            boot_id: &self.boot_id,
+        };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
         if let Some(slot) = self.slots.get(instance).filter(|s| s.again_pending.is_none()) {
@@ -297,6 +306,10 @@ impl Owner {
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().stop(job, signal.number, orders));
             }
+            Effect::Cut(run) => self.cut(&run, Cut::Asked),
+            Effect::Kill(run) if self.slots.get(instance).is_some_and(|s| s.cut.is_some()) => {
+                self.cut(&run, Cut::Killed);
+            }
             Effect::Kill(run) => {
                 let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
@@ -324,8 +337,19 @@ impl Owner {
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
         (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);
+        let hooks = (!service.hooks.pre_start.is_empty()).then(|| watch::channel(Cut::No));
+        let (cut, wish) = hooks.unzip();
+        slot.cut = cut;
         let job = Job { run, service, runtime };
-        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
+        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup, wish));
+    }
+
+    /// Has the pre-start hooks of a run end.
+    fn cut(&self, run: &RunId, how: Cut) {
+        let slot = self.slots.get(&run.instance).filter(|s| s.machine.run() == Some(run));
+        if let Some(cut) = slot.and_then(|s| s.cut.as_ref()) {
+            cut.send_replace(how);
+        }
     }
 
     /// What the jobs of a run need.

@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod config;
 mod files;
+mod hooks;
 mod host;
 mod life;
 mod logs;
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         config::cases(),
+        hooks::cases(),
         logs::cases(),
         access::cases(),
         files::cases(),
