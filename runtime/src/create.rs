@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod birth;
+mod idmap;
 mod sources;
 
 pub use birth::{raise_rlimits, set_oom_score, stillborn};
@@ -227,6 +228,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
+        resources: None,
     })
 }
 

@@ -2,9 +2,9 @@
 //! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Sub};
 use crate::create::{raise_rlimits, send_listener_to, set_oom_score, stillborn};
-use crate::error::{Code, Context, Error, Result};
+use crate::error::{Code, Context, Error, Result, errno_text};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
 use crate::init::{self, console, payload};
@@ -63,6 +63,8 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// `--cgroup`: where in the group.
+    pub subs: &'a [Sub<'a>],
 }
 
 /// Enters the container and stops before the payload.
@@ -103,8 +105,8 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered
 }
 
 fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init } = *home;
-    let target = group.exec_target(init_pid, moved)?;
+    let Home { spec: _, group, init_pid, init, subs } = *home;
+    let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
         join,
         init,
@@ -114,8 +116,21 @@ fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Re
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
     };
     let (parent, end) = link::pair()?;
-    let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
+    let into = target.v2.as_ref().map(AsFd::as_fd);
+    let child = process::clone3(0, into, || run(job, shared, end)).map_err(|e| not_into(e, subs))?;
     Ok((parent, child))
+}
+
+/// A group that has controllers for those below it takes no process (cgroups(7)). In runc's words, because callers look
+/// for them.
+fn not_into(e: Error, subs: &[Sub<'_>]) -> Error {
+    match (subs.first(), e.errno()) {
+        (Some(sub), Some(errno @ (errno::EBUSY | errno::EOPNOTSUPP))) => {
+            let group = sub.path.trim_end_matches('/');
+            e.step(format!("error adding pid 0 to cgroups: {group}/cgroup.procs: {}", errno_text(errno)))
+        }
+        _ => e,
+    }
 }
 
 /// What the child takes along.

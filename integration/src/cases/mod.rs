@@ -16,6 +16,7 @@ mod seccomp;
 mod security;
 mod supervisor;
 mod terminal;
+mod update;
 
 use anyhow::{Context, Result};
 
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
+        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

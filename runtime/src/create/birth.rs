@@ -8,10 +8,9 @@ use crate::host::Host;
 use crate::init::{self, Inherit, Start};
 use crate::link::{self, Held, Hooking, Init, Parent};
 use crate::plan::Plan;
-use crate::plan::launch::{Join, KINDS, Launch};
+use crate::plan::launch::{Join, KINDS, Launch, map_lines};
 use crate::plan::process::ProcessPlan;
 use crate::rootfs::Proc;
-use crate::spec;
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll;
 use crate::sys::process::{self, Child, Exit, ns_flags, sig};
@@ -83,7 +82,7 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
     Ok(Inherit {
         start,
         entrances: group.entrances(moved)?,
-        sources: sources::open(plan, group, &host.cgroups)?,
+        sources: sources::open(plan, group, &host.cgroups, p.proc)?,
         root_seen: fs::fstat(root)?,
         root: fs::dup(root)?,
         proc: Proc::open()?,
@@ -130,7 +129,7 @@ fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> R
     Ok(child)
 }
 
-fn open_namespace(join: &Join) -> Result<OwnedFd> {
+pub(super) fn open_namespace(join: &Join) -> Result<OwnedFd> {
     let open = || -> Result<OwnedFd> {
         let fd = fs::open(&join.path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
         match ns::ns_type(&fd) {
@@ -240,14 +239,11 @@ pub fn set_oom_score(p: &ProcessPlan, pid: i32, proc: &Proc) -> Result<()> {
 }
 
 fn write_maps(plan: &Plan, pid: i32, proc: &Proc, host: &Host) -> Result<()> {
-    let lines = |maps: &[spec::IdMapping]| -> String {
-        maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
-    };
     if setgroups_denied(&plan.launch, host) {
         proc.write(&format!("{pid}/setgroups"), "deny")?;
     }
-    proc.write(&format!("{pid}/uid_map"), &lines(&plan.launch.uid_maps)).field("/linux/uidMappings")?;
-    proc.write(&format!("{pid}/gid_map"), &lines(&plan.launch.gid_maps)).field("/linux/gidMappings")
+    proc.write(&format!("{pid}/uid_map"), &map_lines(&plan.launch.uid_maps)).field("/linux/uidMappings")?;
+    proc.write(&format!("{pid}/gid_map"), &map_lines(&plan.launch.gid_maps)).field("/linux/gidMappings")
 }
 
 /// Without privilege the kernel only takes a gid map after setgroups(2) was given up (CVE-2014-8989).

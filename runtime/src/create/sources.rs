@@ -1,11 +1,13 @@
 //! Mount sources, opened by the parent before init exists. May use: `sys`, `cgroup`, plan types.
 
+use super::idmap::Namespaces;
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::init::mounts::Source;
 use crate::plan::Plan;
 use crate::plan::mounts::{MountKind, MountOp, attr_pair};
 use crate::plan::process::RLIMIT_NOFILE;
+use crate::rootfs::Proc;
 use crate::sys::fs;
 use crate::sys::mount::{self, propagation};
 use crate::sys::process::ns_flags;
@@ -35,24 +37,30 @@ pub(super) fn make_room(plan: &Plan) -> Result<Option<u64>> {
 
 /// Opens every mount source now, with our rights and in our mount namespace, and gives the detached copy its
 /// final attributes, so that there is no moment in which it is mounted with others.
-pub(super) fn open(plan: &Plan, group: &Cgroup, layout: &Layout) -> Result<Vec<Source>> {
+pub(super) fn open(plan: &Plan, group: &Cgroup, layout: &Layout, proc: &Proc) -> Result<Vec<Source>> {
     if !plan.launch.has(ns_flags::MOUNT) {
         return Ok(Vec::new());
     }
     let own_view = plan.launch.has(ns_flags::CGROUP) || plan.late_cgroup_ns;
+    let mut namespaces = Namespaces::new(proc);
     plan.mounts
         .iter()
         .map(|op| match &op.kind {
-            MountKind::Fs { .. } => Ok(Source::None),
-            MountKind::Bind { source, recursive } => {
-                open_tree(fs::CWD, source, *recursive, op, plan.root.shared).map(Source::Tree).map_err(|e| {
-                    let text = format!(
-                        "error mounting {} to rootfs at {}",
-                        quoted(&source.to_string_lossy()),
-                        quoted(&op.dest)
-                    );
-                    e.field(format!("{}/source", op.field)).step(text)
-                })
+            MountKind::Fs { .. } | MountKind::Again => Ok(Source::None),
+            MountKind::Bind { source, recursive, ids } => {
+                let mut bind = || -> Result<Source> {
+                    let tree = open_tree(fs::CWD, source, *recursive, op, plan.root.shared)
+                        .field(&format!("{}/source", op.field))?;
+                    if let Some(map) = ids {
+                        namespaces.apply(map, &tree).step("map ids").field(&op.field)?;
+                    }
+                    Ok(Source::Tree(tree))
+                };
+                let text = || {
+                    let source = source.to_string_lossy();
+                    format!("error mounting {} to rootfs at {}", quoted(&source), quoted(&op.dest))
+                };
+                bind().step_with(text)
             }
             MountKind::Cgroup => cgroup_source(op, group, layout, own_view).field(&op.field),
         })

@@ -66,6 +66,7 @@ pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Def
                 MountKind::Bind { source, .. } => quoted(&source.to_string_lossy()),
                 MountKind::Fs { fs, .. } => quoted(fs),
                 MountKind::Cgroup => quoted("cgroup"),
+                MountKind::Again => quoted("remount"),
             };
             e.field(op.field.clone()).step(format!("error mounting {what} to rootfs at {}", quoted(&op.dest)))
         })?;
@@ -102,11 +103,38 @@ fn make(
             }
             Ok(())
         }
+        (MountKind::Again, Source::None) => remount(op, root, deferred),
         (_, Source::Hierarchies(list)) => cgroup_v1(op, list, root, deferred),
         (MountKind::Bind { .. } | MountKind::Cgroup, Source::None) => {
             Err(Error::new(Code::Internal, "no source was prepared"))
         }
     }
+}
+
+/// Changes the mount that is there. What is not named stays as it is.
+fn remount(op: &MountOp, root: &RootDir, deferred: &mut Deferred) -> Result<()> {
+    let there = root.open_path(&op.dest)?;
+    let mut set = op.set;
+    if op.read_only() && defer_read_only("", &op.dest) {
+        set &= !attr::RDONLY;
+    }
+    for (set, clear, recursive) in [(set, op.clear, false), (op.rec_set, op.rec_clear, true)] {
+        let (set, clear) = attr_pair(set, clear);
+        if set | clear != 0 {
+            mount::set_attr(&there, set, clear, 0, recursive).map_err(|e| {
+                if e.is(errno::EINVAL) {
+                    e.hint("nothing is mounted there that could be remounted")
+                } else {
+                    e
+                }
+            })?;
+        }
+    }
+    set_propagation(&there, op)?;
+    if set != op.set {
+        deferred.0.push(there);
+    }
+    Ok(())
 }
 
 /// A tmpfs, and anything on /dev, gets entries of ours after it was mounted.

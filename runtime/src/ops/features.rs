@@ -121,7 +121,7 @@ fn linux() -> Linux {
         selinux: Enabled { enabled: true },
         intel_rdt: Enabled { enabled: false },
         memory_policy: MemoryPolicy { modes: [], flags: [] },
-        mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
+        mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
         net_devices: Enabled { enabled: false },
     }
 }

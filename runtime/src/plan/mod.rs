@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod devices;
+pub mod idmap;
 pub mod launch;
 pub mod mounts;
 pub mod process;
@@ -138,7 +139,11 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
             propagation,
             shared: matches!(propagation, Some((propagation::SHARED, _))),
         },
-        mounts: mounts::plan(&spec.mounts, req.bundle)?,
+        mounts: mounts::plan(
+            &spec.mounts,
+            req.bundle,
+            idmap::Context { launch: &launch, rootless: host.euid != 0 },
+        )?,
         devices: devices::plan(&linux.devices)?,
         masked_paths: linux.masked_paths.clone(),
         readonly_paths: linux.readonly_paths.clone(),
@@ -233,7 +238,7 @@ fn sysctls(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String, Stri
 
 /// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
 /// `--pids-limit -1`; since 1.3 it means that no further process may be made.
-fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
+pub(crate) fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
     let minor = version.split('.').nth(1).and_then(|n| n.parse::<u32>().ok());
     if minor.is_some_and(|n| n < 3)
         && let Some(pids) = resources.pids.as_mut().filter(|p| p.limit == Some(0))

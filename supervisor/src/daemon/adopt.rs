@@ -394,7 +394,7 @@ impl Owner {
     }
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
-    fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
+    pub(super) fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
         let mut service = match self.services.get(&run.instance.service) {
             Some(f) => f.service.clone(),
             None => Rc::new(Service::unknown(&run.instance.service)),

@@ -94,7 +94,6 @@ async fn one(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .current_dir("/")
         .kill_on_drop(true)
         .spawn()?;
     let group = child.id().unwrap_or(0);
