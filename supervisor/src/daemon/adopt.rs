@@ -271,7 +271,7 @@ impl Owner {
 
     /// A run that the journal does not hold open.
     async fn adopt_stray(&mut self, run: RunId) {
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         let idle = self.slots.get(&run.instance).is_some_and(|s| s.machine.run().is_none());
         if idle && kept.open.is_none() && kept.last_run == run.run {
             return self.clean_again(&run, &kept);
@@ -325,7 +325,7 @@ impl Owner {
             version: version.clone(),
             restarts: 0,
         }]);
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         if !self.slots.contains_key(&run.instance) {
             self.revive(&run.instance, &kept, true, false);
         }

@@ -120,8 +120,6 @@ pub(super) struct Owner {
     pub(super) turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away. True while that is under way.
     pub(super) strays: BTreeMap<RunId, bool>,
-    /// Services whose logs go with them.
-    pub(super) purge: BTreeSet<ServiceName>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -162,7 +160,6 @@ impl Owner {
             retry_at: None,
             turn_at: None,
             strays: BTreeMap::new(),
-            purge: BTreeSet::new(),
             refused_by_disk: false,
         };
         (owner, reports)

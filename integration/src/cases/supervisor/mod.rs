@@ -12,6 +12,7 @@ mod logs;
 mod long;
 mod order;
 mod orders;
+mod removal;
 mod restart;
 mod survival;
 
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         access::cases(),
         files::cases(),
+        removal::cases(),
         survival::cases(),
         again::cases(),
         host::cases(),
