@@ -6,12 +6,14 @@ mod again;
 mod beside;
 mod config;
 mod files;
+mod hooks;
 mod host;
 mod life;
 mod logs;
 mod long;
 mod order;
 mod orders;
+mod removal;
 mod restart;
 mod survival;
 mod systemd;
@@ -29,9 +31,11 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         config::cases(),
+        hooks::cases(),
         logs::cases(),
         access::cases(),
         files::cases(),
+        removal::cases(),
         survival::cases(),
         again::cases(),
         beside::cases(),
