@@ -56,6 +56,17 @@ pub enum Rootless {
     No,
 }
 
+impl Rootless {
+    /// What was said; `None` to find out.
+    pub fn choice(self) -> Option<bool> {
+        match self {
+            Rootless::Auto => None,
+            Rootless::Yes => Some(true),
+            Rootless::No => Some(false),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::plan::launch::KINDS;
 use crate::plan::{mounts, seccomp};
 use crate::report;
-use crate::spec::words::CAPABILITIES;
+use crate::spec::words::{self, CAPABILITIES};
 use crate::sys::fs;
 use crate::sys::seccomp::{self as kernel, flag};
 use serde::Serialize;
@@ -75,8 +75,8 @@ struct Enabled {
 
 #[derive(Serialize)]
 struct MemoryPolicy {
-    modes: [&'static str; 0],
-    flags: [&'static str; 0],
+    modes: Vec<&'static str>,
+    flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: namespaces(),
         capabilities: capabilities(),
-        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
         seccomp: Seccomp {
             enabled: fs::stat("/proc/sys/kernel/seccomp/actions_avail").is_ok(),
             actions: sorted(&seccomp::ACTIONS).into_iter().filter(|name| has_action(name)).collect(),
@@ -125,9 +125,12 @@ fn linux() -> Linux {
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
         intel_rdt: Enabled { enabled: false },
-        memory_policy: MemoryPolicy { modes: [], flags: [] },
+        memory_policy: MemoryPolicy {
+            modes: words::names(words::MEMORY_MODES),
+            flags: words::names(words::MEMORY_FLAGS),
+        },
         mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
-        net_devices: Enabled { enabled: false },
+        net_devices: Enabled { enabled: true },
     }
 }
 
