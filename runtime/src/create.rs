@@ -232,6 +232,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
+        resources: None,
     })
 }
 

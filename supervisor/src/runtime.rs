@@ -167,7 +167,7 @@ fn failure(code: &str, text: String) -> Failure {
     Failure { code: code.into(), text }
 }
 
-/// Runs a program without input and with bounded output; after the deadline it is killed and awaited.
+/// Runs a program in the daemon's directory, without input and with bounded output; after the deadline it is killed and awaited.
 ///
 /// # Errors
 /// It cannot be executed; `TimedOut`.
@@ -176,7 +176,6 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .current_dir("/")
         .kill_on_drop(true)
         .spawn()?;
     if let Some(pid) = child.id() {

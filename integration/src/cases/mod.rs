@@ -18,6 +18,7 @@ mod seccomp;
 mod security;
 mod supervisor;
 mod terminal;
+mod update;
 
 use anyhow::{Context, Result};
 
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         devices::cases(),
         cgroups::cases(),
         placement::cases(),
+        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

@@ -14,7 +14,7 @@ impl Cgroup {
     /// failure nothing made here is left. A directory that is there already is used if it is empty and not
     /// frozen, and `delete` will leave it.
     pub fn create(layout: &Layout, plan: &Plan) -> Result<Cgroup> {
-        let mut making = Making { made: Vec::new(), dirs: Vec::new() };
+        let mut making = Making::nothing();
         match making.all(layout, plan) {
             Ok(()) => Ok(Cgroup { dirs: making.dirs, seen: plan.saved().seen }),
             Err(e) => {
@@ -26,13 +26,17 @@ impl Cgroup {
 }
 
 /// What was made so far.
-struct Making {
+pub(super) struct Making {
     /// Directories to remove on failure, in order of making.
     made: Vec<PathBuf>,
     dirs: Vec<Dir>,
 }
 
 impl Making {
+    pub(super) fn nothing() -> Making {
+        Making { made: Vec::new(), dirs: Vec::new() }
+    }
+
     fn all(&mut self, layout: &Layout, plan: &Plan) -> Result<()> {
         for group in &plan.groups {
             let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
@@ -48,7 +52,7 @@ impl Making {
             }
             self.dirs.push(dir);
         }
-        write_limits(&self.dirs, &plan.writes)?;
+        write_limits(&self.dirs, &plan.writes, &mut |_, _, _, _| {})?;
         if let (Some(rules), Some(dir)) = (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
             install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
                 .map_err(|e| e.field(at("devices")))?;
@@ -105,7 +109,7 @@ impl Making {
 
     /// Switches controllers on in every parent of a v2 directory; true when there was something to do. The last
     /// parent tells: what is on there is on above it.
-    fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
+    pub(super) fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
         let (above, _) = group.path.rsplit_once('/').unwrap_or_default();
         let mut wanted: Vec<&str> = plan.needed.iter().chain(&plan.wanted).map(String::as_str).collect();
         match missing(&group.mount.join(above), &wanted) {
@@ -211,12 +215,16 @@ fn check_unused(dir: &Dir) -> Result<()> {
 
 /// Writes in order. CPU times limit each other, and memory and swap do: a value that is refused is tried once
 /// more after the others, because in a directory with older limits the right order depends on those.
-pub(super) fn write_limits(dirs: &[Dir], writes: &[Write]) -> Result<()> {
+pub(super) fn write_limits<'a>(
+    dirs: &'a [Dir],
+    writes: &'a [Write],
+    before: &mut Before<'_, 'a>,
+) -> Result<()> {
     let linked = |w: &Write| ["cpu/", "memory/"].iter().any(|s| w.field.starts_with(&format!("{BASE}/{s}")));
     let mut open = None;
     let mut later = Vec::new();
     for (i, w) in writes.iter().enumerate() {
-        match write_one(dirs, w, &mut open) {
+        match write_one(dirs, w, &mut open, before) {
             Err(e)
                 if (e.is(errno::EINVAL) || e.is(errno::EBUSY))
                     && linked(w)
@@ -227,13 +235,21 @@ pub(super) fn write_limits(dirs: &[Dir], writes: &[Write]) -> Result<()> {
             r => r?,
         }
     }
-    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open))
+    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open, before))
 }
 
 /// The file written last, still open: lists of devices go to one file line by line.
 type Open<'a> = Option<(&'a str, &'a str, OwnedFd)>;
 
-fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> {
+/// Is told directory, limit, file and value before each write.
+pub(super) type Before<'f, 'a> = dyn FnMut(&'a Dir, &'a Write, &'a str, &'a str) + 'f;
+
+fn write_one<'a>(
+    dirs: &'a [Dir],
+    w: &'a Write,
+    open: &mut Open<'a>,
+    before: &mut Before<'_, 'a>,
+) -> Result<()> {
     let dir = dirs.iter().find(|d| d.key == w.key).ok_or_else(|| {
         Error::new(Code::Internal, "a limit for a hierarchy that is not mounted").field(&w.field)
     })?;
@@ -246,6 +262,7 @@ fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> 
         }
         if let Some((_, _, fd)) = open {
             check_above(dir, w, value)?;
+            before(dir, w, file, value);
             fs::write_once(fd, value.as_bytes()).map_err(|e| explain(e, dir, w, file))?;
             return check_effective(dir, w, file, value);
         }
@@ -293,6 +310,13 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
         |d: &Path, name: &str| fs::read_file_at(fs::CWD, d.join(name)).unwrap_or_default().trim().to_string();
     let parent = dir.path.parent().unwrap_or(&dir.path);
     let cause = match e.errno() {
+        Some(errno::EBUSY) if file == v1::LIMIT_FILE => {
+            let value = w.files.iter().find(|(f, _)| f == file).map_or("", |(_, v)| v);
+            let (usage, peak) = (of(&dir.path, v1::USAGE_FILE), of(&dir.path, v1::PEAK_FILE));
+            let text =
+                format!("unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})");
+            return e.step(text).field(&w.field);
+        }
         Some(errno::EBUSY) if file.starts_with("memory.") => {
             let name = if dir.is_v2() { "memory.current" } else { v1::USAGE_FILE };
             format!("{} bytes are in use", of(&dir.path, name))

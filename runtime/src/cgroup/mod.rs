@@ -12,14 +12,16 @@ mod live;
 mod plan;
 mod sub;
 mod tree;
+mod update;
 mod v1;
 mod v2;
 
 pub use device::{Node, Rule};
 pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
-pub use plan::{Group, Plan, Write, plan};
+pub use plan::{Group, Plan, Write, limits_plan, plan};
 pub use sub::Sub;
+pub use update::{Applied, linked, merge};
 
 use crate::error::Result;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};

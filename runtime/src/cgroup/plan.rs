@@ -115,6 +115,36 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
     Ok(builder.finish())
 }
 
+/// The writes for limits of a group that exists, device rules apart. Pure.
+///
+/// # Errors
+/// As [`plan`]; and a limit for a hierarchy in which the container has no directory that can be seen from here.
+pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Result<Plan> {
+    let existing = |t: &Tree| {
+        let path = saved.paths.get(&t.key)?.strip_prefix(&t.mount).ok()?.to_str()?.to_string();
+        Some(Group { key: t.key.clone(), mount: t.mount.clone(), path, seen: saved.seen.clone() })
+    };
+    let plan = Plan {
+        layout: layout.kind,
+        groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
+        writes: Vec::new(),
+        needed: Vec::new(),
+        wanted: Vec::new(),
+        device_program: None,
+        warnings: Vec::new(),
+    };
+    let mut builder = Builder { layout, plan };
+    builder.limits(resources)?;
+    let plan = builder.plan;
+    match plan.writes.iter().find(|w| !plan.groups.iter().any(|g| g.key == w.key)) {
+        Some(w) => {
+            let text = "the container has no cgroup in the hierarchy of this limit";
+            Err(Error::spec(&w.field, text).code(Code::Unsupported).hint(layout.to_string()))
+        }
+        None => Ok(plan),
+    }
+}
+
 /// The names of a path, checked.
 fn names(path: &str) -> Result<Vec<&str>> {
     let bad = |text: String| Err(Error::spec("/linux/cgroupsPath", text));
@@ -214,8 +244,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn resources(&mut self, r: &Resources) -> Result<()> {
-        let Resources { devices, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } = r;
-        self.devices(&device::rules(devices)?)?;
+        self.devices(&device::rules(&r.devices)?)?;
+        self.limits(r)
+    }
+
+    /// Everything but the device rules.
+    fn limits(&mut self, r: &Resources) -> Result<()> {
+        let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
+            r;
         if let Some(m) = memory {
             self.memory(m)?;
         }

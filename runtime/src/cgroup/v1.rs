@@ -302,6 +302,24 @@ pub(super) fn set_frozen<D: AsFd>(dir: D, on: bool, until: Instant) -> Result<bo
     }
 }
 
+/// What to write to have a file's `old` content back, where that is not its own first line.
+pub(super) fn way_back(file: &str, old: &str) -> Option<String> {
+    match file {
+        OOM_FILE => super::tree::value_of(old, "oom_kill_disable").map(|n| n.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a file has one line an interface.
+pub(super) fn is_keyed(file: &str) -> bool {
+    file == "net_prio.ifpriomap"
+}
+
+/// Whether a file limits traffic of devices, where 0 means no limit.
+pub(super) fn is_throttle(file: &str) -> bool {
+    file.starts_with("blkio.throttle.")
+}
+
 /// Why the kernel refused a value, where one cause is usual; `parent` reads a file of the parent directory.
 pub(super) fn cause(n: i32, file: &str, parent: impl Fn(&str) -> String) -> Option<String> {
     match (n, file) {
@@ -329,6 +347,8 @@ pub(super) const USAGE_FILE: &str = "memory.usage_in_bytes";
 pub(super) const OOM_FILE: &str = "memory.oom_control";
 /// The limit in bytes.
 pub(super) const LIMIT_FILE: &str = "memory.limit_in_bytes";
+/// The limit of memory and swap together in bytes.
+pub(super) const SWAP_FILE: &str = "memory.memsw.limit_in_bytes";
 /// The greatest usage so far in bytes.
 pub(super) const PEAK_FILE: &str = "memory.max_usage_in_bytes";
 

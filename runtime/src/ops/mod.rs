@@ -16,6 +16,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
 use crate::cli::{CgroupManager, Command, Global, Request, Rootless};
@@ -50,6 +51,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
         Command::Spec(args) => spec::run(args),
         Command::Start(args) => start::run(global, args),
         Command::State(args) => state::run(global, args),
+        Command::Update(args) => update::run(global, args),
         Command::Version => version::run(),
     }
 }

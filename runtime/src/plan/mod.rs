@@ -266,7 +266,7 @@ fn sysctls(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String, Stri
 
 /// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
 /// `--pids-limit -1`; since 1.3 it means that no further process may be made.
-fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
+pub(crate) fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
     let minor = version.split('.').nth(1).and_then(|n| n.parse::<u32>().ok());
     if minor.is_some_and(|n| n < 3)
         && let Some(pids) = resources.pids.as_mut().filter(|p| p.limit == Some(0))

@@ -81,6 +81,7 @@ impl Owner {
             self.match_instances(&name, None);
         }
         self.replace_outdated();
+        self.replace_as_asked();
         Ok(())
     }
 
@@ -339,7 +340,7 @@ impl Owner {
             "adopted",
             format!("{run} was not in the journal and is what the service wants"),
         );
-        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false }
+        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false, again: false }
     }
 
     /// Networks of runs that are gone, which could not be taken down.
@@ -393,7 +394,7 @@ impl Owner {
     }
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
-    fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
+    pub(super) fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
         let mut service = match self.services.get(&run.instance.service) {
             Some(f) => f.service.clone(),
             None => Rc::new(Service::unknown(&run.instance.service)),
@@ -406,6 +407,20 @@ impl Owner {
             }
         }
         (service, version.to_owned())
+    }
+
+    /// Runs whose turn to be replaced had not come.
+    fn replace_as_asked(&mut self) {
+        let runs = self.journal.image().instances.iter().filter_map(|(instance, kept)| {
+            let open = kept.open.as_ref().filter(|o| o.again && !o.stopping)?;
+            let slot = self.slots.get(instance)?;
+            let same = slot.machine.run().is_some_and(|r| r.run == open.run);
+            let over = matches!(slot.machine.state, State::Stopping { .. } | State::Cleaning { .. });
+            (same && !over && slot.machine.up).then(|| instance.clone())
+        });
+        for instance in runs.collect::<Vec<_>>() {
+            self.replace_in_turn(&instance, "to be restarted before this daemon began");
+        }
     }
 
     /// Runs of another version than the one in force are replaced.

@@ -210,7 +210,7 @@ impl Owner {
                 slot.down_pending = None;
             }
             match &again {
-                Some(why) if existed => self.feed(&instance, Event::Again { why: why.clone() }),
+                Some(why) if existed => self.replace_in_turn(&instance, why),
                 _ => self.feed(&instance, Event::Up { fresh: !existed }),
             }
         }
@@ -253,7 +253,20 @@ impl Owner {
     pub(super) fn bring_down_in_turn(&mut self, instance: &Instance, why: &str) {
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.down_pending = Some(why.to_owned());
+            (slot.again_pending, slot.rising) = (None, None);
             self.feed(instance, Event::Unwanted { why: why.to_owned() });
+        }
+    }
+
+    /// Its run is replaced as soon as those that are replaced with it and depend on it have ended.
+    pub(super) fn replace_in_turn(&mut self, instance: &Instance, why: &str) {
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        slot.down_pending = None;
+        slot.rising = Some(slot.machine.last_run);
+        if slot.machine.run().is_some() {
+            slot.again_pending = Some(why.to_owned());
+        } else {
+            self.feed(instance, Event::Again { why: why.to_owned() });
         }
     }
 

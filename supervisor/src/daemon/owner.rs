@@ -18,13 +18,15 @@ use super::waiters::Waiters;
 use super::work::{Done, Job, Rest, Shop};
 use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
+use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
-use crate::unit::service::Service;
+use crate::unit::bundle;
+use crate::unit::service::{Hooks, Network, Service};
 
 /// A runtime that has not made a container after this long has failed.
 pub(super) const CREATE_DEADLINE: Duration = Duration::from_secs(60);
@@ -50,6 +52,11 @@ pub(super) struct Slot {
     pub(super) last_event: Option<u64>,
     /// It goes down as soon as those that depend on it have.
     pub(super) down_pending: Option<String>,
+    /// Its run is replaced as soon as those of the same order that depend on it have ended; why.
+    pub(super) again_pending: Option<String>,
+    /// It comes up by an order about several, in a run later than this one: those of the same order that depend on it wait
+    /// for that.
+    pub(super) rising: Option<u32>,
     /// It is to be forgotten when it is down.
     pub(super) removed: bool,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
@@ -68,9 +75,17 @@ impl Slot {
             create_by: None,
             last_event: None,
             down_pending: None,
+            again_pending: None,
+            rising: None,
             removed: false,
             ending: None,
         }
+    }
+
+    /// The number before that of the run that is being made or comes next.
+    pub(super) fn before_next(&self) -> u32 {
+        let made = matches!(self.machine.state, State::Creating { .. } | State::Starting { .. });
+        self.machine.last_run - u32::from(made)
     }
 }
 
@@ -91,6 +106,8 @@ pub(super) struct Owner {
     pub(super) events: broadcast::Sender<EventInfo>,
     /// The keepers that are connected.
     pub(super) keepers: BTreeMap<RunId, Line>,
+    /// What follows from what is written, when that is on disk.
+    pub(super) acts: Vec<(Instance, Effect)>,
     /// Ends that the journal has not taken: their keepers must not forget them.
     pub(super) unacked: BTreeSet<RunId>,
     /// When the journal is tried again.
@@ -136,6 +153,7 @@ impl Owner {
             shop,
             events: broadcast::channel(256).0,
             keepers: BTreeMap::new(),
+            acts: Vec::new(),
             unacked: BTreeSet::new(),
             retry_at: None,
             turn_at: None,
@@ -170,16 +188,22 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let rules =
-            Rules { restart: &service.restart, stop: &made.stop, version: &version, boot_id: &self.boot_id };
+        let apart = matches!(&event, Event::Ended(exit) if is_apart(&made, &exit.run, &self.options.dirs));
+        let rules = Rules {
+            restart: &service.restart,
+            stop: &made.stop,
+            version: &version,
+            boot_id: &self.boot_id,
+            apart,
+        };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
-        if let Some(slot) = self.slots.get(instance) {
+        if let Some(slot) = self.slots.get(instance).filter(|s| s.again_pending.is_none()) {
             self.waiters.look(&slot.machine);
         }
     }
 
-    /// First everything is written, then everything else is done, in order.
+    /// Everything is written down; everything else waits for [`Owner::commit`], in order.
     fn carry_out(&mut self, instance: &Instance, effects: Vec<Effect>, now: Moment) {
         let mut records = Vec::new();
         let mut acts = Vec::new();
@@ -205,26 +229,46 @@ impl Owner {
                 act => acts.push(act),
             }
         }
-        self.write(&records);
+        self.note(&records);
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.last_event = cause;
         }
-        for act in acts {
-            self.act(instance, act);
+        self.acts.extend(acts.into_iter().map(|act| (instance.clone(), act)));
+    }
+
+    /// Waits once for the disk, whatever was written since the last time, and then does what follows from it. An end and the
+    /// next start are one wait, and so are the ends of a hundred services.
+    pub(super) fn commit(&mut self) {
+        let synced = self.journal.sync();
+        self.written(synced);
+        for (instance, act) in std::mem::take(&mut self.acts) {
+            self.act(&instance, act);
         }
     }
 
-    /// Appends to the journal; what the disk does not take is tried again.
+    /// Appends to the journal, on to the disk; what that does not take is tried again.
     pub(super) fn write(&mut self, records: &[Record]) {
+        self.note(records);
+        let synced = self.journal.sync();
+        self.written(synced);
+    }
+
+    /// Appends to the journal.
+    fn note(&mut self, records: &[Record]) {
         if records.is_empty() {
             return;
         }
         let from = self.journal.next_seq();
-        if let Err(e) = self.journal.append(records) {
+        let done = self.journal.append_unsynced(records);
+        self.written(done);
+        self.publish(from);
+    }
+
+    fn written(&mut self, done: std::io::Result<()>) {
+        if let Err(e) = done {
             warn!("the journal cannot be written, tried again: {e}");
             self.retry_at = Some(Boot::now().after(RETRY));
         }
-        self.publish(from);
     }
 
     /// Tells those who follow what is new in the journal, its own words included.
@@ -267,7 +311,7 @@ impl Owner {
         }
     }
 
-    /// Carries out one effect. Nothing here waits.
+    /// Carries out one effect, of which everything is on disk that has to be. Nothing here waits.
     pub(super) fn act(&mut self, instance: &Instance, act: Effect) {
         match act {
             Effect::Ack(run) => self.ack(&run),
@@ -319,11 +363,20 @@ impl Owner {
     pub(super) fn job(&self, run: &RunId) -> Option<Job> {
         let slot = self.slots.get(&run.instance)?;
         let service = match &slot.made_from {
-            Some((service, _)) => service.clone(),
-            None => self.service(&run.instance).0,
+            Some((service, _)) if slot.machine.run() == Some(run) => service.clone(),
+            // The run before, or one of an earlier daemon.
+            _ => self.made_from(run, "").0,
         };
         Some(Job { run: run.clone(), runtime: self.runtime(&service), service })
     }
+}
+
+/// Whether nothing of a run that has ended can be in the way of the next one: no hook and no network plugin has to hear of
+/// its end first, and its configuration gives it nothing that lasts. One that cannot be read may be in the way.
+fn is_apart(service: &Service, run: &RunId, dirs: &Dirs) -> bool {
+    let Hooks { pre_start, post_start: _, pre_stop: _, post_stop } = &service.hooks;
+    let alone = pre_start.is_empty() && post_stop.is_empty();
+    alone && !matches!(service.network, Network::Cni(_)) && bundle::is_apart(run, dirs)
 }
 
 fn hooks_time(service: &Service) -> Duration {

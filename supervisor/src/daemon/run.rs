@@ -66,6 +66,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
     owner.settle();
+    owner.commit();
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;
 
@@ -104,6 +105,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
         }
         owner.settle();
+        owner.commit();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();

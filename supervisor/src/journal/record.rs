@@ -55,6 +55,11 @@ pub enum Record {
         /// The run.
         run: RunId,
     },
+    /// The run is to be replaced by another one, in its turn.
+    Again {
+        /// The run.
+        run: RunId,
+    },
     /// The end of a run. Must be on disk before anybody acts on it.
     Ended {
         /// The run.
@@ -91,7 +96,7 @@ impl Record {
             Record::Goal { .. } | Record::Intent { .. } | Record::Ended { .. } | Record::Stopping { .. } => {
                 true
             }
-            Record::Forget { .. } | Record::ForgetInstance { .. } => true,
+            Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
             Record::Started { .. } | Record::Event(_) => false,
         }
     }
@@ -153,6 +158,9 @@ pub struct OpenRun {
     pub started: Option<Boot>,
     /// The daemon was about to stop it.
     pub stopping: bool,
+    /// It is to be replaced in its turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// One end.
@@ -207,6 +215,7 @@ impl Image {
                     pid: None,
                     started: None,
                     stopping: false,
+                    again: false,
                 });
             }
             Record::Started { run, pid, at } => {
@@ -217,6 +226,11 @@ impl Image {
             Record::Stopping { run } => {
                 if let Some(open) = self.open(run) {
                     open.stopping = true;
+                }
+            }
+            Record::Again { run } => {
+                if let Some(open) = self.open(run) {
+                    open.again = true;
                 }
             }
             Record::Ended { run, exit, at, text, failures, finished } => {

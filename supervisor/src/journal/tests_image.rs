@@ -36,6 +36,7 @@ fn record() -> impl Strategy<Value = Record> {
         2 => (run(), any::<u32>())
             .prop_map(|(run, pid)| Record::Started { run, pid, at: Boot::default() }),
         2 => run().prop_map(|run| Record::Stopping { run }),
+        1 => run().prop_map(|run| Record::Again { run }),
         4 => (run(), any::<u32>(), any::<Option<bool>>(), any::<String>()).prop_map(
             |(run, failures, finished, text)| Record::Ended {
                 run,

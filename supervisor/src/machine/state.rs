@@ -97,6 +97,17 @@ pub enum Next {
     },
 }
 
+/// A run whose end is written, and which is taken away beside the next one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Behind {
+    /// Which run.
+    pub run: RunId,
+    /// Failed attempts.
+    pub failed: u32,
+    /// The next attempt; `None` = one is under way.
+    pub due: Option<Boot>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -155,6 +166,8 @@ pub enum Event {
     Cleaned,
     /// It is not.
     CleanFailed(String),
+    /// What was left of [`Behind::run`] is gone, or why it is not.
+    Behind(Result<(), String>),
     /// The time that [`Machine::deadline`] names has come.
     Due,
 }

@@ -10,6 +10,7 @@ mod life;
 mod logs;
 mod long;
 mod order;
+mod orders;
 mod restart;
 mod survival;
 
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        orders::cases(),
         config::cases(),
         logs::cases(),
         access::cases(),
