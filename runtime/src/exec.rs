@@ -12,6 +12,7 @@ use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
+use crate::resctrl::Groups;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
@@ -64,6 +65,8 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// `--cgroup`: where in the group.
     pub subs: &'a [Sub<'a>],
 }
@@ -97,6 +100,7 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered
     let (parent, child) = launch(job, home, join, &proc, moved).map_err(|e| (e, None))?;
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let done = set_oom_score(&job.process, child.pid(), &proc)
+        .and_then(|()| home.resctrl.map_or(Ok(()), |groups| groups.enter(child.pid())))
         .map_err(|e| parent.blame(e))
         .and_then(|()| parent.straight().ready(Some(link::DEADLINE), child.pidfd(), hand_on));
     match done {
@@ -106,7 +110,7 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered
 }
 
 fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init, subs } = *home;
+    let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
     let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
         join,
