@@ -10,6 +10,7 @@ mod hooks;
 mod identity;
 mod input;
 mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         devices::cases(),
         cgroups::cases(),
         placement::cases(),
+        labels::cases(),
         update::cases(),
         seccomp::cases(),
         hooks::cases(),
