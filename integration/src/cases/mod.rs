@@ -13,6 +13,7 @@ mod hooks;
 mod identity;
 mod input;
 mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -49,6 +50,8 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         features::cases(),
         placement::cases(),
+        labels::cases(),
+        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
