@@ -4,17 +4,22 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -34,16 +39,21 @@ pub fn all() -> Vec<Case> {
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
         update::cases(),
+        events::cases(),
+        features::cases(),
+        placement::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()
@@ -83,8 +93,9 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
+        let rows = crate::clients::all().into_iter().flat_map(|c| c.rows).map(|r| r.name);
         let names: std::collections::BTreeSet<String> =
-            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
+            all().into_iter().chain(supervisor()).map(|c| c.name).chain(rows).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");
