@@ -94,7 +94,8 @@ resident one --cpus 1.5 --cpu-shares 512 --cpuset-cpus 0
 pid=$(pid one)
 if [ -e "$(group cpu $pid)/cpu.max" ]; then
     limit cpu $pid none cpu.max
-    [ "$(limit cpu $pid none cpu.weight)" = 20 ] && echo 512
+    # By the formula that runtimes had first, or by the one since 2025.
+    limit cpu $pid none cpu.weight | grep -qx '20\|59' && echo 512
 else
     echo "$(limit cpu $pid cpu.cfs_quota_us none) $(limit cpu $pid cpu.cfs_period_us none)"
     limit cpu $pid cpu.shares none
