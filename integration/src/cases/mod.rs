@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod cli;
+mod contract;
 mod devices;
 mod engines;
 mod events;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
         cli::cases(),
+        contract::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
