@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::hooks::Cut;
 use super::keepers::Line;
 use super::options::Options;
 use super::place::Place;
@@ -47,6 +48,8 @@ pub(super) struct Slot {
     pub(super) early_end: Option<ExitRecord>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
+    /// The way to cut its pre-start hooks short, while they run.
+    pub(super) cut: Option<watch::Sender<Cut>>,
     /// When the runtime must have made it.
     pub(super) create_by: Option<Boot>,
     /// The last event about it.
@@ -73,6 +76,7 @@ impl Slot {
             starting: false,
             early_end: None,
             start_failed: None,
+            cut: None,
             create_by: None,
             last_event: None,
             down_pending: None,
@@ -117,8 +121,6 @@ pub(super) struct Owner {
     pub(super) turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away. True while that is under way.
     pub(super) strays: BTreeMap<RunId, bool>,
-    /// Services whose logs go with them.
-    pub(super) purge: BTreeSet<ServiceName>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -159,7 +161,6 @@ impl Owner {
             retry_at: None,
             turn_at: None,
             strays: BTreeMap::new(),
-            purge: BTreeSet::new(),
             refused_by_disk: false,
         };
         (owner, reports)
@@ -196,6 +197,7 @@ impl Owner {
         let rules = Rules {
             restart: &service.restart,
             stop: &made.stop,
+            hooks: !service.hooks.pre_start.is_empty(),
             version: &version,
             boot_id: &self.boot_id,
             apart,
@@ -332,6 +334,10 @@ impl Owner {
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().stop(job, signal.number, orders));
             }
+            Effect::Cut(run) => self.cut(&run, Cut::Asked),
+            Effect::Kill(run) if self.slots.get(instance).is_some_and(|s| s.cut.is_some()) => {
+                self.cut(&run, Cut::Killed);
+            }
             Effect::Kill(run) => {
                 let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
@@ -359,8 +365,19 @@ impl Owner {
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
         (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);
+        let hooks = (!service.hooks.pre_start.is_empty()).then(|| watch::channel(Cut::No));
+        let (cut, wish) = hooks.unzip();
+        slot.cut = cut;
         let job = Job { run, service, runtime };
-        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
+        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup, wish));
+    }
+
+    /// Has the pre-start hooks of a run end.
+    fn cut(&self, run: &RunId, how: Cut) {
+        let slot = self.slots.get(&run.instance).filter(|s| s.machine.run() == Some(run));
+        if let Some(cut) = slot.and_then(|s| s.cut.as_ref()) {
+            cut.send_replace(how);
+        }
     }
 
     /// What the jobs of a run need.
