@@ -4,17 +4,22 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -34,16 +39,21 @@ pub fn all() -> Vec<Case> {
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
         update::cases(),
+        events::cases(),
+        features::cases(),
+        placement::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()

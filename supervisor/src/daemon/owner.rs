@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -189,7 +190,10 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let apart = matches!(&event, Event::Ended(exit) if is_apart(&made, &exit.run, &self.options.dirs));
+        let apart = match &event {
+            Event::Ended(exit) => is_apart(&made, &exit.run, &self.options.dirs, &self.place),
+            _ => false,
+        };
         let rules = Rules {
             restart: &service.restart,
             stop: &made.stop,
@@ -389,13 +393,53 @@ impl Owner {
 }
 
 /// Whether nothing of a run that has ended can be in the way of the next one: no hook and no network plugin has to hear of
-/// its end first, and its configuration gives it nothing that lasts. One that cannot be read may be in the way.
-fn is_apart(service: &Service, run: &RunId, dirs: &Dirs) -> bool {
+/// its end first, its configuration gives it nothing that lasts, and no process of it is left.
+fn is_apart(service: &Service, run: &RunId, dirs: &Dirs, place: &Place) -> bool {
     let Hooks { pre_start, post_start: _, pre_stop: _, post_stop } = &service.hooks;
     let alone = pre_start.is_empty() && post_stop.is_empty();
-    alone && !matches!(service.network, Network::Cni(_)) && bundle::is_apart(run, dirs)
+    alone
+        && !matches!(service.network, Network::Cni(_))
+        && bundle::is_apart(run, dirs)
+        && are_empty(&place.container(run))
+}
+
+/// Whether cgroups have no process. That of v2 knows what is below it, and one of v1 is as good as the others; without any
+/// nobody knows.
+fn are_empty(groups: &[PathBuf]) -> bool {
+    let empty = |dir: &PathBuf| match std::fs::read_to_string(dir.join("cgroup.events")) {
+        Ok(events) => Some(events.lines().any(|l| l == "populated 0")),
+        Err(_) => std::fs::read(dir.join("cgroup.procs")).ok().map(|pids| pids.is_empty()),
+    };
+    let mut all = groups.iter().filter_map(empty).take(2).peekable();
+    all.peek().is_some() && all.all(|empty| empty)
 }
 
 fn hooks_time(service: &Service) -> Duration {
     service.hooks.pre_start.iter().map(|h| h.timeout).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::test_dir::TestDir;
+
+    #[test]
+    fn groups_are_empty_when_no_process_is_in_them() {
+        let dir = TestDir::in_memory("groups");
+        let group = |name: &str, file: &str, text: &str| {
+            std::fs::create_dir(dir.join(name)).unwrap();
+            std::fs::write(dir.join(name).join(file), text).unwrap();
+            dir.join(name)
+        };
+        let (none, idle, busy) = (
+            dir.join("none"),
+            group("idle", "cgroup.events", "populated 0\nfrozen 0\n"),
+            group("busy", "cgroup.events", "populated 1\nfrozen 0\n"),
+        );
+        let (old, old_busy) = (group("old", "cgroup.procs", ""), group("old-busy", "cgroup.procs", "7\n"));
+        assert!(are_empty(&[none.clone(), idle.clone(), old.clone()]) && are_empty(&[old.clone()]));
+        for bad in [vec![], vec![none], vec![busy], vec![idle, old_busy.clone()], vec![old_busy, old]] {
+            assert!(!are_empty(&bad), "{bad:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod again;
+mod beside;
 mod config;
 mod files;
 mod hooks;
@@ -15,6 +16,7 @@ mod orders;
 mod removal;
 mod restart;
 mod survival;
+mod systemd;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -36,8 +38,10 @@ pub fn cases() -> Vec<Case> {
         removal::cases(),
         survival::cases(),
         again::cases(),
+        beside::cases(),
         host::cases(),
         long::cases(),
+        systemd::cases(),
     ]
     .into_iter()
     .flatten()
