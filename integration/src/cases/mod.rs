@@ -13,6 +13,7 @@ mod hooks;
 mod identity;
 mod input;
 mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -49,6 +50,8 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         features::cases(),
         placement::cases(),
+        labels::cases(),
+        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
@@ -95,8 +98,9 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
+        let rows = crate::clients::all().into_iter().flat_map(|c| c.rows).map(|r| r.name);
         let names: std::collections::BTreeSet<String> =
-            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
+            all().into_iter().chain(supervisor()).map(|c| c.name).chain(rows).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");
