@@ -12,6 +12,8 @@ mod input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
+mod rootless;
 mod seccomp;
 mod security;
 mod supervisor;
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Case> {
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
+        rootless::cases(),
+        notify::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),
