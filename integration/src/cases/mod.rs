@@ -18,6 +18,8 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod placement;
+mod notify;
+mod rootless;
 mod seccomp;
 mod security;
 mod supervisor;
@@ -55,6 +57,8 @@ pub fn all() -> Vec<Case> {
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
+        rootless::cases(),
+        notify::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),

@@ -132,8 +132,8 @@ fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> R
         Some(user) => {
             let enter = || {
                 ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
-                let left = joins.iter().filter(|_| back.is_none());
-                left.map(|(join, fd)| ns::setns(fd, join.flag).field(&join.field)).collect()
+                let mut left = joins.iter().filter(|_| back.is_none());
+                left.try_for_each(|(join, fd)| ns::setns(fd, join.flag).field(&join.field))
             };
             clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
         }
