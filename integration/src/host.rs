@@ -60,6 +60,8 @@ pub enum Need {
     X86_64,
     /// A machine of the suite's own, whose clock may be set.
     OwnMachine,
+    /// A systemd that runs, with its command line.
+    Systemd,
 }
 
 impl Need {
@@ -91,6 +93,7 @@ impl Need {
             Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
+            Need::Systemd => "systemd".into(),
         }
     }
 }
@@ -182,6 +185,8 @@ impl Host {
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
             Need::OwnMachine => self.own_machine,
+            // sd_booted(3).
+            Need::Systemd => Path::new("/run/systemd/system").is_dir() && find_program("systemctl").is_some(),
         }
     }
 

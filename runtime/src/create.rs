@@ -6,9 +6,10 @@
 mod birth;
 mod idmap;
 mod interfaces;
+mod maps;
 mod sources;
 
-pub use birth::{raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
@@ -45,7 +46,11 @@ pub struct Wish<'a> {
     pub asked: Asked<'a>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// systemd makes the cgroup.
+    pub systemd: bool,
     pub fds: Kept,
+    /// What `--rootless` said; `None` to find out.
+    pub rootless: Option<bool>,
     /// Started by us over the link, not by a later `start` through the gate.
     pub started_by_us: bool,
 }
@@ -82,10 +87,22 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     Err(if more == 0 { first } else { first.hint(format!("and {more} more; knarr check lists them all")) })
 }
 
+/// Only root can make the other namespaces without one of users.
+fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
+    if host.euid == 0 || plan.launch.has(ns_flags::USER) {
+        return Ok(());
+    }
+    Err(Error::spec(
+        "/linux/namespaces",
+        "rootless container requires user namespaces, want one of type user",
+    )
+    .hint("knarr spec --rootless writes such a configuration"))
+}
+
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect()?;
+    let host = Host::detect(wish.systemd, wish.rootless)?;
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -94,6 +111,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         fds: wish.fds,
     };
     let plan = plan::plan(&spec, &host, request)?;
+    needs_userns(&plan, &host)?;
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
@@ -114,7 +132,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
     report::step("the record is written");
-    let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup)?);
+    let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup, &|| host.is_rootless())?);
     if let Some(uid) = plan.cgroup_owner {
         group.delegate(uid).step("give the cgroup to the container's user")?;
     }
@@ -136,6 +154,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    group.settle()?;
     let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());

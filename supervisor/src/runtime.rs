@@ -16,7 +16,7 @@ use crate::names::RunId;
 /// A runtime that has not answered after this long is killed, and the call has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long output is still read after the end of who wrote it, while something else holds it open.
-const AFTER_END: Duration = Duration::from_millis(300);
+pub const AFTER_END: Duration = Duration::from_millis(300);
 /// Most bytes of a runtime's output that are looked at.
 const OUTPUT_MAX: u64 = 1 << 20;
 
@@ -207,7 +207,11 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
     }
 }
 
-async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+/// Reads all that comes, but no more than is looked at.
+///
+/// # Errors
+/// read(2).
+pub async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
     match from {
         Some(from) => from.take(OUTPUT_MAX).read_to_end(into).await.map(drop),
         None => Ok(()),

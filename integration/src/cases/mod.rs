@@ -4,8 +4,10 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
@@ -18,6 +20,7 @@ mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -41,6 +44,9 @@ pub fn all() -> Vec<Case> {
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
+        update::cases(),
+        events::cases(),
+        features::cases(),
         placement::cases(),
         labels::cases(),
         update::cases(),
@@ -50,6 +56,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()

@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::limits::{self, BASE, at};
+use super::systemd::{Anchor, UnitPlan};
 use super::tree::pids_below;
-use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Whose, Write, ebpf, v1};
+use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Saved, Whose, Write, ebpf, lack, v1};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::sys::{BorrowedFd, OwnedFd, bpf, errno, fs};
 use std::path::{Path, PathBuf};
@@ -12,56 +13,132 @@ use std::path::{Path, PathBuf};
 impl Cgroup {
     /// Makes the directories and writes all limits and the device program, before anybody is inside. On
     /// failure nothing made here is left. A directory that is there already is used if it is empty and not
-    /// frozen, and `delete` will leave it.
-    pub fn create(layout: &Layout, plan: &Plan) -> Result<Cgroup> {
-        let mut making = Making::nothing();
+    /// frozen, and `delete` will leave it. `may_lack` says whether a runtime without the right to make a
+    /// directory goes on without it, see [`lack`].
+    pub fn create(layout: &Layout, plan: &Plan, may_lack: &dyn Fn() -> bool) -> Result<Cgroup> {
+        let mut making = Making { may_lack, ..Making::nothing() };
         match making.all(layout, plan) {
-            Ok(()) => Ok(Cgroup { dirs: making.dirs, seen: plan.saved().seen }),
+            Ok(()) => {
+                let Saved { seen, unit, .. } = plan.saved();
+                Ok(Cgroup { dirs: making.dirs, seen, unit, held: making.held })
+            }
             Err(e) => {
-                making.undo();
+                making.undo(plan);
                 Err(e.step("set up cgroup"))
             }
         }
     }
+
+    /// To be called when init is inside: what kept a unit of systemd alive until then goes, and with it the reason not
+    /// to limit the number of processes yet.
+    pub fn settle(&mut self) -> Result<()> {
+        let Some(Held { anchor, later }) = self.held.take() else { return Ok(()) };
+        anchor.lift()?;
+        write_limits(&self.dirs, &later, &mut |_, _, _, _| {}).step("set up cgroup")
+    }
 }
 
+/// What waits for init to be in a group that systemd made.
+#[derive(Debug)]
+pub(super) struct Held {
+    anchor: Anchor,
+    /// Limits on the number of processes, which would count the anchor.
+    later: Vec<Write>,
+}
+
+/// The file of both versions that limits the number of processes.
+const PIDS: &str = "pids.max";
+
 /// What was made so far.
-pub(super) struct Making {
+pub(super) struct Making<'a> {
     /// Directories to remove on failure, in order of making.
     made: Vec<PathBuf>,
     dirs: Vec<Dir>,
+    held: Option<Held>,
+    may_lack: &'a dyn Fn() -> bool,
 }
 
-impl Making {
-    pub(super) fn nothing() -> Making {
-        Making { made: Vec::new(), dirs: Vec::new() }
+impl<'a> Making<'a> {
+    /// Nothing yet, and nothing that may be missing.
+    pub(super) fn nothing() -> Making<'a> {
+        Making { made: Vec::new(), dirs: Vec::new(), held: None, may_lack: &|| false }
     }
 
     fn all(&mut self, layout: &Layout, plan: &Plan) -> Result<()> {
+        if let Some(unit) = &plan.unit {
+            let anchor = Anchor::start(unit).map_err(|e| e.field("/linux/cgroupsPath"))?;
+            self.held = Some(Held { anchor, later: Vec::new() });
+        }
         for group in &plan.groups {
-            let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
-            let switched = asks && self.enable(layout, plan, group)?;
-            let fresh = self.directory(group).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            let whose = if fresh { Whose::Ours } else { Whose::Theirs };
-            let dir = Dir::new(&group.key, &group.dir(), whose);
-            if !fresh {
-                check_unused(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
+            match self.group(layout, plan, group) {
+                Err(e) if lack::is_denied(&e) && (self.may_lack)() => lack::without(plan, group, e)?,
+                r => r.map_err(|e| e.field("/linux/cgroupsPath"))?,
             }
-            if switched {
-                check_enterable(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            }
-            self.dirs.push(dir);
         }
-        write_limits(&self.dirs, &plan.writes, &mut |_, _, _, _| {})?;
-        if let (Some(rules), Some(dir)) = (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
-            install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
-                .map_err(|e| e.field(at("devices")))?;
+        let devices = plan.writes.iter().take_while(|w| lack::is_of_devices(w)).count();
+        let (devices, limits) = plan.writes.split_at(devices);
+        self.devices(plan, devices)?;
+        self.limits(limits)
+    }
+
+    fn group(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<()> {
+        let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
+        let switched = asks && self.enable(layout, plan, group)?;
+        let fresh = self.directory(group)?;
+        // systemd would have refused a unit that is somebody else's.
+        let whose = if fresh || plan.unit.is_some() { Whose::Ours } else { Whose::Theirs };
+        let dir = Dir::new(&group.key, &group.dir(), whose);
+        if whose == Whose::Theirs {
+            check_unused(&dir)?;
         }
+        if switched {
+            check_enterable(&dir)?;
+        }
+        self.dirs.push(dir);
         Ok(())
     }
 
-    fn undo(&mut self) {
+    /// Device rules are the one thing that the owner of a group may not set.
+    fn devices(&self, plan: &Plan, writes: &[Write]) -> Result<()> {
+        let there = |w: &Write| self.dirs.iter().any(|d| d.key == w.key);
+        let set = || {
+            // Without the directory there are no limits either, see `lack`.
+            if writes.first().is_some_and(there) {
+                write_limits(&self.dirs, writes, &mut |_, _, _, _| {})?;
+            }
+            match (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
+                (Some(rules), Some(dir)) => install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
+                    .map_err(|e| e.field(at("devices"))),
+                _ => Ok(()),
+            }
+        };
+        match set() {
+            Err(e) if lack::is_denied(&e) && (self.may_lack)() => Ok(()),
+            r => r,
+        }
+    }
+
+    /// All limits now, but for those that wait for the anchor to go.
+    fn limits(&mut self, writes: &[Write]) -> Result<()> {
+        let mut unseen = |_: &_, _: &_, _: &_, _: &_| {};
+        let Some(held) = &mut self.held else { return write_limits(&self.dirs, writes, &mut unseen) };
+        let (later, now): (Vec<_>, Vec<_>) =
+            writes.iter().cloned().partition(|w| w.files.iter().any(|(f, _)| f == PIDS));
+        let mut open = later.clone();
+        open.iter_mut().flat_map(|w| &mut w.files).for_each(|(_, value)| *value = "max".to_string());
+        held.later = later;
+        write_limits(&self.dirs, &open, &mut unseen)?;
+        write_limits(&self.dirs, &now, &mut unseen)
+    }
+
+    fn undo(&mut self, plan: &Plan) {
         self.dirs.clear();
+        if self.held.take().is_some()
+            && let Some(UnitPlan { unit, .. }) = &plan.unit
+        {
+            // The process inside has ended, so that systemd does the same in a moment; the first error is to be told.
+            let _ = unit.stop();
+        }
         for path in self.made.drain(..).rev() {
             // A parent that somebody else has begun to use stays; the error to report is the first one.
             let _ = fs::rmdirat(fs::CWD, &path);

@@ -68,6 +68,9 @@ impl Cgroup {
         let done = match (self.v2(), self.v1_freezer()) {
             (Some(d), _) => set_frozen_v2(d.fd()?, true, until)?,
             (None, Some(d)) => v1::set_frozen(d.fd()?, true, until)?,
+            (None, None) if self.dirs.is_empty() => {
+                return Err(Error::new(Code::Unsupported, "cannot freeze: the container has no cgroup"));
+            }
             (None, None) => {
                 let text = "cannot freeze: neither a cgroup v2 tree nor the v1 freezer controller is mounted";
                 return Err(Error::new(Code::Unsupported, text));
@@ -144,11 +147,16 @@ impl Cgroup {
 
     /// Removes the directories, children first; waits for dying processes up to the deadline. Directories
     /// that were not made by us stay, as do their parents: others may be about to use those. Of a record that
-    /// does not know whose they are ([`super::Saved::created`]), the empty ones go.
+    /// does not know whose they are ([`super::Saved::created`]), the empty ones go. A unit of systemd is stopped first.
     pub fn destroy(&self, deadline: Duration) -> Result<()> {
         let until = Instant::now() + deadline;
         let farewell = until.min(Instant::now() + FAREWELL);
         let mut first_error = None;
+        let known = self.dirs.iter().any(|d| d.whose == Whose::Ours);
+        let stopped = self.unit.as_ref().map(|u| if known { u.stop() } else { u.stop_if_ours() });
+        if let Some(Err(e)) = stopped {
+            first_error = Some(e);
+        }
         for dir in &self.dirs {
             let done = match dir.whose {
                 Whose::Ours => remove(dir, until, deadline),

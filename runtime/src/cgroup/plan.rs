@@ -6,6 +6,7 @@ use super::Saved;
 use super::device::{self, Rule};
 use super::layout::{Kind, Layout, Tree};
 use super::limits::{self, BASE, at, pointer_step};
+use super::systemd::UnitPlan;
 use super::{v1, v2};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec::{BlockIo, Cpu, Memory, Network, Resources};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub layout: Kind,
     /// One directory per hierarchy, the v2 tree first.
     pub groups: Vec<Group>,
+    /// The config says where: then it is an error when that cannot be made.
+    pub named: bool,
     /// In this order.
     pub writes: Vec<Write>,
     /// v2 controllers that limits need.
@@ -70,6 +73,9 @@ pub struct Plan {
     /// Rules for the device program of the v2 directory; absent where a v1 device list is in `writes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_program: Option<Vec<Rule>>,
+    /// The unit of systemd that makes the directories where systemd has hierarchies mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitPlan>,
     /// Things asked for that have no effect, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -84,6 +90,7 @@ impl Plan {
             created: false,
             kept: BTreeSet::new(),
             seen: v2.map(|g| g.seen.clone()).unwrap_or_default(),
+            unit: self.unit.as_ref().map(|u| u.unit.clone()),
         }
     }
 }
@@ -104,10 +111,12 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
     let plan = Plan {
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).map(|t| group(t, absolute, &names)).collect(),
+        named: !cgroups_path.is_empty(),
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),
         device_program: None,
+        unit: None,
         warnings: Vec::new(),
     };
     let mut builder = Builder { layout, plan };
@@ -127,6 +136,8 @@ pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Res
     let plan = Plan {
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
+        named: true,
+        unit: None,
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),

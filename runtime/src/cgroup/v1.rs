@@ -1,6 +1,6 @@
 //! Everything about cgroup v1: its table of files, its device lists, cpusets that must be filled by hand, its
 //! freezer. May use: `sys::fs`, `spec`, `error`, the cgroup module's own types. Nothing outside of this module
-//! knows a v1 file name, so that v1 can be dropped by removing it.
+//! and `stats_v1` knows a v1 file name, so that v1 can be dropped by removing it.
 #![forbid(unsafe_code)]
 
 use super::device::{ALL, MKNOD, Node, READ, Rule, WRITE};
@@ -345,6 +345,8 @@ pub(super) const FREEZER_FILE: &str = "freezer.state";
 pub(super) const USAGE_FILE: &str = "memory.usage_in_bytes";
 /// OOM kills counted for this directory alone (`oom_kill` of `memory.oom_control`, Linux 4.13).
 pub(super) const OOM_FILE: &str = "memory.oom_control";
+/// Where an event descriptor is tied to a file.
+pub(super) const EVENT_CONTROL: &str = "cgroup.event_control";
 /// The limit in bytes.
 pub(super) const LIMIT_FILE: &str = "memory.limit_in_bytes";
 /// The limit of memory and swap together in bytes.

@@ -15,6 +15,7 @@ use argv::{Grammar, Words};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 use values::usage;
 use verbs::Verb;
 
@@ -55,12 +56,24 @@ pub enum Rootless {
     No,
 }
 
+impl Rootless {
+    /// What was said; `None` to find out.
+    pub fn choice(self) -> Option<bool> {
+        match self {
+            Rootless::Auto => None,
+            Rootless::Yes => Some(true),
+            Rootless::No => Some(false),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Check(CheckArgs),
     Create(CreateArgs),
     Delete(DeleteArgs),
+    Events(EventsArgs),
     Exec(ExecArgs),
     Features,
     /// Text to print.
@@ -180,6 +193,16 @@ pub struct KillArgs {
 pub struct DeleteArgs {
     pub id: String,
     pub force: bool,
+}
+
+/// `events`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsArgs {
+    pub id: String,
+    /// Between two statistics; more than nothing.
+    pub interval: Duration,
+    /// Statistics once, and nothing else.
+    pub stats: bool,
 }
 
 /// Form of `list` and `ps`.

@@ -70,6 +70,10 @@ fn lines_of_orchestrators() {
     assert_eq!(p.format, Format::Json);
     let Command::Ps(p) = ok("ps c1 -f json").command else { panic!() };
     assert_eq!((p.format, p.args.len()), (Format::Table, 2));
+    let Command::Events(e) = ok("events --stats c1").command else { panic!() };
+    assert_eq!((e.id.as_str(), e.interval.as_secs(), e.stats), ("c1", 5, true));
+    let Command::Events(e) = ok("events --interval 100ms c1").command else { panic!() };
+    assert_eq!((e.interval.as_millis(), e.stats), (100, false));
     let Command::Spec(s) = ok("spec --rootless").command else { panic!() };
     assert!(s.rootless);
     assert_eq!(ok("--version state x").command, Command::Version);
@@ -179,7 +183,7 @@ fn limits_of_update() {
 
 #[test]
 fn commands_that_are_refused() {
-    for line in ["checkpoint --help", "restore --lsm-mount-context", "events --stats x", "help restore"] {
+    for line in ["checkpoint --help", "restore --lsm-mount-context", "restore --bundle b x", "help restore"] {
         let f = fault(line);
         assert_eq!((f.exit, f.error.kind()), (1, Code::Unsupported), "{line}");
         assert!(!f.error.to_string().contains("flag needs"), "{line}");

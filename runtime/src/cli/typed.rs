@@ -13,6 +13,8 @@ use std::path::{Component, Path};
 
 /// Where state is kept for the host's root user.
 const DEFAULT_ROOT: &str = "/run/knarr";
+/// runc's default of `events --interval`.
+const EVENTS_INTERVAL: Duration = Duration::from_secs(5);
 /// PATH_MAX of limits.h, with its final NUL.
 const PATH_MAX: usize = 4096;
 
@@ -170,6 +172,11 @@ pub(super) fn command(name: &str, m: &ArgMatches, arguments: Vec<OsString>) -> R
         }
         "create" => Command::Create(create(m, id())?),
         "delete" => Command::Delete(DeleteArgs { id: id(), force: m.get_flag("force") }),
+        "events" => {
+            let interval = string(m, "interval")?.map(|v| values::duration("interval", &v)).transpose()?;
+            let interval = interval.unwrap_or(EVENTS_INTERVAL);
+            Command::Events(EventsArgs { id: id(), interval, stats: m.get_flag("stats") })
+        }
         "exec" => {
             let id = id();
             Command::Exec(exec(m, id, arguments)?)

@@ -2,6 +2,7 @@
 //! data or one sentence out; touches nothing.
 
 use crate::error::{Code, Error, Result, quoted};
+use std::time::Duration;
 
 /// The largest uid and gid a command line may name: what runc takes. Larger numbers are where programs that
 /// keep ids in signed integers go wrong.
@@ -137,6 +138,47 @@ fn bytes(text: &str) -> Option<i64> {
     }
     i64::try_from(digits(value)?).ok()?.checked_mul(1i64 << shift)
 }
+
+/// A duration as Go writes it: numbers with units, the larger first by custom only (`1m30s`, `1.5h`, `500ms`).
+///
+/// # Errors
+/// Anything else; nothing at all, or less.
+pub fn duration(flag: &str, text: &str) -> Result<Duration> {
+    let bad = || invalid(flag, text, "a duration such as 500ms, 5s or 1m30s");
+    let (negative, body) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut seconds = 0.0;
+    let mut rest = body;
+    while !rest.is_empty() && body != "0" {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let unit = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
+        seconds += number.parse::<f64>().map_err(|_| bad())? * unit.1;
+        rest = tail;
+    }
+    match Duration::try_from_secs_f64(seconds) {
+        _ if body.is_empty() => Err(bad()),
+        Ok(d) if !negative && !d.is_zero() => Ok(d),
+        Ok(_) => Err(usage("duration interval must be greater than 0")),
+        Err(_) => Err(bad()),
+    }
+}
+
+/// Units of time(7) as Go names them, in seconds.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
 
 /// The words for a boolean that Go's parser takes, and so every caller of runc may use.
 pub fn boolean(text: &str) -> Option<bool> {
@@ -421,6 +463,29 @@ mod tests {
         assert_eq!((weight("w", "10").unwrap(), weight("w", "0").unwrap()), (10, 0));
         for text in ["9", "1001", "65546", "-1"] {
             assert!(weight("blkio-weight", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("5s", 5000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("+2s", 2000),
+            ("1s500ms", 1500),
+        ] {
+            assert_eq!(duration("interval", text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        assert_eq!(duration("interval", "3us").unwrap(), duration("interval", "3\u{b5}s").unwrap());
+        for text in ["", "5", "s", "-", "5x", "5 s", "1..5s", "1e9s", "5sx", "x5s", ".s"] {
+            let e = duration("interval", text).unwrap_err().to_string();
+            assert!(e.contains("invalid value for interval"), "{text}: {e}");
+        }
+        for text in ["0", "0s", "-1s", "-0"] {
+            let e = duration("interval", text).unwrap_err().to_string();
+            assert!(e.contains("must be greater than 0"), "{text}: {e}");
         }
     }
 

@@ -22,7 +22,7 @@ const ID: &str = "<container-id>";
 const MANY: usize = usize::MAX;
 
 /// Commands that work.
-pub(super) static VERBS: [Verb; 17] = [
+pub(super) static VERBS: [Verb; 18] = [
     Verb {
         name: "check",
         about: "report every problem a bundle would have on this host",
@@ -56,6 +56,20 @@ pub(super) static VERBS: [Verb; 17] = [
             )]
         },
         notes: "Works on containers whose creation was interrupted and whose records are damaged.",
+    },
+    Verb {
+        name: "events",
+        about: "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
+        arguments: ID,
+        count: (1, 1),
+        stop: false,
+        options: || {
+            vec![
+                value("interval", None, "DURATION", "time between two statistics (default: 5s)"),
+                flag("stats", None, "display the container's stats then exit"),
+            ]
+        },
+        notes: "One JSON object a line, until the container ends. A duration is written as 500ms or 1m30s.",
     },
     Verb {
         name: "exec",
@@ -193,7 +207,7 @@ pub(super) static VERBS: [Verb; 17] = [
 
 /// Commands that callers of runc know and that are refused. They take no options, so that nobody who asks
 /// with `--help` concludes that they work.
-pub(super) static REFUSED: [&str; 3] = ["checkpoint", "events", "restore"];
+pub(super) static REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
 /// Looks a command up by its exact name.
 pub(super) fn find(name: &str) -> Option<&'static Verb> {

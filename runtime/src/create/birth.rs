@@ -1,15 +1,16 @@
 //! How init comes into being: namespaces borrowed, cloned, given its maps and limits from outside, until its root is
 //! built. May use: `sys`, `init`, `link`, `cgroup`, plan types.
 
-use super::sources;
+use super::{maps, sources};
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::host::Host;
 use crate::init::{self, Inherit, Start};
 use crate::link::{self, Held, Hooking, Init, Parent};
 use crate::plan::Plan;
-use crate::plan::launch::{Join, KINDS, Launch, map_lines};
+use crate::plan::launch::{Join, KINDS, Launch};
 use crate::plan::process::ProcessPlan;
+use crate::report;
 use crate::resctrl::Groups;
 use crate::rootfs::Proc;
 use crate::sys::fs::{self, OFlags};
@@ -85,11 +86,10 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
     Ok(Inherit {
         start,
         entrances: group.entrances(moved)?,
-        sources: sources::open(plan, group, &host.cgroups, p.proc)?,
+        sources: sources::open(plan, group, host, p.proc)?,
         root_seen: fs::fstat(root)?,
         root: fs::dup(root)?,
         proc: Proc::open()?,
-        setgroups_denied: setgroups_denied(&plan.launch, host),
         nofile,
         cgroup_ns: late_cgroup_namespace(&plan.launch)?,
         own_cgroup_ns: plan.late_cgroup_ns || moved && plan.launch.makes(ns_flags::CGROUP),
@@ -116,19 +116,42 @@ fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> R
     let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
     let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
-    let back = Borrowed::enter(&plan.launch, &joins, p.proc)?;
+    let back = match Borrowed::enter(&plan.launch, &joins, p.proc) {
+        // What an ordinary user may only enter from inside the user namespace, the stager enters.
+        Err(e) if e.is(errno::EPERM) && user.is_some() && plan.launch.time_offsets.is_none() => None,
+        r => Some(r?),
+    };
+    // The files in /proc of a process that is not dumpable are root's, and somebody else has to write its maps. Nobody
+    // but that user can look into it yet.
+    let by_user = plan.launch.makes(ns_flags::USER) && p.host.euid != 0;
+    if by_user {
+        process::set_dumpable(true)?;
+    }
     let child = match &user {
         None => process::clone3(new, into, || init::run(plan, link, inherit)),
-        Some(user) => clone_via_stager(new, into, user, || init::run(plan, link, inherit)),
-    };
-    let child = child.map_err(|e| {
-        if e.is(errno::ENOSPC) {
-            e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces")
-        } else {
-            e
+        Some(user) => {
+            let enter = || {
+                ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+                let left = joins.iter().filter(|_| back.is_none());
+                left.map(|(join, fd)| ns::setns(fd, join.flag).field(&join.field)).collect()
+            };
+            clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
         }
+    };
+    if by_user {
+        process::set_dumpable(false)?;
+    }
+    let child = child.map_err(|e| match e.errno() {
+        Some(errno::ENOSPC) => {
+            e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces")
+        }
+        Some(errno::EACCES) if into.is_some() => e.field("/linux/cgroupsPath").hint(
+            "who starts a process in a cgroup must own cgroup.procs of the nearest cgroup above both, too: \
+             start from inside a delegated one",
+        ),
+        _ => e,
     })?;
-    back.leave()?;
+    back.map_or(Ok(()), Borrowed::leave)?;
     Ok(child)
 }
 
@@ -155,7 +178,10 @@ impl Borrowed {
         // Before the others: in another mount namespace /proc is somebody else's.
         if let Some(offsets) = &launch.time_offsets {
             back.remember(ns_flags::TIME)?;
-            ns::unshare(ns_flags::TIME).step("make the time namespace")?;
+            ns::unshare(ns_flags::TIME).step("make the time namespace").map_err(|e| {
+                let e = e.field("/linux/timeOffsets");
+                if e.is(errno::EPERM) { e.hint("only root may give a new one its offsets") } else { e }
+            })?;
             for (clock, secs, nanos) in offsets {
                 proc.write("self/timens_offsets", &format!("{clock} {secs} {nanos}\n"))
                     .field("/linux/timeOffsets")?;
@@ -188,15 +214,16 @@ impl Borrowed {
     }
 }
 
-/// Nobody comes back from a user namespace, so a short-lived process enters it and makes init as our child.
-fn clone_via_stager(
+/// Nobody comes back from a user namespace, so a short-lived process goes there with `enter` and makes init, with `new`
+/// namespaces, as our child.
+pub fn clone_via_stager(
     new: u64,
     into: Option<BorrowedFd<'_>>,
-    user: &OwnedFd,
+    enter: impl FnOnce() -> Result<()>,
     init: impl FnOnce() -> i32,
 ) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
-    let mut stager = process::clone3(0, into, || match stage(new, user, init, &theirs) {
+    let mut stager = process::clone3(0, into, || match stage(new, enter, init, &theirs) {
         Ok(()) => 0,
         Err(e) => {
             let _ = sock::send(&theirs, &serde_json::to_vec(&e).unwrap_or_default(), &[]);
@@ -213,8 +240,13 @@ fn clone_via_stager(
     }
 }
 
-fn stage(new: u64, user: &OwnedFd, init: impl FnOnce() -> i32, report: &OwnedFd) -> Result<()> {
-    ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+fn stage(
+    new: u64,
+    enter: impl FnOnce() -> Result<()>,
+    init: impl FnOnce() -> i32,
+    report: &OwnedFd,
+) -> Result<()> {
+    enter()?;
     let mut init = process::clone3_sibling(new, init)?;
     // No number: this process may be in another pid namespace, in which init has another one.
     sock::send(report, b"init", &[init.pidfd()])?;
@@ -230,32 +262,28 @@ fn prepare(p: &Parents<'_>, child: &Child) -> Result<()> {
         groups.enter(pid)?;
     }
     if plan.launch.new & ns_flags::USER != 0 {
-        write_maps(plan, pid, proc, host)?;
+        maps::write(&plan.launch, pid, proc)?;
     }
-    set_oom_score(&plan.process, pid, proc)?;
+    set_oom_score(&plan.process, &pid.to_string(), proc, &|| host.is_rootless())?;
     raise_rlimits(&plan.process, pid)
 }
 
-/// From outside, because the process itself may not reach its own file under a read-only /proc.
-pub fn set_oom_score(p: &ProcessPlan, pid: i32, proc: &Proc) -> Result<()> {
+/// From outside, because the process itself may not reach its own file under a read-only /proc. `pid` may be `self`.
+/// Engines ask for one score for everybody, which rootless users may not have: then there is a warning.
+pub fn set_oom_score(p: &ProcessPlan, pid: &str, proc: &Proc, rootless: &dyn Fn() -> bool) -> Result<()> {
     let Some(adj) = p.oom_score_adj else { return Ok(()) };
     let done = proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string());
-    done.field(&format!("{}/oomScoreAdj", p.base)).map_err(|e| {
-        if e.is(errno::EACCES) { e.hint("lowering it below our own needs CAP_SYS_RESOURCE") } else { e }
-    })
-}
-
-fn write_maps(plan: &Plan, pid: i32, proc: &Proc, host: &Host) -> Result<()> {
-    if setgroups_denied(&plan.launch, host) {
-        proc.write(&format!("{pid}/setgroups"), "deny")?;
+    match done.field(&format!("{}/oomScoreAdj", p.base)) {
+        Err(e) if e.is(errno::EACCES) => {
+            let e = e.hint("lowering it below our own needs CAP_SYS_RESOURCE");
+            if !rootless() {
+                return Err(e);
+            }
+            report::warn(format_args!("the oom score stays as it is: {e}"));
+            Ok(())
+        }
+        r => r,
     }
-    proc.write(&format!("{pid}/uid_map"), &map_lines(&plan.launch.uid_maps)).field("/linux/uidMappings")?;
-    proc.write(&format!("{pid}/gid_map"), &map_lines(&plan.launch.gid_maps)).field("/linux/gidMappings")
-}
-
-/// Without privilege the kernel only takes a gid map after setgroups(2) was given up (CVE-2014-8989).
-fn setgroups_denied(launch: &Launch, host: &Host) -> bool {
-    launch.new & ns_flags::USER != 0 && host.euid != 0
 }
 
 /// Hard limits above our own. The process lowers the rest as its last step, so that a low limit hits the payload and

@@ -21,8 +21,6 @@ pub struct Confinement<'a> {
     pub memory_policy: Option<&'a MemoryPolicy>,
     /// CPUs to run on; `None` for all that the cgroup allows.
     pub affinity: Option<&'a [u8]>,
-    /// Inside a user namespace whose `setgroups` is "deny", setgroups(2) is not possible (user_namespaces(7)).
-    pub setgroups_denied: bool,
 }
 
 /// Steps whose place matters carry the reason. The filter comes later, see [`filter`].
@@ -43,7 +41,7 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     bounding(p)?;
     // As root first: a directory that only root may enter is a valid working directory (as in runc).
     let entered = enter_cwd(p);
-    ids(p, c.setgroups_denied)?;
+    ids(p, proc)?;
     if entered.is_err() {
         enter_cwd(p)?;
     }
@@ -200,16 +198,29 @@ fn bounding(p: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn ids(p: &ProcessPlan, setgroups_denied: bool) -> Result<()> {
+fn ids(p: &ProcessPlan, proc: &Proc) -> Result<()> {
     cred::keep_caps(true)?;
     let field = format!("{}/user", p.base);
-    if !(setgroups_denied && p.groups.is_empty()) {
-        // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
-        cred::set_groups(&p.groups).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
-    }
+    // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
+    groups(p, proc).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
     cred::set_gid(p.gid).map_err(unmapped).field(&format!("{field}/gid"))?;
     cred::set_uid(p.uid).map_err(unmapped).field(&format!("{field}/uid"))?;
     cred::keep_caps(false)
+}
+
+/// Where a group map was written without privilege, nobody can change groups (user_namespaces(7)): then those that were
+/// there stay, and others cannot be had.
+fn groups(p: &ProcessPlan, proc: &Proc) -> Result<()> {
+    let denied = || proc.read("thread-self/setgroups").is_ok_and(|t| t.trim() == "deny");
+    match cred::set_groups(&p.groups) {
+        Err(e) if e.is(errno::EPERM) && denied() => match p.groups.as_slice() {
+            [] => Ok(()),
+            _ => Err(e.hint(
+                "this user namespace has no right to setgroups(2): newgidmap was not used for its map",
+            )),
+        },
+        r => r,
+    }
 }
 
 fn unmapped(e: Error) -> Error {

@@ -1,6 +1,6 @@
 //! `check`: every problem of a bundle on this host, and with `--plan` what would be done, without doing it.
 
-use crate::cli::{CheckArgs, Global};
+use crate::cli::{CgroupManager, CheckArgs, Global};
 use crate::create;
 use crate::error::{Code, Error, Result};
 use crate::fds::Kept;
@@ -12,7 +12,7 @@ use crate::spec;
 use crate::sys::fs;
 
 /// See `knarr check --help`. Needs no privilege. Exit code 1 when there is a problem.
-pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
+pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
     let bundle = create::absolute(&args.bundle)?;
     let path = bundle.join("config.json");
     let bytes = fs::read_regular(&path, spec::read::MAX_BYTES)?;
@@ -29,6 +29,7 @@ pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
         out.push_str(&format!("error: {p}\n"));
     }
     let mut failed = !problems.is_empty();
+    let systemd = global.cgroup_manager == CgroupManager::Systemd;
     let request = Request {
         id: "check",
         bundle: &bundle,
@@ -36,7 +37,7 @@ pub fn run(_global: &Global, args: &CheckArgs) -> Result<i32> {
         no_new_keyring: false,
         fds: Kept::default(),
     };
-    match plan::plan(&spec, &Host::detect()?, request) {
+    match plan::plan(&spec, &Host::detect(systemd, global.rootless.choice())?, request) {
         // What the document's own rules found already is not said twice.
         Err(e) if problems.iter().any(|p| p.field_path() == e.field_path()) => {}
         Err(e) => {

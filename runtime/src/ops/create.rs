@@ -1,6 +1,6 @@
 //! `create`: makes a container that waits for `start`.
 
-use crate::cli::{CreateArgs, Global};
+use crate::cli::{CgroupManager, CreateArgs, Global};
 use crate::create::{self, Wish};
 use crate::error::Result;
 use crate::fds::Kept;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub fn run(global: &Global, args: &CreateArgs) -> Result<i32> {
     let store = Store::open(&global.root, global.root_explicit)?;
     let paths = Paths::of(args)?;
-    create::create(&store, &paths.wish(args, true, false))?.keep();
+    create::create(&store, &paths.wish(global, args, true, false))?.keep();
     Ok(0)
 }
 
@@ -39,7 +39,13 @@ impl Paths {
     }
 
     /// The wish that `create::create` takes.
-    pub fn wish<'a>(&'a self, args: &'a CreateArgs, detach: bool, started_by_us: bool) -> Wish<'a> {
+    pub fn wish<'a>(
+        &'a self,
+        global: &Global,
+        args: &'a CreateArgs,
+        detach: bool,
+        started_by_us: bool,
+    ) -> Wish<'a> {
         Wish {
             id: &args.id,
             bundle: &self.bundle,
@@ -51,7 +57,9 @@ impl Paths {
             },
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
+            systemd: global.cgroup_manager == CgroupManager::Systemd,
             fds: Kept::new(args.preserve_fds),
+            rootless: global.rootless.choice(),
             started_by_us,
         }
     }

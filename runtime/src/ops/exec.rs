@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let container = store.load(&args.id)?;
     exec::refuse_status(container.status()?, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
-    let job = plan_job(args, &spec, &container.record)?;
+    let job = plan_job(global, args, &spec, &container.record)?;
     let absolute = |p: &Option<PathBuf>| p.as_deref().map(create::absolute).transpose();
     let pid_file = absolute(&args.pid_file)?;
     let asked = Asked {
@@ -82,7 +82,7 @@ fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
     Ok((init.pid, fd))
 }
 
-fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
+fn plan_job(global: &Global, args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
     let of = spec.process.clone().unwrap_or_default();
     let (wanted, base) = match &args.process {
         Some(path) => {
@@ -109,6 +109,7 @@ fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
         personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
         no_new_keyring: record.no_new_keyring,
         fds: Kept::new(args.preserve_fds),
+        rootless: global.rootless.choice(),
     })
 }
 

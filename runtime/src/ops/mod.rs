@@ -5,6 +5,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
@@ -19,7 +20,7 @@ pub mod state;
 pub mod update;
 pub mod version;
 
-use crate::cli::{CgroupManager, Command, Global, Request, Rootless};
+use crate::cli::{CgroupManager, Command, Global, Request};
 use crate::error::{Code, Context, Error, Result};
 use crate::hooks;
 use crate::report;
@@ -39,6 +40,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
             built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
         }
         Command::Delete(args) => delete::run(global, args),
+        Command::Events(args) => events::run(global, args),
         Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
         Command::Features => features::run(),
         Command::Help(text) => report::print(text).map(|()| 0),
@@ -59,13 +61,9 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// Refuses global options that name something this version does not have: a container made without it would
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
-    let what = match (global.cgroup_manager, global.rootless) {
-        (CgroupManager::Systemd, _) => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
-        (CgroupManager::Disabled, _) => {
-            "running without cgroups is not built yet (--cgroup-manager disabled)"
-        }
-        (_, Rootless::Yes) => "tolerating missing cgroup permission is not built yet (--rootless true)",
-        (CgroupManager::Cgroupfs, Rootless::Auto | Rootless::No) => return Ok(()),
+    let what = match global.cgroup_manager {
+        CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => return Ok(()),
     };
     Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }

@@ -18,7 +18,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
     if !args.detach && !args.no_subreaper {
         process::set_subreaper(true)?;
     }
-    let container = create::create(&store, &paths.wish(&args.create, args.detach, true))?;
+    let container = create::create(&store, &paths.wish(global, &args.create, args.detach, true))?;
     if args.detach { detached(container) } else { attached(global, container, args) }
 }
 

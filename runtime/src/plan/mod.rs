@@ -128,7 +128,11 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     }
     let mut resources = linux.resources.clone().unwrap_or_default();
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
-    let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, &resources)?;
+    let place = (linux.cgroups_path.as_str(), req.id);
+    let cgroup = match &host.systemd {
+        Some(m) => cgroup::plan_unit(&host.cgroups, m, place, &resources, &spec.annotations)?,
+        None => cgroup::plan(&host.cgroups, place.0, place.1, &resources)?,
+    };
     let cgroup_owner = cgroup_owner(spec, host, &launch, process.uid);
     let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {

@@ -207,6 +207,20 @@ pub fn fs_magic<F: AsFd>(fd: F) -> Result<u64> {
     sys!("fstatfs", rfs::fstatfs(&fd), "{}", show(&fd)).map(|s| s.f_type as u64)
 }
 
+/// Flags of the mount that `fd` is on (statvfs(3), `ST_*`).
+pub fn mount_flags<F: AsFd>(fd: F) -> Result<u64> {
+    sys!("fstatvfs", rfs::fstatvfs(&fd), "{}", show(&fd)).map(|s| s.f_flag.bits())
+}
+
+/// `ST_*` of statvfs(3).
+pub mod mount_flag {
+    pub const RDONLY: u64 = libc::ST_RDONLY;
+    pub const NOSUID: u64 = libc::ST_NOSUID;
+    pub const NODEV: u64 = libc::ST_NODEV;
+    pub const NOEXEC: u64 = libc::ST_NOEXEC;
+    pub const NODIRATIME: u64 = libc::ST_NODIRATIME;
+}
+
 /// Magic numbers of statfs(2) that matter here.
 pub mod magic {
     pub const PROC: u64 = 0x9fa0;

@@ -176,7 +176,7 @@ impl Owner {
             Some(pid) => {
                 State::Running { run: run.clone(), pid, since: open.started.unwrap_or_else(Boot::now) }
             }
-            None => State::Creating { run: run.clone() },
+            None => State::Creating { run: run.clone(), hooks: false },
         };
         if open.stopping {
             slot.machine.state =
@@ -271,7 +271,7 @@ impl Owner {
 
     /// A run that the journal does not hold open.
     async fn adopt_stray(&mut self, run: RunId) {
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         let idle = self.slots.get(&run.instance).is_some_and(|s| s.machine.run().is_none());
         if idle && kept.open.is_none() && kept.last_run == run.run {
             return self.clean_again(&run, &kept);
@@ -325,14 +325,14 @@ impl Owner {
             version: version.clone(),
             restarts: 0,
         }]);
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         if !self.slots.contains_key(&run.instance) {
             self.revive(&run.instance, &kept, true, false);
         }
         if let Some(slot) = self.slots.get_mut(&run.instance) {
             slot.made_from = Some((service, version.clone()));
             slot.machine.last_run = run.run;
-            slot.machine.state = State::Creating { run: run.clone() };
+            slot.machine.state = State::Creating { run: run.clone(), hooks: false };
         }
         self.tell(
             Some(&run.instance.service),

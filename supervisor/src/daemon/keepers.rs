@@ -66,6 +66,12 @@ impl Owner {
     /// A report of a job.
     pub(super) fn report(&mut self, done: Done) {
         match done {
+            Done::Prepared(run) => {
+                if let Some(slot) = self.slot_of(&run) {
+                    slot.cut = None;
+                }
+                self.feed_run(&run, Event::Prepared);
+            }
             Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
             Done::Started(run) => {
                 self.feed_run(&run, Event::Started);

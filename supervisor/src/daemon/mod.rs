@@ -8,6 +8,7 @@ mod answer;
 mod desired;
 mod explain;
 mod files;
+mod hooks;
 mod keepers;
 mod oom;
 mod options;

@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::hooks::Cut;
 use super::keepers::Line;
 use super::options::Options;
 use super::place::Place;
@@ -46,6 +48,8 @@ pub(super) struct Slot {
     pub(super) early_end: Option<ExitRecord>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
+    /// The way to cut its pre-start hooks short, while they run.
+    pub(super) cut: Option<watch::Sender<Cut>>,
     /// When the runtime must have made it.
     pub(super) create_by: Option<Boot>,
     /// The last event about it.
@@ -72,6 +76,7 @@ impl Slot {
             starting: false,
             early_end: None,
             start_failed: None,
+            cut: None,
             create_by: None,
             last_event: None,
             down_pending: None,
@@ -116,8 +121,6 @@ pub(super) struct Owner {
     pub(super) turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away. True while that is under way.
     pub(super) strays: BTreeMap<RunId, bool>,
-    /// Services whose logs go with them.
-    pub(super) purge: BTreeSet<ServiceName>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -158,7 +161,6 @@ impl Owner {
             retry_at: None,
             turn_at: None,
             strays: BTreeMap::new(),
-            purge: BTreeSet::new(),
             refused_by_disk: false,
         };
         (owner, reports)
@@ -188,10 +190,14 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let apart = matches!(&event, Event::Ended(exit) if is_apart(&made, &exit.run, &self.options.dirs));
+        let apart = match &event {
+            Event::Ended(exit) => is_apart(&made, &exit.run, &self.options.dirs, &self.place),
+            _ => false,
+        };
         let rules = Rules {
             restart: &service.restart,
             stop: &made.stop,
+            hooks: !service.hooks.pre_start.is_empty(),
             version: &version,
             boot_id: &self.boot_id,
             apart,
@@ -328,6 +334,10 @@ impl Owner {
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().stop(job, signal.number, orders));
             }
+            Effect::Cut(run) => self.cut(&run, Cut::Asked),
+            Effect::Kill(run) if self.slots.get(instance).is_some_and(|s| s.cut.is_some()) => {
+                self.cut(&run, Cut::Killed);
+            }
             Effect::Kill(run) => {
                 let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
@@ -355,8 +365,19 @@ impl Owner {
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
         (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);
+        let hooks = (!service.hooks.pre_start.is_empty()).then(|| watch::channel(Cut::No));
+        let (cut, wish) = hooks.unzip();
+        slot.cut = cut;
         let job = Job { run, service, runtime };
-        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
+        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup, wish));
+    }
+
+    /// Has the pre-start hooks of a run end.
+    fn cut(&self, run: &RunId, how: Cut) {
+        let slot = self.slots.get(&run.instance).filter(|s| s.machine.run() == Some(run));
+        if let Some(cut) = slot.and_then(|s| s.cut.as_ref()) {
+            cut.send_replace(how);
+        }
     }
 
     /// What the jobs of a run need.
@@ -372,13 +393,53 @@ impl Owner {
 }
 
 /// Whether nothing of a run that has ended can be in the way of the next one: no hook and no network plugin has to hear of
-/// its end first, and its configuration gives it nothing that lasts. One that cannot be read may be in the way.
-fn is_apart(service: &Service, run: &RunId, dirs: &Dirs) -> bool {
+/// its end first, its configuration gives it nothing that lasts, and no process of it is left.
+fn is_apart(service: &Service, run: &RunId, dirs: &Dirs, place: &Place) -> bool {
     let Hooks { pre_start, post_start: _, pre_stop: _, post_stop } = &service.hooks;
     let alone = pre_start.is_empty() && post_stop.is_empty();
-    alone && !matches!(service.network, Network::Cni(_)) && bundle::is_apart(run, dirs)
+    alone
+        && !matches!(service.network, Network::Cni(_))
+        && bundle::is_apart(run, dirs)
+        && are_empty(&place.container(run))
+}
+
+/// Whether cgroups have no process. That of v2 knows what is below it, and one of v1 is as good as the others; without any
+/// nobody knows.
+fn are_empty(groups: &[PathBuf]) -> bool {
+    let empty = |dir: &PathBuf| match std::fs::read_to_string(dir.join("cgroup.events")) {
+        Ok(events) => Some(events.lines().any(|l| l == "populated 0")),
+        Err(_) => std::fs::read(dir.join("cgroup.procs")).ok().map(|pids| pids.is_empty()),
+    };
+    let mut all = groups.iter().filter_map(empty).take(2).peekable();
+    all.peek().is_some() && all.all(|empty| empty)
 }
 
 fn hooks_time(service: &Service) -> Duration {
     service.hooks.pre_start.iter().map(|h| h.timeout).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::test_dir::TestDir;
+
+    #[test]
+    fn groups_are_empty_when_no_process_is_in_them() {
+        let dir = TestDir::in_memory("groups");
+        let group = |name: &str, file: &str, text: &str| {
+            std::fs::create_dir(dir.join(name)).unwrap();
+            std::fs::write(dir.join(name).join(file), text).unwrap();
+            dir.join(name)
+        };
+        let (none, idle, busy) = (
+            dir.join("none"),
+            group("idle", "cgroup.events", "populated 0\nfrozen 0\n"),
+            group("busy", "cgroup.events", "populated 1\nfrozen 0\n"),
+        );
+        let (old, old_busy) = (group("old", "cgroup.procs", ""), group("old-busy", "cgroup.procs", "7\n"));
+        assert!(are_empty(&[none.clone(), idle.clone(), old.clone()]) && are_empty(&[old.clone()]));
+        for bad in [vec![], vec![none], vec![busy], vec![idle, old_busy.clone()], vec![old_busy, old]] {
+            assert!(!are_empty(&bad), "{bad:?}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use tracing::warn;
 
@@ -11,7 +13,7 @@ use super::desired::sync_parent;
 use super::owner::Owner;
 use super::waiters::Until;
 use crate::api::core::{Answer, Refusal, Target, Verb};
-use crate::journal::record::Record;
+use crate::journal::record::{FileId, Record};
 use crate::machine::{Event, State};
 use crate::names::{Instance, ServiceName};
 
@@ -145,30 +147,37 @@ impl Owner {
     pub(super) fn remove(&mut self, targets: Vec<Wish>, wait: bool) {
         let mut known = Vec::new();
         for (target, answer) in targets {
-            let service = match target {
-                Target::Service(s) if self.services.contains_key(&s) => s,
-                Target::Instance(i) => {
-                    reply(answer, Err(Refusal::BadRequest(i.only_whole(), vec![])));
-                    continue;
-                }
-                Target::Service(s) => {
-                    reply(answer, Err(self.unknown(s.as_str())));
-                    continue;
-                }
-            };
+            match target {
+                Target::Service(s) if self.services.contains_key(&s) => known.push((s, answer)),
+                Target::Service(s) => reply(answer, Err(self.unknown(s.as_str()))),
+                Target::Instance(i) => reply(answer, Err(Refusal::BadRequest(i.only_whole(), vec![]))),
+            }
+        }
+        let wish = |service: &ServiceName| Record::Remove {
+            service: service.clone(),
+            file: file_id(&self.options.dirs.service_file(service)),
+        };
+        let records: Vec<_> = known.iter().map(|(service, _)| wish(service)).collect();
+        if let Err(refusal) = self.wish(&records) {
+            return known.into_iter().for_each(|(_, answer)| reply(answer, Err(refusal.clone())));
+        }
+        let mut removed = Vec::new();
+        for (service, answer) in known {
             match self.remove_file(&service) {
                 Ok(()) => {
                     let all = self.slots.keys().filter(|i| i.service == service).cloned();
-                    known.push((service.clone(), all.collect::<Vec<_>>(), answer));
+                    removed.push((all.collect::<Vec<_>>(), answer));
                 }
-                Err(refusal) => reply(answer, Err(refusal)),
+                Err(refusal) => {
+                    self.write(&[Record::Keep { service }]);
+                    reply(answer, Err(refusal));
+                }
             }
         }
         let wanted = self.wanted(&[]);
         self.apply(wanted);
-        self.purge.extend(known.iter().map(|(service, ..)| service.clone()));
         self.settle();
-        for (_, instances, answer) in known {
+        for (instances, answer) in removed {
             // What had nothing to stop is gone already.
             let left = instances.into_iter().filter(|i| self.slots.contains_key(i));
             self.when(wait, left.map(|i| (i, Until::Down)).collect(), answer);
@@ -188,6 +197,34 @@ impl Owner {
         }
         Ok(())
     }
+
+    /// Goes on with removals that an earlier daemon had begun: their files, if they are still the same. One that is written
+    /// anew since is a service that somebody wants.
+    pub(super) fn resume_removals(&mut self) {
+        for (service, file) in self.journal.image().removals.clone() {
+            let found = file_id(&self.options.dirs.service_file(&service));
+            if found.is_some() && found != file {
+                self.write(&[Record::Keep { service }]);
+            } else if let Err(Refusal::Internal(e)) = self.remove_file(&service) {
+                warn!("{service} cannot be removed: {e}");
+            }
+        }
+    }
+
+    /// What is left of removals of which nothing runs any more: their logs.
+    pub(super) fn finish_removals(&mut self) {
+        let gone = |owner: &Owner, name: &ServiceName| {
+            !owner.services.contains_key(name) && !owner.slots.keys().any(|i| i.service == *name)
+        };
+        let names: Vec<_> = self.journal.image().removals.keys().filter(|n| gone(self, n)).cloned().collect();
+        names.iter().for_each(|name| self.forget_service(name));
+    }
+}
+
+/// Which file it is; `None` = there is none.
+fn file_id(path: &Path) -> Option<FileId> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some(FileId { inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() })
 }
 
 /// What is written down.

@@ -249,15 +249,20 @@ impl Journal {
     /// # Errors
     /// It is not; see [`Journal::retry`].
     pub fn sync(&mut self) -> io::Result<()> {
-        let Some(file) = self.file.as_ref().filter(|_| self.unsynced > 0) else { return Ok(()) };
-        if let Err(e) = file.sync_data() {
-            // The kernel takes the pages for clean from now on: nothing more may be built upon this file.
-            self.pending += std::mem::take(&mut self.unsynced);
-            self.renew = true;
-            return self.after(Err(e));
+        if self.unsynced == 0 {
+            return Ok(());
         }
-        self.unsynced = 0;
-        Ok(())
+        let done = match &self.file {
+            Some(file) if !self.renew => file.sync_data(),
+            // What a failed sync has left is not brought to the medium by another one.
+            _ => self.write_anew(),
+        };
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if done.is_err() {
+            self.pending += unsynced;
+            self.renew = true;
+        }
+        self.after(done.map(|()| None))
     }
 
     /// Writes records or takes none of them in: for what somebody asks for, and can be refused.

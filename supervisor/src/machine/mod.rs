@@ -44,6 +44,8 @@ pub struct Rules<'a> {
     pub restart: &'a Restart,
     /// How it is stopped.
     pub stop: &'a Stop,
+    /// Whether hooks run before its start.
+    pub hooks: bool,
     /// Version of the service.
     pub version: &'a str,
     /// The kernel's id of this boot.
@@ -106,7 +108,7 @@ impl Machine {
     /// The run that exists now.
     pub fn run(&self) -> Option<&RunId> {
         match &self.state {
-            State::Creating { run }
+            State::Creating { run, .. }
             | State::Starting { run, .. }
             | State::Running { run, .. }
             | State::Stopping { run, .. }
@@ -182,6 +184,7 @@ impl Machine {
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
             Event::Turn => self.on_turn(rules, &mut out),
+            Event::Prepared => self.on_prepared(),
             Event::Created { pid } => self.on_created(pid, &mut out),
             Event::Started => self.on_started(now, &mut out),
             Event::NeverRan { code, text, exit } => {
@@ -269,8 +272,8 @@ impl Machine {
 
     /// Tells a run that exists to end: by its signal when it runs, else at once.
     fn end_run(&mut self, why: &str, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
-        let (run, pid, runs) = match &self.state {
-            State::Creating { run } => (run.clone(), None, false),
+        let (run, pid, gently) = match &self.state {
+            State::Creating { run, hooks } => (run.clone(), None, *hooks),
             State::Starting { run, pid } => (run.clone(), Some(*pid), false),
             State::Running { run, pid, .. } => (run.clone(), Some(*pid), true),
             State::Stopping { .. } | State::Cleaning { .. } => return,
@@ -282,10 +285,14 @@ impl Machine {
         };
         out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone() })));
         let signal = &rules.stop.signal;
-        if runs && signal.name != "KILL" {
+        if gently && signal.name != "KILL" {
             let grace = span(rules.stop.grace);
-            out.push(Effect::Tell("stopping", format!("{why}: SIG{}, killed after {grace}", signal.name)));
-            out.push(Effect::Stop(run.clone(), signal.clone()));
+            let (what, effect) = match pid {
+                Some(_) => (format!("SIG{}", signal.name), Effect::Stop(run.clone(), signal.clone())),
+                None => ("SIGTERM to its pre-start hook".to_owned(), Effect::Cut(run.clone())),
+            };
+            out.push(Effect::Tell("stopping", format!("{why}: {what}, killed after {grace}")));
+            out.push(effect);
             let kill_at = now.moment.boot.after(rules.stop.grace);
             self.state = State::Stopping { run, pid, kill_at, kills: 0 };
         } else {
@@ -345,9 +352,10 @@ impl Machine {
                     version: rules.version.to_owned(),
                     restarts: self.restarts,
                 })));
-                out.push(Effect::Tell("creating", format!("makes {run}")));
+                let first = if rules.hooks { ", first its pre-start hooks" } else { "" };
+                out.push(Effect::Tell("creating", format!("makes {run}{first}")));
                 out.push(Effect::Launch(run.clone()));
-                self.state = State::Creating { run };
+                self.state = State::Creating { run, hooks: rules.hooks };
             }
             State::Down
             | State::Waiting { .. }
@@ -361,9 +369,15 @@ impl Machine {
         }
     }
 
+    fn on_prepared(&mut self) {
+        if let State::Creating { hooks, .. } = &mut self.state {
+            *hooks = false;
+        }
+    }
+
     fn on_created(&mut self, new: u32, out: &mut Vec<Effect>) {
         match &mut self.state {
-            State::Creating { run } => {
+            State::Creating { run, .. } => {
                 let run = run.clone();
                 out.push(Effect::Start(run.clone()));
                 self.state = State::Starting { run, pid: new };
@@ -417,7 +431,7 @@ impl Machine {
     ) {
         let (run, since, wanted) = match &self.state {
             // One that ends by itself before its turn to be stopped has come is as good as stopped.
-            State::Creating { run } | State::Starting { run, .. } => (run.clone(), None, !self.up),
+            State::Creating { run, .. } | State::Starting { run, .. } => (run.clone(), None, !self.up),
             State::Running { run, since, .. } => (run.clone(), Some(*since), !self.up),
             State::Stopping { run, .. } => (run.clone(), None, true),
             // A second word about a run whose end is written.
@@ -685,6 +699,7 @@ mod tests {
             let rules = Rules {
                 restart: &self.service.restart,
                 stop: &self.service.stop,
+                hooks: !self.service.hooks.pre_start.is_empty(),
                 version: "v",
                 boot_id: "b",
                 apart: self.apart,
@@ -816,6 +831,27 @@ mod tests {
         let effects = t.step(Event::Turn);
         assert!(matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Intent { .. })));
         assert!(matches!(effects.last(), Some(Effect::Launch(_))));
+    }
+
+    #[test]
+    fn a_stop_cuts_pre_start_hooks_short_and_then_kills_them() {
+        let mut t = Trial::new(UnlessStopped);
+        t.service.hooks.pre_start =
+            vec![crate::unit::service::Hook { command: vec!["/h".into()], timeout: Duration::from_secs(60) }];
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        t.step(Event::Turn);
+        let mut prepared = t.machine.clone();
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(matches!(effects.last(), Some(Effect::Cut(_))), "{effects:?}");
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(10))));
+        t.seconds = 10;
+        assert!(matches!(t.step(Event::Due).last(), Some(Effect::Kill(_))));
+        // Once they are done there is nothing to be gentle with.
+        std::mem::swap(&mut t.machine, &mut prepared);
+        t.step(Event::Prepared);
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(matches!(effects.last(), Some(Effect::Kill(_))), "{effects:?}");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum State {
     Creating {
         /// Which run.
         run: RunId,
+        /// First its pre-start hooks run.
+        hooks: bool,
     },
     /// The container is made; network and start are under way.
     Starting {
@@ -142,6 +144,8 @@ pub enum Event {
     },
     /// It is its turn.
     Turn,
+    /// The pre-start hooks are done.
+    Prepared,
     /// The runtime has made the container.
     Created {
         /// Its first process.
@@ -187,7 +191,9 @@ pub enum Effect {
     Start(RunId),
     /// Run the pre-stop hooks, then send this signal to the first process.
     Stop(RunId, Signal),
-    /// Kill all of it.
+    /// Have its pre-start hooks end.
+    Cut(RunId),
+    /// Kill all of it, its pre-start hooks while they run.
     Kill(RunId),
     /// Take away what is left.
     Clean(RunId),

@@ -112,13 +112,21 @@ fn leaves_nothing(config: &Value) -> bool {
     let spreads = |word: Option<&str>| word.is_some_and(|w| w.ends_with("shared"));
     let options = |m: &Value| m["options"].as_array().is_some_and(|o| o.iter().any(|o| spreads(o.as_str())));
     let mounts = config.pointer("/mounts").and_then(Value::as_array);
+    // Shares of the host that two cgroups side by side cannot both have.
+    let unified = config.pointer("/linux/resources/unified").and_then(Value::as_object);
+    let exclusive = |k: &String| k.starts_with("cpuset.cpus.");
     own("pid")
         && own("mount")
         && !spreads(config.pointer("/linux/rootfsPropagation").and_then(Value::as_str))
         && !mounts.into_iter().flatten().any(options)
-        // Hooks are told of the end by the clean-up, devices go back to the host with it, a class of the cache is removed.
-        && !["/hooks", "/linux/netDevices", "/linux/intelRdt"].into_iter().any(has)
+        && !unified.into_iter().flat_map(|u| u.keys()).any(exclusive)
+        && !LASTING.into_iter().any(has)
 }
+
+/// What only the clean-up ends: hooks are told then, devices go back to the host, a class of the cache is removed, and so is
+/// a share of real time.
+const LASTING: [&str; 4] =
+    ["/hooks", "/linux/netDevices", "/linux/intelRdt", "/linux/resources/cpu/realtimeRuntime"];
 
 /// Removes what [`prepare`] wrote; nothing there is success.
 ///

@@ -487,6 +487,8 @@ fn what_lasts_beyond_a_run_is_seen() {
         json!({ "linux": { "namespaces": own, "netDevices": { "eth0": {} } } }),
         json!({ "linux": { "namespaces": own }, "hooks": { "poststop": [{ "path": "/bin/true" }] } }),
         json!({ "linux": { "namespaces": own }, "mounts": [{ "options": ["rbind", "rshared"] }] }),
+        json!({ "linux": { "namespaces": own, "resources": { "cpu": { "realtimeRuntime": 5000 } } } }),
+        json!({ "linux": { "namespaces": own, "resources": { "unified": { "cpuset.cpus.partition": "root" } } } }),
         json!({}),
     ] {
         assert!(!leaves_nothing(&bad), "{bad}");
