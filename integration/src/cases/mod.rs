@@ -53,7 +53,6 @@ pub fn all() -> Vec<Case> {
         features::cases(),
         placement::cases(),
         labels::cases(),
-        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
