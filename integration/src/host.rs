@@ -50,12 +50,16 @@ pub enum Need {
     Apparmor,
     /// A disk whose traffic can be limited.
     Disk,
+    /// Memory policies.
+    Numa,
     /// An RDMA device.
     Rdma,
     /// An x86-64 machine, for its foreign system call tables.
     X86_64,
     /// A machine of the suite's own, whose clock may be set.
     OwnMachine,
+    /// A systemd that runs, with its command line.
+    Systemd,
 }
 
 impl Need {
@@ -82,9 +86,11 @@ impl Need {
             Need::NoV1(c) => format!("no-cgroup1:{c}"),
             Need::Apparmor => "apparmor".into(),
             Need::Disk => "disk".into(),
+            Need::Numa => "numa".into(),
             Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
+            Need::Systemd => "systemd".into(),
         }
     }
 }
@@ -170,9 +176,12 @@ impl Host {
                 crate::cases::disk().is_ok()
                     && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
             }
+            Need::Numa => Path::new("/proc/self/numa_maps").exists(),
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
             Need::OwnMachine => self.own_machine,
+            // sd_booted(3).
+            Need::Systemd => Path::new("/run/systemd/system").is_dir() && find_program("systemctl").is_some(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod birth;
 mod idmap;
+mod interfaces;
 mod maps;
 mod sources;
 
@@ -29,6 +30,7 @@ use crate::sys::fs;
 use crate::sys::process::{self, Child, ns_flags};
 use crate::sys::{OwnedFd, errno, sock};
 use birth::Parents;
+use interfaces::Given;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub struct Wish<'a> {
     pub asked: Asked<'a>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// systemd makes the cgroup.
+    pub systemd: bool,
     pub fds: Kept,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
@@ -98,7 +102,7 @@ fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect(wish.rootless)?;
+    let host = Host::detect(wish.systemd, wish.rootless)?;
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -145,6 +149,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    group.settle()?;
+    let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
@@ -163,6 +169,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     record.init = Some(state::Proc::of(child.pid())?);
     made.reservation.save(&record)?;
     handover.pid_file(&child)?;
+    given.keep();
     report::step("the container is created");
     Ok(Container { child, link, made, plan, console })
 }
@@ -260,6 +267,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         cgroup: plan.cgroup.saved(),
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
+        resources: None,
     })
 }
 

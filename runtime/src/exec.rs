@@ -2,16 +2,16 @@
 //! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Sub};
 use crate::create::{clone_via_stager, raise_rlimits, send_listener_to, set_oom_score, stillborn};
-use crate::error::{Code, Context, Error, Result};
+use crate::error::{Code, Context, Error, Result, errno_text};
 use crate::fds::Kept;
 use crate::host::is_rootless;
 use crate::init::identity::{self, Confinement};
 use crate::init::{self, console, payload};
 use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
@@ -27,6 +27,7 @@ pub struct Job {
     pub process: ProcessPlan,
     pub filter: Option<Filter>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<MemoryPolicy>,
     pub no_new_keyring: bool,
     pub fds: Kept,
     /// What `--rootless` said; `None` to find out.
@@ -66,6 +67,8 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// `--cgroup`: where in the group.
+    pub subs: &'a [Sub<'a>],
 }
 
 /// Enters the container and stops before the payload.
@@ -138,9 +141,9 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
 }
 
 fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init } = *home;
+    let Home { spec: _, group, init_pid, init, subs } = *home;
     let Way { join, staged, moved } = way;
-    let target = group.exec_target(init_pid, moved)?;
+    let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
         // All at once, so that there is no moment between two namespaces. The pid namespace is the child's by birth.
         join: if staged { 0 } else { join & !ns_flags::PID },
@@ -156,7 +159,19 @@ fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)>
         false => process::clone3(0, into, || run(job, shared, end)),
         true => clone_via_stager(0, into, || enter_namespaces(init, join), || run(job, shared, end)),
     };
-    Ok((parent, child?))
+    Ok((parent, child.map_err(|e| not_into(e, subs))?))
+}
+
+/// A group that has controllers for those below it takes no process (cgroups(7)). In runc's words, because callers look
+/// for them.
+fn not_into(e: Error, subs: &[Sub<'_>]) -> Error {
+    match (subs.first(), e.errno()) {
+        (Some(sub), Some(errno @ (errno::EBUSY | errno::EOPNOTSUPP))) => {
+            let group = sub.path.trim_end_matches('/');
+            e.step(format!("error adding pid 0 to cgroups: {group}/cgroup.procs: {}", errno_text(errno)))
+        }
+        _ => e,
+    }
 }
 
 /// What the child takes along.
@@ -246,6 +261,7 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
         filter: job.filter.as_ref(),
         personality: job.personality,
+        memory_policy: job.memory_policy.as_ref(),
         affinity: job.process.affinity.1.as_deref(),
     };
     identity::confine(&confinement, &proc)?;

@@ -2,7 +2,7 @@
 //! May use: `sys`, `cgroup`.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::Layout;
+use crate::cgroup::{Layout, Manager};
 use crate::error::Result;
 use crate::sys::{fs, process};
 
@@ -11,6 +11,8 @@ use crate::sys::{fs, process};
 pub struct Host {
     pub euid: u32,
     pub cgroups: Layout,
+    /// The systemd that is to make the group, if one is.
+    pub systemd: Option<Manager>,
     pub lsm: Lsm,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
@@ -34,9 +36,15 @@ impl Host {
     /// Reads the facts.
     ///
     /// # Errors
-    /// When /proc cannot tell how control groups are mounted.
-    pub fn detect(rootless: Option<bool>) -> Result<Host> {
-        Ok(Host { euid: process::euid(), cgroups: Layout::detect()?, lsm: Lsm::detect(), rootless })
+    /// When /proc cannot tell how control groups are mounted, or with `systemd` when that does not answer.
+    pub fn detect(systemd: bool, rootless: Option<bool>) -> Result<Host> {
+        Ok(Host {
+            euid: process::euid(),
+            cgroups: Layout::detect()?,
+            systemd: systemd.then(Manager::reach).transpose()?,
+            lsm: Lsm::detect(),
+            rootless,
+        })
     }
 
     /// Whether what only root may do is not expected to work: the host's control groups may belong to others, an oom

@@ -478,7 +478,7 @@ fn exec_follows_init() {
     fs::create_dir_all(dir.join("init/deep")).unwrap();
     let pid = g.spawn_in("init/deep", "exec sleep 60") as i32;
     let place = |group: &Cgroup, pid: i32| {
-        let target = group.exec_target(pid, false).unwrap();
+        let target = group.exec_target(pid, &[], false).unwrap();
         assert_eq!(target.entrances.len(), g.layout.v1.len());
         let dir = target.v2.unwrap();
         fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap()

@@ -4,20 +4,26 @@ mod cgroups;
 mod cli;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
 mod rootless;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
+mod systemd;
 mod terminal;
+mod update;
 
 use anyhow::{Context, Result};
 
@@ -35,9 +41,14 @@ pub fn all() -> Vec<Case> {
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
+        update::cases(),
+        events::cases(),
+        features::cases(),
+        placement::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
@@ -46,6 +57,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         engines::cases(),
+        systemd::cases(),
         input::cases(),
     ]
     .into_iter()

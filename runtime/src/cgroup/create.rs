@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::limits::{self, BASE, at};
+use super::systemd::{Anchor, UnitPlan};
 use super::tree::pids_below;
-use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Whose, Write, ebpf, lack, v1};
+use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Saved, Whose, Write, ebpf, lack, v1};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::sys::{BorrowedFd, OwnedFd, bpf, errno, fs};
 use std::path::{Path, PathBuf};
@@ -15,27 +16,59 @@ impl Cgroup {
     /// frozen, and `delete` will leave it. `may_lack` says whether a runtime without the right to make a
     /// directory goes on without it, see [`lack`].
     pub fn create(layout: &Layout, plan: &Plan, may_lack: &dyn Fn() -> bool) -> Result<Cgroup> {
-        let mut making = Making { made: Vec::new(), dirs: Vec::new(), may_lack };
+        let mut making = Making { may_lack, ..Making::nothing() };
         match making.all(layout, plan) {
-            Ok(()) => Ok(Cgroup { dirs: making.dirs, seen: plan.saved().seen }),
+            Ok(()) => {
+                let Saved { seen, unit, .. } = plan.saved();
+                Ok(Cgroup { dirs: making.dirs, seen, unit, held: making.held })
+            }
             Err(e) => {
-                making.undo();
+                making.undo(plan);
                 Err(e.step("set up cgroup"))
             }
         }
     }
+
+    /// To be called when init is inside: what kept a unit of systemd alive until then goes, and with it the reason not
+    /// to limit the number of processes yet.
+    pub fn settle(&mut self) -> Result<()> {
+        let Some(Held { anchor, later }) = self.held.take() else { return Ok(()) };
+        anchor.lift()?;
+        write_limits(&self.dirs, &later, &mut |_, _, _, _| {}).step("set up cgroup")
+    }
 }
 
+/// What waits for init to be in a group that systemd made.
+#[derive(Debug)]
+pub(super) struct Held {
+    anchor: Anchor,
+    /// Limits on the number of processes, which would count the anchor.
+    later: Vec<Write>,
+}
+
+/// The file of both versions that limits the number of processes.
+const PIDS: &str = "pids.max";
+
 /// What was made so far.
-struct Making<'a> {
+pub(super) struct Making<'a> {
     /// Directories to remove on failure, in order of making.
     made: Vec<PathBuf>,
     dirs: Vec<Dir>,
+    held: Option<Held>,
     may_lack: &'a dyn Fn() -> bool,
 }
 
-impl Making<'_> {
+impl<'a> Making<'a> {
+    /// Nothing yet, and nothing that may be missing.
+    pub(super) fn nothing() -> Making<'a> {
+        Making { made: Vec::new(), dirs: Vec::new(), held: None, may_lack: &|| false }
+    }
+
     fn all(&mut self, layout: &Layout, plan: &Plan) -> Result<()> {
+        if let Some(unit) = &plan.unit {
+            let anchor = Anchor::start(unit).map_err(|e| e.field("/linux/cgroupsPath"))?;
+            self.held = Some(Held { anchor, later: Vec::new() });
+        }
         for group in &plan.groups {
             match self.group(layout, plan, group) {
                 Err(e) if lack::is_denied(&e) && (self.may_lack)() => lack::without(plan, group, e)?,
@@ -45,16 +78,17 @@ impl Making<'_> {
         let devices = plan.writes.iter().take_while(|w| lack::is_of_devices(w)).count();
         let (devices, limits) = plan.writes.split_at(devices);
         self.devices(plan, devices)?;
-        write_limits(&self.dirs, limits)
+        self.limits(limits)
     }
 
     fn group(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<()> {
         let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
         let switched = asks && self.enable(layout, plan, group)?;
         let fresh = self.directory(group)?;
-        let whose = if fresh { Whose::Ours } else { Whose::Theirs };
+        // systemd would have refused a unit that is somebody else's.
+        let whose = if fresh || plan.unit.is_some() { Whose::Ours } else { Whose::Theirs };
         let dir = Dir::new(&group.key, &group.dir(), whose);
-        if !fresh {
+        if whose == Whose::Theirs {
             check_unused(&dir)?;
         }
         if switched {
@@ -70,7 +104,7 @@ impl Making<'_> {
         let set = || {
             // Without the directory there are no limits either, see `lack`.
             if writes.first().is_some_and(there) {
-                write_limits(&self.dirs, writes)?;
+                write_limits(&self.dirs, writes, &mut |_, _, _, _| {})?;
             }
             match (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
                 (Some(rules), Some(dir)) => install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
@@ -84,8 +118,27 @@ impl Making<'_> {
         }
     }
 
-    fn undo(&mut self) {
+    /// All limits now, but for those that wait for the anchor to go.
+    fn limits(&mut self, writes: &[Write]) -> Result<()> {
+        let mut unseen = |_: &_, _: &_, _: &_, _: &_| {};
+        let Some(held) = &mut self.held else { return write_limits(&self.dirs, writes, &mut unseen) };
+        let (later, now): (Vec<_>, Vec<_>) =
+            writes.iter().cloned().partition(|w| w.files.iter().any(|(f, _)| f == PIDS));
+        let mut open = later.clone();
+        open.iter_mut().flat_map(|w| &mut w.files).for_each(|(_, value)| *value = "max".to_string());
+        held.later = later;
+        write_limits(&self.dirs, &open, &mut unseen)?;
+        write_limits(&self.dirs, &now, &mut unseen)
+    }
+
+    fn undo(&mut self, plan: &Plan) {
         self.dirs.clear();
+        if self.held.take().is_some()
+            && let Some(UnitPlan { unit, .. }) = &plan.unit
+        {
+            // The process inside has ended, so that systemd does the same in a moment; the first error is to be told.
+            let _ = unit.stop();
+        }
         for path in self.made.drain(..).rev() {
             // A parent that somebody else has begun to use stays; the error to report is the first one.
             let _ = fs::rmdirat(fs::CWD, &path);
@@ -133,7 +186,7 @@ impl Making<'_> {
 
     /// Switches controllers on in every parent of a v2 directory; true when there was something to do. The last
     /// parent tells: what is on there is on above it.
-    fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
+    pub(super) fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
         let (above, _) = group.path.rsplit_once('/').unwrap_or_default();
         let mut wanted: Vec<&str> = plan.needed.iter().chain(&plan.wanted).map(String::as_str).collect();
         match missing(&group.mount.join(above), &wanted) {
@@ -239,12 +292,16 @@ fn check_unused(dir: &Dir) -> Result<()> {
 
 /// Writes in order. CPU times limit each other, and memory and swap do: a value that is refused is tried once
 /// more after the others, because in a directory with older limits the right order depends on those.
-pub(super) fn write_limits(dirs: &[Dir], writes: &[Write]) -> Result<()> {
+pub(super) fn write_limits<'a>(
+    dirs: &'a [Dir],
+    writes: &'a [Write],
+    before: &mut Before<'_, 'a>,
+) -> Result<()> {
     let linked = |w: &Write| ["cpu/", "memory/"].iter().any(|s| w.field.starts_with(&format!("{BASE}/{s}")));
     let mut open = None;
     let mut later = Vec::new();
     for (i, w) in writes.iter().enumerate() {
-        match write_one(dirs, w, &mut open) {
+        match write_one(dirs, w, &mut open, before) {
             Err(e)
                 if (e.is(errno::EINVAL) || e.is(errno::EBUSY))
                     && linked(w)
@@ -255,13 +312,21 @@ pub(super) fn write_limits(dirs: &[Dir], writes: &[Write]) -> Result<()> {
             r => r?,
         }
     }
-    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open))
+    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open, before))
 }
 
 /// The file written last, still open: lists of devices go to one file line by line.
 type Open<'a> = Option<(&'a str, &'a str, OwnedFd)>;
 
-fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> {
+/// Is told directory, limit, file and value before each write.
+pub(super) type Before<'f, 'a> = dyn FnMut(&'a Dir, &'a Write, &'a str, &'a str) + 'f;
+
+fn write_one<'a>(
+    dirs: &'a [Dir],
+    w: &'a Write,
+    open: &mut Open<'a>,
+    before: &mut Before<'_, 'a>,
+) -> Result<()> {
     let dir = dirs.iter().find(|d| d.key == w.key).ok_or_else(|| {
         Error::new(Code::Internal, "a limit for a hierarchy that is not mounted").field(&w.field)
     })?;
@@ -274,6 +339,7 @@ fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> 
         }
         if let Some((_, _, fd)) = open {
             check_above(dir, w, value)?;
+            before(dir, w, file, value);
             fs::write_once(fd, value.as_bytes()).map_err(|e| explain(e, dir, w, file))?;
             return check_effective(dir, w, file, value);
         }
@@ -321,6 +387,13 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
         |d: &Path, name: &str| fs::read_file_at(fs::CWD, d.join(name)).unwrap_or_default().trim().to_string();
     let parent = dir.path.parent().unwrap_or(&dir.path);
     let cause = match e.errno() {
+        Some(errno::EBUSY) if file == v1::LIMIT_FILE => {
+            let value = w.files.iter().find(|(f, _)| f == file).map_or("", |(_, v)| v);
+            let (usage, peak) = (of(&dir.path, v1::USAGE_FILE), of(&dir.path, v1::PEAK_FILE));
+            let text =
+                format!("unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})");
+            return e.step(text).field(&w.field);
+        }
         Some(errno::EBUSY) if file.starts_with("memory.") => {
             let name = if dir.is_v2() { "memory.current" } else { v1::USAGE_FILE };
             format!("{} bytes are in use", of(&dir.path, name))

@@ -29,7 +29,7 @@ fn wrong<T>(field: &str, got: impl std::fmt::Display, want: &str) -> Result<T> {
 }
 
 /// Engines written in Go cannot tell 0 from absent for these fields, and send 0 for "not set".
-fn set<T: PartialEq + From<u8>>(v: Option<T>) -> Option<T> {
+pub(super) fn set<T: PartialEq + From<u8>>(v: Option<T>) -> Option<T> {
     v.filter(|v| *v != T::from(0))
 }
 
@@ -140,7 +140,7 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// A list such as `0-3,7` (cpuset(7), "List format") as ranges; `None` when it is not one.
-fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
+pub(super) fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
     let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse::<u32>().ok()).flatten();
     let range = |part: &str| match part.split_once('-') {
         None => number(part).map(|n| (n, n)),

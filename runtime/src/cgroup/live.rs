@@ -6,7 +6,7 @@ use super::tree::{
     describe, late, pids_below, remove, remove_if_empty, set_frozen_v2, signal_inside, unless_gone, value_of,
     wait_event,
 };
-use super::{Cgroup, Dir, Whose, layout, v1};
+use super::{Cgroup, Dir, Sub, Whose, layout, v1};
 use crate::error::{Code, Error, Result};
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use std::time::{Duration, Instant};
@@ -152,11 +152,16 @@ impl Cgroup {
 
     /// Removes the directories, children first; waits for dying processes up to the deadline. Directories
     /// that were not made by us stay, as do their parents: others may be about to use those. Of a record that
-    /// does not know whose they are ([`super::Saved::created`]), the empty ones go.
+    /// does not know whose they are ([`super::Saved::created`]), the empty ones go. A unit of systemd is stopped first.
     pub fn destroy(&self, deadline: Duration) -> Result<()> {
         let until = Instant::now() + deadline;
         let farewell = until.min(Instant::now() + FAREWELL);
         let mut first_error = None;
+        let known = self.dirs.iter().any(|d| d.whose == Whose::Ours);
+        let stopped = self.unit.as_ref().map(|u| if known { u.stop() } else { u.stop_if_ours() });
+        if let Some(Err(e)) = stopped {
+            first_error = Some(e);
+        }
         for dir in &self.dirs {
             let done = match dir.whose {
                 Whose::Ours => remove(dir, until, deadline),
@@ -200,8 +205,11 @@ impl Cgroup {
 
     /// Where a process that joins is to be born: on v2 in the group where init is now, because a group whose
     /// children have controllers takes no process; if init's group is gone, in the nearest living one above
-    /// it, never outside of the container's. With `moved` it is born elsewhere and moves there.
-    pub fn exec_target(&self, init_pid: i32, moved: bool) -> Result<ExecTarget> {
+    /// it, never outside of the container's; or where `subs` says. With `moved` it is born elsewhere and moves there.
+    pub fn exec_target(&self, init_pid: i32, subs: &[Sub<'_>], moved: bool) -> Result<ExecTarget> {
+        if !subs.is_empty() {
+            return self.sub_target(subs, init_pid, moved);
+        }
         let mut entrances = self.v1_tasks()?;
         let Some(dir) = self.v2() else { return Ok(ExecTarget { v2: None, entrances }) };
         let group = self.group_of(dir.fd()?, init_pid)?;
@@ -213,7 +221,7 @@ impl Cgroup {
     }
 
     /// The v2 group that init is in, below `top`.
-    fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
+    pub(super) fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
         let file = fs::read_regular(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
         let now = layout::own_groups(&file).find(|(key, _)| key.is_empty()).map(|(_, path)| path);
         let inside = now.and_then(|p| layout::below(p.trim_end_matches(" (deleted)"), &self.seen));

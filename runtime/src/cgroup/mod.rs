@@ -10,15 +10,29 @@ mod lack;
 mod layout;
 mod limits;
 mod live;
+mod oom;
 mod plan;
+pub mod stats;
+mod stats_v1;
+mod sub;
+mod systemd;
+mod systemd_bus;
+mod systemd_value;
 mod tree;
+mod update;
 mod v1;
 mod v2;
 
 pub use device::{Node, Rule};
 pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
-pub use plan::{Group, Plan, Write, plan};
+pub use oom::OomWatch;
+pub use plan::{Group, Plan, Write, limits_plan, plan};
+pub use sub::Sub;
+pub use update::{Applied, linked, merge};
+pub use systemd::{Manager, Unit, UnitPlan, plan_unit};
+pub use systemd_bus::Which;
+pub use systemd_value::Value;
 
 use crate::error::Result;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
@@ -44,6 +58,9 @@ pub struct Saved {
     /// The v2 directory as /proc/PID/cgroup names it; "" without a v2 tree.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub seen: String,
+    /// The unit of systemd that has the directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 /// A container's control group: directory handles. Of no use to several threads at once.
@@ -53,6 +70,10 @@ pub struct Cgroup {
     dirs: Vec<Dir>,
     /// See [`Saved::seen`].
     seen: String,
+    /// See [`Saved::unit`].
+    unit: Option<Unit>,
+    /// Until init is there, see [`Cgroup::settle`].
+    held: Option<create::Held>,
 }
 
 /// The directory in one hierarchy, opened when first needed.
@@ -112,14 +133,14 @@ impl Cgroup {
     /// Takes up a record. Nothing is opened before it is needed, so a directory that is gone is no error here;
     /// the operations below skip it.
     pub fn open(saved: &Saved) -> Result<Cgroup> {
-        let Saved { paths, created, kept, seen } = saved;
+        let Saved { paths, created, kept, seen, unit } = saved;
         let whose = |key: &String| match (kept.contains(key), created) {
             (true, _) => Whose::Theirs,
             (false, true) => Whose::Ours,
             (false, false) => Whose::Unknown,
         };
         let dirs = paths.iter().map(|(key, path)| Dir::new(key, path, whose(key)));
-        Ok(Cgroup { dirs: dirs.collect(), seen: seen.clone() })
+        Ok(Cgroup { dirs: dirs.collect(), seen: seen.clone(), unit: unit.clone(), held: None })
     }
 
     /// What to record once the directories are made: [`Plan::saved`] plus which of them are the container's own.
@@ -129,6 +150,7 @@ impl Cgroup {
             created: self.dirs.iter().any(|d| d.whose == Whose::Ours),
             kept: self.dirs.iter().filter(|d| d.whose == Whose::Theirs).map(|d| d.key.clone()).collect(),
             seen: self.seen.clone(),
+            unit: self.unit.clone(),
         }
     }
 
@@ -162,6 +184,11 @@ impl Cgroup {
             key => key.strip_prefix("name=").unwrap_or(key).to_string(),
         };
         self.dirs.iter().map(|d| (name(d), d.path.as_path())).collect()
+    }
+
+    /// The unit of systemd that has the directories: what changes limits of the container tells it first.
+    pub fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
     }
 
     fn v2(&self) -> Option<&Dir> {

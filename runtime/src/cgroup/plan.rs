@@ -6,6 +6,7 @@ use super::Saved;
 use super::device::{self, Rule};
 use super::layout::{Kind, Layout, Tree};
 use super::limits::{self, BASE, at, pointer_step};
+use super::systemd::UnitPlan;
 use super::{v1, v2};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec::{BlockIo, Cpu, Memory, Network, Resources};
@@ -72,6 +73,9 @@ pub struct Plan {
     /// Rules for the device program of the v2 directory; absent where a v1 device list is in `writes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_program: Option<Vec<Rule>>,
+    /// The unit of systemd that makes the directories where systemd has hierarchies mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitPlan>,
     /// Things asked for that have no effect, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -86,6 +90,7 @@ impl Plan {
             created: false,
             kept: BTreeSet::new(),
             seen: v2.map(|g| g.seen.clone()).unwrap_or_default(),
+            unit: self.unit.as_ref().map(|u| u.unit.clone()),
         }
     }
 }
@@ -111,11 +116,44 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
         needed: Vec::new(),
         wanted: Vec::new(),
         device_program: None,
+        unit: None,
         warnings: Vec::new(),
     };
     let mut builder = Builder { layout, plan };
     builder.resources(resources)?;
     Ok(builder.finish())
+}
+
+/// The writes for limits of a group that exists, device rules apart. Pure.
+///
+/// # Errors
+/// As [`plan`]; and a limit for a hierarchy in which the container has no directory that can be seen from here.
+pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Result<Plan> {
+    let existing = |t: &Tree| {
+        let path = saved.paths.get(&t.key)?.strip_prefix(&t.mount).ok()?.to_str()?.to_string();
+        Some(Group { key: t.key.clone(), mount: t.mount.clone(), path, seen: saved.seen.clone() })
+    };
+    let plan = Plan {
+        layout: layout.kind,
+        groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
+        named: true,
+        unit: None,
+        writes: Vec::new(),
+        needed: Vec::new(),
+        wanted: Vec::new(),
+        device_program: None,
+        warnings: Vec::new(),
+    };
+    let mut builder = Builder { layout, plan };
+    builder.limits(resources)?;
+    let plan = builder.plan;
+    match plan.writes.iter().find(|w| !plan.groups.iter().any(|g| g.key == w.key)) {
+        Some(w) => {
+            let text = "the container has no cgroup in the hierarchy of this limit";
+            Err(Error::spec(&w.field, text).code(Code::Unsupported).hint(layout.to_string()))
+        }
+        None => Ok(plan),
+    }
 }
 
 /// The names of a path, checked.
@@ -217,8 +255,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn resources(&mut self, r: &Resources) -> Result<()> {
-        let Resources { devices, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } = r;
-        self.devices(&device::rules(devices)?)?;
+        self.devices(&device::rules(&r.devices)?)?;
+        self.limits(r)
+    }
+
+    /// Everything but the device rules.
+    fn limits(&mut self, r: &Resources) -> Result<()> {
+        let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
+            r;
         if let Some(m) = memory {
             self.memory(m)?;
         }

@@ -2,7 +2,7 @@
 //! May use: `sys`, `rootfs::Proc`, plan types.
 
 use crate::error::{Code, Context, Error, Result, quoted};
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
 use crate::rootfs::Proc;
 use crate::sys::cred::{self, CapSets};
@@ -18,6 +18,7 @@ pub struct Confinement<'a> {
     pub keyring: Option<String>,
     pub filter: Option<&'a Filter>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<&'a MemoryPolicy>,
     /// CPUs to run on; `None` for all that the cgroup allows.
     pub affinity: Option<&'a [u8]>,
 }
@@ -85,6 +86,15 @@ fn scheduling(c: &Confinement<'_>) -> Result<()> {
     }
     if let Some((class, level)) = p.io_priority {
         sched::set_io_priority(class, level).field(&format!("{}/ioPriority", p.base))?;
+    }
+    if let Some(MemoryPolicy { mode, nodes }) = c.memory_policy {
+        sched::set_memory_policy(*mode, nodes).field("/linux/memoryPolicy").map_err(|e| match e.errno() {
+            Some(errno::EINVAL) => {
+                e.hint("want nodes that are there and in the cpuset, and a mode that takes them")
+            }
+            Some(errno::ENOSYS) => e.hint("this kernel has no NUMA"),
+            _ => e,
+        })?;
     }
     if let Some(persona) = c.personality {
         sched::set_personality(persona).field("/linux/personality")?;

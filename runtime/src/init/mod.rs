@@ -128,6 +128,7 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
         keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
         filter: plan.seccomp.as_ref(),
         personality: plan.personality,
+        memory_policy: plan.memory_policy.as_ref(),
         affinity: None,
     };
     identity::confine(&confinement, &proc)?;

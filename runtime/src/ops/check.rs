@@ -1,6 +1,6 @@
 //! `check`: every problem of a bundle on this host, and with `--plan` what would be done, without doing it.
 
-use crate::cli::{CheckArgs, Global};
+use crate::cli::{CgroupManager, CheckArgs, Global};
 use crate::create;
 use crate::error::{Code, Error, Result};
 use crate::fds::Kept;
@@ -28,6 +28,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
         out.push_str(&format!("error: {p}\n"));
     }
     let mut failed = !problems.is_empty();
+    let systemd = global.cgroup_manager == CgroupManager::Systemd;
     let request = Request {
         id: "check",
         bundle: &bundle,
@@ -35,7 +36,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
         no_new_keyring: false,
         fds: Kept::default(),
     };
-    match plan::plan(&spec, &Host::detect(global.rootless.choice())?, request) {
+    match plan::plan(&spec, &Host::detect(systemd, global.rootless.choice())?, request) {
         // What the document's own rules found already is not said twice.
         Err(e) if problems.iter().any(|p| p.field_path() == e.field_path()) => {}
         Err(e) => {

@@ -1,6 +1,6 @@
 //! `create`: makes a container that waits for `start`.
 
-use crate::cli::{CreateArgs, Global};
+use crate::cli::{CgroupManager, CreateArgs, Global};
 use crate::create::{self, Wish};
 use crate::error::Result;
 use crate::fds::Kept;
@@ -57,6 +57,7 @@ impl Paths {
             },
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
+            systemd: global.cgroup_manager == CgroupManager::Systemd,
             fds: Kept::new(args.preserve_fds),
             rootless: global.rootless.choice(),
             started_by_us,

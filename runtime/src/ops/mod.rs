@@ -5,6 +5,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
 use crate::cli::{CgroupManager, Command, Global, Request};
@@ -38,6 +40,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
             built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
         }
         Command::Delete(args) => delete::run(global, args),
+        Command::Events(args) => events::run(global, args),
         Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
         Command::Features => features::run(),
         Command::Help(text) => report::print(text).map(|()| 0),
@@ -50,6 +53,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
         Command::Spec(args) => spec::run(args),
         Command::Start(args) => start::run(global, args),
         Command::State(args) => state::run(global, args),
+        Command::Update(args) => update::run(global, args),
         Command::Version => version::run(),
     }
 }
@@ -58,9 +62,8 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
     let what = match global.cgroup_manager {
-        CgroupManager::Systemd => "the systemd cgroup driver is not built yet (--systemd-cgroup)",
         CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
-        CgroupManager::Cgroupfs => return Ok(()),
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => return Ok(()),
     };
     Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }

@@ -48,6 +48,8 @@ pub struct Plan {
     pub root: RootPlan,
     pub mounts: Vec<MountOp>,
     pub devices: Vec<devices::DeviceNode>,
+    /// Network interfaces that the container gets.
+    pub interfaces: Vec<Interface>,
     pub masked_paths: Vec<String>,
     pub readonly_paths: Vec<String>,
     pub hostname: Option<String>,
@@ -56,6 +58,7 @@ pub struct Plan {
     pub sysctls: Vec<(String, String, String)>,
     pub process: ProcessPlan,
     pub personality: Option<u64>,
+    pub memory_policy: Option<process::MemoryPolicy>,
     pub cgroup: cgroup::Plan,
     /// Who gets the cgroup, as the host sees the uid.
     pub cgroup_owner: Option<u32>,
@@ -66,6 +69,17 @@ pub struct Plan {
     pub no_new_keyring: bool,
     pub fds: Kept,
     pub warnings: Vec<String>,
+}
+
+/// A network interface of ours that becomes the container's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name here.
+    pub host: String,
+    /// Its name there; one `%d` stands for a number.
+    pub name: String,
+    /// JSON pointer of the entry.
+    pub field: String,
 }
 
 /// The root file system.
@@ -113,7 +127,11 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     }
     let mut resources = linux.resources.clone().unwrap_or_default();
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
-    let cgroup = cgroup::plan(&host.cgroups, &linux.cgroups_path, req.id, &resources)?;
+    let place = (linux.cgroups_path.as_str(), req.id);
+    let cgroup = match &host.systemd {
+        Some(m) => cgroup::plan_unit(&host.cgroups, m, place, &resources, &spec.annotations)?,
+        None => cgroup::plan(&host.cgroups, place.0, place.1, &resources)?,
+    };
     let cgroup_owner = cgroup_owner(spec, host, &launch, process.uid);
     let late_cgroup_ns = launch.new & ns_flags::CGROUP != 0 && !host.cgroups.v1.is_empty();
     if late_cgroup_ns {
@@ -146,6 +164,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
             idmap::Context { launch: &launch, rootless: host.euid != 0 },
         )?,
         devices: devices::plan(&linux.devices)?,
+        interfaces: interfaces(&linux.net_devices, host.euid != 0)?,
         masked_paths: linux.masked_paths.clone(),
         readonly_paths: linux.readonly_paths.clone(),
         hostname: Some(spec.hostname.clone()).filter(|s| !s.is_empty()),
@@ -153,6 +172,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         sysctls: sysctls(&linux.sysctl)?,
         process,
         personality: linux.personality.as_ref().map(process::personality).transpose()?,
+        memory_policy: process::memory_policy(&linux.memory_policy.clone().unwrap_or_default())?,
         launch,
         cgroup,
         cgroup_owner,
@@ -169,8 +189,6 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
 fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
     let unbuilt = [
         (linux.intel_rdt.is_some(), "/linux/intelRdt"),
-        (linux.memory_policy.is_some(), "/linux/memoryPolicy"),
-        (!linux.net_devices.is_empty(), "/linux/netDevices"),
         (!linux.mount_label.is_empty(), "/linux/mountLabel"),
     ];
     match unbuilt.iter().find(|(set, _)| *set) {
@@ -213,6 +231,20 @@ fn cgroup_owner(spec: &Spec, host: &Host, launch: &Launch, uid: u32) -> Option<u
     Some(on_host).filter(|uid| *uid != host.euid)
 }
 
+fn interfaces(asked: &BTreeMap<String, spec::NetDevice>, rootless: bool) -> Result<Vec<Interface>> {
+    let one = |(host, spec::NetDevice { name }): (&String, &spec::NetDevice)| {
+        // A name may not have a slash, but runtime-spec does not forbid `~` (RFC 6901).
+        let field = format!("/linux/netDevices/{}", host.replace('~', "~0"));
+        if rootless {
+            let text = "network devices are not supported for rootless containers";
+            return Err(Error::spec(field, text).code(Code::Unsupported));
+        }
+        let name = if name.is_empty() { host } else { name };
+        Ok(Interface { host: host.clone(), name: name.clone(), field })
+    };
+    asked.iter().map(one).collect()
+}
+
 fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {
     let (kind, recursive) = match name.strip_prefix('r') {
         Some(rest) => (rest, true),
@@ -239,7 +271,7 @@ fn sysctls(asked: &BTreeMap<String, String>) -> Result<Vec<(String, String, Stri
 
 /// A pids limit of 0 means no limit before version 1.3 of config-linux.md, and engines of that time write it for
 /// `--pids-limit -1`; since 1.3 it means that no further process may be made.
-fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
+pub(crate) fn pids_of_old_configs(resources: &mut spec::Resources, version: &str) {
     let minor = version.split('.').nth(1).and_then(|n| n.parse::<u32>().ok());
     if minor.is_some_and(|n| n < 3)
         && let Some(pids) = resources.pids.as_mut().filter(|p| p.limit == Some(0))

@@ -3,6 +3,7 @@
 
 use crate::cgroup::Saved;
 use crate::error::{Code, Error, Result, quoted};
+use crate::spec::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,6 +73,9 @@ pub struct Record {
     /// Made with `--no-new-keyring`: further processes stay in the caller's session keyring too.
     #[serde(default)]
     pub no_new_keyring: bool,
+    /// The limits in force since the last `update`; absent as long as those of config.json are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
 }
 
 impl Record {
@@ -181,6 +185,7 @@ pub(crate) mod tests {
             },
             shared_pidns: false,
             no_new_keyring: false,
+            resources: None,
         }
     }
 

@@ -3,15 +3,20 @@
 
 mod access;
 mod again;
+mod beside;
 mod config;
 mod files;
+mod hooks;
 mod host;
 mod life;
 mod logs;
 mod long;
 mod order;
+mod orders;
+mod removal;
 mod restart;
 mod survival;
+mod systemd;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -24,14 +29,19 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        orders::cases(),
         config::cases(),
+        hooks::cases(),
         logs::cases(),
         access::cases(),
         files::cases(),
+        removal::cases(),
         survival::cases(),
         again::cases(),
+        beside::cases(),
         host::cases(),
         long::cases(),
+        systemd::cases(),
     ]
     .into_iter()
     .flatten()
