@@ -6,7 +6,7 @@
 mod birth;
 mod sources;
 
-pub use birth::{raise_rlimits, set_oom_score, stillborn};
+pub use birth::{Way, clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};

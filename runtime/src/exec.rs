@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::Cgroup;
-use crate::create::{raise_rlimits, send_listener_to, set_oom_score, stillborn};
+use crate::create::{
+    Way, clone_via_stager, may_not_enter, raise_rlimits, send_listener_to, set_oom_score, stillborn,
+};
 use crate::error::{Code, Context, Error, Result};
 use crate::fds::Kept;
 use crate::init::identity::{self, Confinement};
@@ -78,20 +80,23 @@ pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
     }
     // Ours, for the child to inherit: nothing of this process but the child lives on.
     raise_rlimits(&job.process, 0)?;
-    let (e, child) = match attempt(job, home, join, false) {
+    let (e, child) = match attempt(job, home, join, Way::Born) {
         Ok(entered) => return Ok(entered),
         Err(failed) => failed,
     };
+    if may_not_enter(&e, home.group) {
+        return attempt(job, home, join, Way::Brought).map_err(|(e, _)| e);
+    }
     if !child.is_some_and(|c| stillborn(&e, c, home.group)) {
         return Err(e);
     }
-    attempt(job, home, join, true).map_err(|(e, _)| e)
+    attempt(job, home, join, Way::Moved).map_err(|(e, _)| e)
 }
 
-/// With `moved` the process is born in our cgroup and moves. On failure gives the child back, if there was one.
-fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered, (Error, Option<Child>)> {
+/// On failure gives the child back, if there was one.
+fn attempt(job: &Job, home: &Home<'_>, join: u64, way: Way) -> Result<Entered, (Error, Option<Child>)> {
     let proc = Proc::open().map_err(|e| (e, None))?;
-    let (parent, child) = launch(job, home, join, &proc, moved).map_err(|e| (e, None))?;
+    let (parent, child) = launch(job, home, join, &proc, way).map_err(|e| (e, None))?;
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let done = set_oom_score(&job.process, child.pid(), &proc)
         .map_err(|e| parent.blame(e))
@@ -102,9 +107,9 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, moved: bool) -> Result<Entered
     }
 }
 
-fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Result<(Parent<Held>, Child)> {
+fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, way: Way) -> Result<(Parent<Held>, Child)> {
     let Home { spec: _, group, init_pid, init } = *home;
-    let target = group.exec_target(init_pid, moved)?;
+    let target = group.exec_target(init_pid, way == Way::Moved)?;
     let shared = Shared {
         join,
         init,
@@ -114,7 +119,10 @@ fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, moved: bool) -> Re
         setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
     };
     let (parent, end) = link::pair()?;
-    let child = process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?;
+    let child = match group.unit().filter(|_| way == Way::Brought) {
+        Some(unit) => clone_via_stager(0, None, (None, Some(unit)), || run(job, shared, end))?,
+        None => process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?,
+    };
     Ok((parent, child))
 }
 

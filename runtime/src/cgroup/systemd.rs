@@ -462,6 +462,18 @@ fn sleeper() -> Result<(Child, OwnedFd)> {
 }
 
 impl Unit {
+    /// Has systemd bring a process of ours into the unit (systemd 238). The user's asks the system's where it may not.
+    ///
+    /// # Errors
+    /// systemd's own, above all that the process is not ours.
+    pub fn bring(&self, pid: i32) -> Result<()> {
+        let mut bus = Bus::connect(self.bus, DEADLINE)?;
+        let pids = Value::Array("u".into(), vec![Value::U32(pid as u32)]);
+        let args = [Value::Str(self.name.clone()), Value::Str(String::new()), pids];
+        let brought = post(&mut bus, "AttachProcessesToUnit", &args, &self.name);
+        bus.answer(brought).map(drop)
+    }
+
     /// Stops the unit and makes systemd forget it. One that is gone is fine.
     pub(super) fn stop(&self) -> Result<()> {
         let mut bus = Bus::connect(self.bus, DEADLINE)?;

@@ -2,7 +2,7 @@
 //! built. May use: `sys`, `init`, `link`, `cgroup`, plan types.
 
 use super::sources;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Unit};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::host::Host;
 use crate::init::{self, Inherit, Start};
@@ -34,21 +34,42 @@ pub(super) struct Parents<'a> {
 
 /// Clones init and leads it until its root is built.
 pub(super) fn of_init(p: &Parents<'_>) -> Result<(Child, Parent<Hooking>)> {
-    let (e, child) = match attempt(p, false) {
+    let (e, child) = match attempt(p, Way::Born) {
         Ok(born) => return Ok(born),
         Err(failed) => failed,
     };
+    if may_not_enter(&e, p.group) {
+        return attempt(p, Way::Brought).map_err(|(e, _)| e);
+    }
     // Without a child it may be the stager that was killed.
     if !child.map_or(e.kind() == Code::Init, |c| stillborn(&e, c, p.group)) {
         return Err(e);
     }
-    attempt(p, true).map_err(|(e, _)| e)
+    attempt(p, Way::Moved).map_err(|(e, _)| e)
 }
 
-/// With `moved`, init is born in our cgroup and moves. On failure gives the child back, if there was one.
-fn attempt(p: &Parents<'_>, moved: bool) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
+/// How a child gets into the container's v2 group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It is cloned into it.
+    Born,
+    /// It is born in our group and moves.
+    Moved,
+    /// It is born of a process that systemd has brought into it.
+    Brought,
+}
+
+/// The kernel wants the right to write where our group and the container's meet (cgroup-v2.rst, "Delegation Containment").
+/// A user's systemd has that only inside its own part of the tree, and otherwise asks the system's.
+pub fn may_not_enter(e: &Error, group: &Cgroup) -> bool {
+    e.syscall() == Some("clone3") && e.is(errno::EACCES) && group.unit().is_some()
+}
+
+/// On failure gives the child back, if there was one.
+fn attempt(p: &Parents<'_>, way: Way) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
-    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, moved)).map_err(|e| (e, None))?;
+    let moved = way == Way::Moved;
+    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, way)).map_err(|e| (e, None))?;
     let lead = || {
         prepare(p.plan, &child, p.proc, p.host).map_err(|e| parent.blame(e))?;
         parent.build()?.root_ready()
@@ -106,18 +127,19 @@ fn is_late(join: &Join, launch: &Launch) -> bool {
 }
 
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
-fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> Result<Child> {
+fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, way: Way) -> Result<Child> {
     let plan = p.plan;
     // A cgroup namespace shows the group in which it is made.
-    let new = if moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
-    let into = if moved { None } else { p.group.v2_dir() };
+    let new = if way == Way::Moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
+    let into = if way == Way::Born { p.group.v2_dir() } else { None };
+    let unit = p.group.unit().filter(|_| way == Way::Brought);
     let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
     let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
     let back = Borrowed::enter(&plan.launch, &joins, p.proc)?;
-    let child = match &user {
-        None => process::clone3(new, into, || init::run(plan, link, inherit)),
-        Some(user) => clone_via_stager(new, into, user, || init::run(plan, link, inherit)),
+    let child = match (&user, unit) {
+        (None, None) => process::clone3(new, into, || init::run(plan, link, inherit)),
+        (user, unit) => clone_via_stager(new, into, (user.as_ref(), unit), || init::run(plan, link, inherit)),
     };
     let child = child.map_err(|e| {
         if e.is(errno::ENOSPC) {
@@ -186,15 +208,16 @@ impl Borrowed {
     }
 }
 
-/// Nobody comes back from a user namespace, so a short-lived process enters it and makes init as our child.
-fn clone_via_stager(
+/// Nobody comes back from a user namespace, and nobody may clone into a group that is out of reach, so a short-lived
+/// process enters the one, or is brought into the other, and makes init as our child.
+pub fn clone_via_stager(
     new: u64,
     into: Option<BorrowedFd<'_>>,
-    user: &OwnedFd,
+    (user, unit): (Option<&OwnedFd>, Option<&Unit>),
     init: impl FnOnce() -> i32,
 ) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
-    let mut stager = process::clone3(0, into, || match stage(new, user, init, &theirs) {
+    let mut stager = process::clone3(0, into, || match stage(new, user, unit.is_some(), init, &theirs) {
         Ok(()) => 0,
         Err(e) => {
             let _ = sock::send(&theirs, &serde_json::to_vec(&e).unwrap_or_default(), &[]);
@@ -202,17 +225,34 @@ fn clone_via_stager(
         }
     })?;
     drop(theirs);
+    if let Some(unit) = unit {
+        unit.bring(stager.pid())?;
+        sock::send(&ours, b"inside", &[])?;
+    }
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
     match fds.pop() {
         Some(pidfd) => Child::adopt(pidfd),
         None => Err(serde_json::from_slice::<Error>(&data)
-            .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
+            .unwrap_or_else(|_| Error::new(Code::Init, "the process that makes init ended"))),
     }
 }
 
-fn stage(new: u64, user: &OwnedFd, init: impl FnOnce() -> i32, report: &OwnedFd) -> Result<()> {
-    ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+fn stage(
+    new: u64,
+    user: Option<&OwnedFd>,
+    brought: bool,
+    init: impl FnOnce() -> i32,
+    report: &OwnedFd,
+) -> Result<()> {
+    if brought {
+        // It holds the other end too, and so would wait for ever for a parent that was killed.
+        process::set_pdeathsig(Some(sig::SIGKILL))?;
+        sock::recv(report)?;
+    }
+    if let Some(user) = user {
+        ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+    }
     let mut init = process::clone3_sibling(new, init)?;
     // No number: this process may be in another pid namespace, in which init has another one.
     sock::send(report, b"init", &[init.pidfd()])?;
