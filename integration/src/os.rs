@@ -187,6 +187,13 @@ pub fn take_terminal(command: &mut Command) {
     };
 }
 
+/// Runs the child in a network namespace that exists.
+pub fn enter_net(command: &mut Command, netns: OwnedFd) {
+    let hook = move || Ok(nix::sched::setns(&netns, CloneFlags::CLONE_NEWNET)?);
+    // SAFETY: one system call on a descriptor that the closure owns.
+    unsafe { command.pre_exec(hook) };
+}
+
 /// Runs the child in new namespaces of its own (mounts made private when there is a new mount namespace).
 pub fn isolate(command: &mut Command, flags: CloneFlags) {
     let hook = move || {

@@ -255,7 +255,7 @@ pub struct Figures {
     pub restarts: Vec<Duration>,
     /// The runtime's create, start and delete of the same container by hand, together, sorted.
     pub alone: Vec<Duration>,
-    /// One append of 300 bytes with fdatasync(2) where the journal is, sorted. Two lie in a restart.
+    /// One append of 300 bytes with fdatasync(2) where the journal is, sorted. One lies in a restart.
     pub syncs: Vec<Duration>,
     /// From the start of a daemon until it answers with all of them running.
     pub adoption: Duration,

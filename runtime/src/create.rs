@@ -4,9 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod birth;
+mod idmap;
+mod interfaces;
+mod maps;
 mod sources;
 
-pub use birth::{Way, clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
@@ -19,6 +22,7 @@ use crate::interrupt;
 use crate::link::{self, Parent, Sealed};
 use crate::plan::{self, Plan, Request};
 use crate::report;
+use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
@@ -26,6 +30,7 @@ use crate::sys::fs;
 use crate::sys::process::{self, Child, ns_flags};
 use crate::sys::{OwnedFd, errno, sock};
 use birth::Parents;
+use interfaces::Given;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +49,8 @@ pub struct Wish<'a> {
     /// systemd makes the cgroup.
     pub systemd: bool,
     pub fds: Kept,
+    /// What `--rootless` said; `None` to find out.
+    pub rootless: Option<bool>,
     /// Started by us over the link, not by a later `start` through the gate.
     pub started_by_us: bool,
 }
@@ -80,10 +87,22 @@ pub fn load(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     Err(if more == 0 { first } else { first.hint(format!("and {more} more; knarr check lists them all")) })
 }
 
+/// Only root can make the other namespaces without one of users.
+fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
+    if host.euid == 0 || plan.launch.has(ns_flags::USER) {
+        return Ok(());
+    }
+    Err(Error::spec(
+        "/linux/namespaces",
+        "rootless container requires user namespaces, want one of type user",
+    )
+    .hint("knarr spec --rootless writes such a configuration"))
+}
+
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect(wish.systemd)?;
+    let host = Host::detect(wish.systemd, wish.rootless)?;
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -92,12 +111,14 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         fds: wish.fds,
     };
     let plan = plan::plan(&spec, &host, request)?;
+    needs_userns(&plan, &host)?;
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
     report::step(format_args!("checked and planned: {} mounts", plan.mounts.len()));
     let handover = Handover::prepare(wish.asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
+    let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
@@ -105,23 +126,36 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     interrupt::arm()?;
 
     // The record goes first: whoever finds us dead can clean up after us.
-    let mut made = Made { cgroup: None, reservation: store.reserve(wish.id)? };
+    let mut made = Made { cgroup: None, resctrl: None, reservation: store.reserve(wish.id)? };
     let mut record = new_record(wish.id, &plan)?;
+    record.resctrl = resctrl.clone();
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
     report::step("the record is written");
-    let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup)?);
+    let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup, &|| host.is_rootless())?);
     if let Some(uid) = plan.cgroup_owner {
         group.delegate(uid).step("give the cgroup to the container's user")?;
     }
     report::step("the cgroup is made");
+    if let (Some(asked), Some(groups)) = (&plan.resctrl, resctrl) {
+        made.resctrl.insert(groups).make(asked)?;
+    }
     let gate = if wish.started_by_us { None } else { Some(gate::listen(made.reservation.dir())?) };
 
-    let parents =
-        Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
+    let parents = Parents {
+        plan: &plan,
+        host: &host,
+        group,
+        proc: &proc,
+        root: &root,
+        gate: gate.as_ref(),
+        resctrl: made.resctrl.as_ref(),
+        nofile,
+    };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
     group.settle()?;
+    let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
         let state = plan.hook_state("creating", child.pid());
         hooks::run("prestart", &plan.hooks.prestart, &state)?;
@@ -140,6 +174,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     record.init = Some(state::Proc::of(child.pid())?);
     made.reservation.save(&record)?;
     handover.pid_file(&child)?;
+    given.keep();
     report::step("the container is created");
     Ok(Container { child, link, made, plan, console })
 }
@@ -148,6 +183,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
 /// be removed the record stays, for `delete --force` to find it.
 pub struct Made {
     cgroup: Option<Cgroup>,
+    resctrl: Option<Groups>,
     reservation: Reservation,
 }
 
@@ -155,6 +191,7 @@ impl Made {
     /// From now on it outlives this process.
     fn keep(mut self) {
         self.cgroup = None;
+        self.resctrl = None;
         self.reservation.leave();
     }
 }
@@ -162,9 +199,13 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         let Some(group) = &self.cgroup else { return };
-        let gone = group.kill_all(CGROUP_DEADLINE).and_then(|()| group.destroy(CGROUP_DEADLINE));
+        let gone = group
+            .kill_all(CGROUP_DEADLINE)
+            .and_then(|()| group.destroy(CGROUP_DEADLINE))
+            .step("remove the cgroup")
+            .and_then(|()| self.resctrl.as_ref().map_or(Ok(()), Groups::remove));
         if let Err(e) = gone {
-            report::warn(e.step("remove the cgroup").hint("delete --force tries again"));
+            report::warn(e.hint("delete --force tries again"));
             self.reservation.leave();
         }
     }
@@ -201,6 +242,11 @@ impl Started {
     }
 }
 
+/// Where the container's groups of resctrl will be.
+fn resctrl_of(plan: &Plan) -> Result<Option<Groups>> {
+    plan.resctrl.as_ref().map(|p| Ok(Groups::of(p, &resctrl::root()?))).transpose()
+}
+
 fn open_root(plan: &Plan) -> Result<OwnedFd> {
     let path = &plan.root.path;
     let fd = fs::open_dir_path(path)
@@ -228,8 +274,10 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         creator: state::Proc::of(process::getpid())?,
         init: None,
         cgroup: plan.cgroup.saved(),
+        resctrl: None,
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
+        resources: None,
     })
 }
 

@@ -2,18 +2,18 @@
 //! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::Cgroup;
-use crate::create::{
-    Way, clone_via_stager, may_not_enter, raise_rlimits, send_listener_to, set_oom_score, stillborn,
-};
-use crate::error::{Code, Context, Error, Result};
+use crate::cgroup::{Cgroup, Sub};
+use crate::create::{clone_via_stager, raise_rlimits, send_listener_to, set_oom_score, stillborn};
+use crate::error::{Code, Context, Error, Result, errno_text};
 use crate::fds::Kept;
+use crate::host::is_rootless;
 use crate::init::identity::{self, Confinement};
 use crate::init::{self, console, payload};
 use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
+use crate::resctrl::Groups;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
@@ -28,8 +28,11 @@ pub struct Job {
     pub process: ProcessPlan,
     pub filter: Option<Filter>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<MemoryPolicy>,
     pub no_new_keyring: bool,
     pub fds: Kept,
+    /// What `--rootless` said; `None` to find out.
+    pub rootless: Option<bool>,
 }
 
 /// A confined process that waits for our word.
@@ -65,14 +68,23 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
+    /// `--cgroup`: where in the group.
+    pub subs: &'a [Sub<'a>],
 }
 
 /// Enters the container and stops before the payload.
 pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
     let join = foreign_namespaces(home.init_pid)?;
+    let mut way = Way { join, staged: false, moved: false };
     if join & ns_flags::PID != 0 {
         // Only for children: this process stays where it is.
-        ns::setns(home.init, ns_flags::PID).step("enter the pid namespace")?;
+        match ns::setns(home.init, ns_flags::PID).step("enter the pid namespace") {
+            // That is for root. Others may enter it together with the user namespace, from which nobody comes back.
+            Err(e) if e.is(errno::EPERM) && join & ns_flags::USER != 0 => way.staged = true,
+            r => r?,
+        }
     }
     if let Some(mask) = &job.process.affinity.0 {
         // The child is born with it, before it is in the container's cpuset.
@@ -80,25 +92,50 @@ pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
     }
     // Ours, for the child to inherit: nothing of this process but the child lives on.
     raise_rlimits(&job.process, 0)?;
-    let (e, child) = match attempt(job, home, join, Way::Born) {
+    if way.staged {
+        own_oom_score(job)?;
+    }
+    let (e, child) = match attempt(job, home, way) {
         Ok(entered) => return Ok(entered),
         Err(failed) => failed,
     };
-    if may_not_enter(&e, home.group) {
-        return attempt(job, home, join, Way::Brought).map_err(|(e, _)| e);
-    }
     if !child.is_some_and(|c| stillborn(&e, c, home.group)) {
         return Err(e);
     }
-    attempt(job, home, join, Way::Moved).map_err(|(e, _)| e)
+    attempt(job, home, Way { moved: true, ..way }).map_err(|(e, _)| e)
+}
+
+/// How the process gets in.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Flags of the namespaces to join.
+    join: u64,
+    /// Made by a process that has joined them.
+    staged: bool,
+    /// Born in our cgroup, and moves.
+    moved: bool,
+}
+
+/// An ordinary user may not write that of the child, whose files in /proc are root's; it takes over ours.
+fn own_oom_score(job: &Job) -> Result<()> {
+    process::set_dumpable(true)?;
+    let done = Proc::open().and_then(|proc| oom_score(job, "self", &proc));
+    process::set_dumpable(false)?;
+    done
+}
+
+fn oom_score(job: &Job, pid: &str, proc: &Proc) -> Result<()> {
+    set_oom_score(&job.process, pid, proc, &|| is_rootless(job.rootless))
 }
 
 /// On failure gives the child back, if there was one.
-fn attempt(job: &Job, home: &Home<'_>, join: u64, way: Way) -> Result<Entered, (Error, Option<Child>)> {
+fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Option<Child>)> {
     let proc = Proc::open().map_err(|e| (e, None))?;
-    let (parent, child) = launch(job, home, join, &proc, way).map_err(|e| (e, None))?;
+    let (parent, child) = launch(job, home, way).map_err(|e| (e, None))?;
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
-    let done = set_oom_score(&job.process, child.pid(), &proc)
+    let scored = if way.staged { Ok(()) } else { oom_score(job, &child.pid().to_string(), &proc) };
+    let done = scored
+        .and_then(|()| home.resctrl.map_or(Ok(()), |groups| groups.enter(child.pid())))
         .map_err(|e| parent.blame(e))
         .and_then(|()| parent.straight().ready(Some(link::DEADLINE), child.pidfd(), hand_on));
     match done {
@@ -107,34 +144,55 @@ fn attempt(job: &Job, home: &Home<'_>, join: u64, way: Way) -> Result<Entered, (
     }
 }
 
-fn launch(job: &Job, home: &Home<'_>, join: u64, proc: &Proc, way: Way) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init } = *home;
-    let target = group.exec_target(init_pid, way == Way::Moved)?;
+fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
+    let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
+    let Way { join, staged, moved } = way;
+    let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
-        join,
+        // All at once, so that there is no moment between two namespaces. The pid namespace is the child's by birth.
+        join: if staged { 0 } else { join & !ns_flags::PID },
+        user: join & ns_flags::USER != 0,
         init,
         root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
         entrances: target.entrances,
         proc: Proc::open()?,
-        setgroups_denied: proc.read(&format!("{init_pid}/setgroups")).is_ok_and(|t| t.trim() == "deny"),
     };
     let (parent, end) = link::pair()?;
-    let child = match group.unit().filter(|_| way == Way::Brought) {
-        Some(unit) => clone_via_stager(0, None, (None, Some(unit)), || run(job, shared, end))?,
-        None => process::clone3(0, target.v2.as_ref().map(AsFd::as_fd), || run(job, shared, end))?,
+    let into = target.v2.as_ref().map(AsFd::as_fd);
+    let child = match staged {
+        false => process::clone3(0, into, || run(job, shared, end)),
+        true => clone_via_stager(0, into, || enter_namespaces(init, join), || run(job, shared, end)),
     };
-    Ok((parent, child))
+    Ok((parent, child.map_err(|e| not_into(e, subs))?))
+}
+
+/// A group that has controllers for those below it takes no process (cgroups(7)). In runc's words, because callers look
+/// for them.
+fn not_into(e: Error, subs: &[Sub<'_>]) -> Error {
+    match (subs.first(), e.errno()) {
+        (Some(sub), Some(errno @ (errno::EBUSY | errno::EOPNOTSUPP))) => {
+            let group = sub.path.trim_end_matches('/');
+            e.step(format!("error adding pid 0 to cgroups: {group}/cgroup.procs: {}", errno_text(errno)))
+        }
+        _ => e,
+    }
 }
 
 /// What the child takes along.
 struct Shared<'a> {
+    /// Namespaces that it joins itself.
     join: u64,
+    /// The container has a user namespace.
+    user: bool,
     init: &'a OwnedFd,
     /// Of a container without a mount namespace: nothing but its root keeps it in.
     root: Option<OwnedFd>,
     entrances: Vec<OwnedFd>,
     proc: Proc,
-    setgroups_denied: bool,
+}
+
+fn enter_namespaces(init: &OwnedFd, join: u64) -> Result<()> {
+    ns::setns(init, join).step("enter the container's namespaces")
 }
 
 /// Flags of the namespaces in which the container's init differs from us.
@@ -170,7 +228,7 @@ fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
 
 /// See `init`.
 fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &[BorrowedFd<'_>]) -> Result<()> {
-    let Shared { join: _, init, root, entrances, proc, setgroups_denied: _ } = shared;
+    let Shared { join: _, user: _, init, root, entrances, proc } = shared;
     let mut keep = vec![init.as_fd(), proc.fd()];
     keep.extend(link);
     keep.extend(entrances.iter().chain(root).map(AsFd::as_fd));
@@ -179,16 +237,14 @@ fn drop_strangers(job: &Job, shared: &Shared<'_>, link: &[BorrowedFd<'_>]) -> Re
 
 /// The same order as in `init`, without the parts that make the container.
 fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
-    let Shared { join, init, root, entrances, proc, setgroups_denied } = shared;
+    let Shared { join, user, init, root, entrances, proc } = shared;
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     init::enter_cgroups(entrances)?;
     let link = link.straight();
-    // All at once, so that there is no moment between two namespaces. The pid namespace is ours by birth.
-    let rest = join & !ns_flags::PID;
-    if rest != 0 {
-        ns::setns(init, rest).step("enter the container's namespaces")?;
+    if join != 0 {
+        enter_namespaces(init, join)?;
     }
-    if join & ns_flags::USER != 0 {
+    if user {
         cred::set_gid(0)?;
         cred::set_uid(0)?;
     }
@@ -209,8 +265,8 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         keyring: (!job.no_new_keyring).then(|| format!("_ses.{}", job.id)),
         filter: job.filter.as_ref(),
         personality: job.personality,
+        memory_policy: job.memory_policy.as_ref(),
         affinity: job.process.affinity.1.as_deref(),
-        setgroups_denied,
     };
     identity::confine(&confinement, &proc)?;
     drop(proc);

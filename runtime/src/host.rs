@@ -14,6 +14,8 @@ pub struct Host {
     /// The systemd that is to make the group, if one is.
     pub systemd: Option<Manager>,
     pub lsm: Lsm,
+    /// What `--rootless` said; `None` to find out.
+    pub rootless: Option<bool>,
 }
 
 /// Which security modules can confine by label.
@@ -35,14 +37,33 @@ impl Host {
     ///
     /// # Errors
     /// When /proc cannot tell how control groups are mounted, or with `systemd` when that does not answer.
-    pub fn detect(systemd: bool) -> Result<Host> {
+    pub fn detect(systemd: bool, rootless: Option<bool>) -> Result<Host> {
         Ok(Host {
             euid: process::euid(),
             cgroups: Layout::detect()?,
             systemd: systemd.then(Manager::reach).transpose()?,
             lsm: Lsm::detect(),
+            rootless,
         })
     }
+
+    /// Whether what only root may do is not expected to work: the host's control groups may belong to others, an oom
+    /// score may not be lowered. Unless said otherwise true for everybody but the root of the host, as in runc.
+    pub fn is_rootless(&self) -> bool {
+        is_rootless(self.rootless)
+    }
+}
+
+/// See [`Host::is_rootless`]; `said` is what `--rootless` did.
+pub fn is_rootless(said: Option<bool>) -> bool {
+    said.unwrap_or_else(|| process::euid() != 0 || in_user_namespace())
+}
+
+/// The initial user namespace maps all ids to themselves (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = fs::read_regular("/proc/self/uid_map", 1 << 16).unwrap_or_default();
+    let text = String::from_utf8_lossy(&map);
+    !text.is_empty() && text.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// AppArmor is compiled in and switched on.

@@ -22,6 +22,7 @@ pub mod mountinfo;
 pub mod ops;
 pub mod plan;
 pub mod report;
+pub mod resctrl;
 pub mod rootfs;
 pub mod seal;
 pub mod spec;

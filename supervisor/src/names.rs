@@ -77,6 +77,13 @@ pub struct Instance {
     pub replica: u32,
 }
 
+impl Instance {
+    /// Why a single instance will not do.
+    pub fn only_whole(&self) -> String {
+        format!("{self} is one instance, want the service, {}", self.service)
+    }
+}
+
 impl FromStr for Instance {
     type Err = String;
 

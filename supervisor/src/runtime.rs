@@ -16,7 +16,7 @@ use crate::names::RunId;
 /// A runtime that has not answered after this long is killed, and the call has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long output is still read after the end of who wrote it, while something else holds it open.
-const AFTER_END: Duration = Duration::from_millis(300);
+pub const AFTER_END: Duration = Duration::from_millis(300);
 /// Most bytes of a runtime's output that are looked at.
 const OUTPUT_MAX: u64 = 1 << 20;
 
@@ -167,7 +167,7 @@ fn failure(code: &str, text: String) -> Failure {
     Failure { code: code.into(), text }
 }
 
-/// Runs a program without input and with bounded output; after the deadline it is killed and awaited.
+/// Runs a program in the daemon's directory, without input and with bounded output; after the deadline it is killed and awaited.
 ///
 /// # Errors
 /// It cannot be executed; `TimedOut`.
@@ -176,7 +176,6 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .current_dir("/")
         .kill_on_drop(true)
         .spawn()?;
     if let Some(pid) = child.id() {
@@ -208,7 +207,11 @@ pub async fn bounded(command: &mut Command, deadline: Duration) -> std::io::Resu
     }
 }
 
-async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+/// Reads all that comes, but no more than is looked at.
+///
+/// # Errors
+/// read(2).
+pub async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
     match from {
         Some(from) => from.take(OUTPUT_MAX).read_to_end(into).await.map(drop),
         None => Ok(()),

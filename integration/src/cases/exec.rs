@@ -9,12 +9,15 @@ use crate::host::Need;
 use crate::run::process_json;
 use crate::trial::{Trial, wait_for};
 
+mod options;
+
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
     let mut all = basic();
     all.extend(flags());
     all.extend(process_file());
     all.extend(parity());
+    all.extend(options::cases());
     all
 }
 

@@ -2,21 +2,28 @@
 
 mod cgroups;
 mod cli;
+mod contract;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod faults;
+mod features;
 mod hooks;
 mod identity;
 mod input;
+mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod placement;
 mod seccomp;
 mod security;
 mod supervisor;
 mod systemd;
 mod terminal;
+mod update;
 
 use anyhow::{Context, Result};
 
@@ -31,12 +38,20 @@ pub fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
         cli::cases(),
+        contract::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
+        interfaces::cases(),
         mounts::cases(),
         devices::cases(),
         cgroups::cases(),
+        update::cases(),
+        events::cases(),
+        features::cases(),
+        placement::cases(),
+        labels::cases(),
+        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
@@ -83,8 +98,9 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
+        let rows = crate::clients::all().into_iter().flat_map(|c| c.rows).map(|r| r.name);
         let names: std::collections::BTreeSet<String> =
-            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
+            all().into_iter().chain(supervisor()).map(|c| c.name).chain(rows).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");

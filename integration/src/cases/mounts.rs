@@ -13,6 +13,8 @@ use crate::case::{Case, case};
 use crate::host::Need;
 use crate::trial::Trial;
 
+mod again;
+mod idmap;
 mod kinds;
 mod root;
 mod targets;
@@ -24,6 +26,8 @@ pub fn cases() -> Vec<Case> {
     let mut all = binds();
     all.extend(flags());
     all.extend(recursive());
+    all.extend(again::cases());
+    all.extend(idmap::cases());
     all.extend(kinds::cases());
     all.extend(root::cases());
     all.extend(targets::cases());

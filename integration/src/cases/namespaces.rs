@@ -190,7 +190,7 @@ fn uts_and_net() -> Vec<Case> {
 }
 
 /// Maps ids 0..65536 to 100000.. and hands the root to the mapped owner.
-fn map_users(t: &mut Trial<'_>) -> Result<()> {
+pub(super) fn map_users(t: &mut Trial<'_>) -> Result<()> {
     base::namespace(&mut t.spec, "user", None);
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     t.spec["linux"]["uidMappings"] = map.clone();

@@ -5,7 +5,7 @@
 use super::limits::{self, BASE, at};
 use super::systemd::{Anchor, UnitPlan};
 use super::tree::pids_below;
-use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Saved, Whose, Write, ebpf, v1};
+use super::{Cgroup, Dir, Group, Layout, Plan, Rule, Saved, Whose, Write, ebpf, lack, v1};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::sys::{BorrowedFd, OwnedFd, bpf, errno, fs};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 impl Cgroup {
     /// Makes the directories and writes all limits and the device program, before anybody is inside. On
     /// failure nothing made here is left. A directory that is there already is used if it is empty and not
-    /// frozen, and `delete` will leave it.
-    pub fn create(layout: &Layout, plan: &Plan) -> Result<Cgroup> {
-        let mut making = Making { made: Vec::new(), dirs: Vec::new(), held: None };
+    /// frozen, and `delete` will leave it. `may_lack` says whether a runtime without the right to make a
+    /// directory goes on without it, see [`lack`].
+    pub fn create(layout: &Layout, plan: &Plan, may_lack: &dyn Fn() -> bool) -> Result<Cgroup> {
+        let mut making = Making { may_lack, ..Making::nothing() };
         match making.all(layout, plan) {
             Ok(()) => {
                 let Saved { seen, unit, .. } = plan.saved();
@@ -49,47 +50,79 @@ pub(super) struct Held {
 const PIDS: &str = "pids.max";
 
 /// What was made so far.
-struct Making {
+pub(super) struct Making<'a> {
     /// Directories to remove on failure, in order of making.
     made: Vec<PathBuf>,
     dirs: Vec<Dir>,
     held: Option<Held>,
+    may_lack: &'a dyn Fn() -> bool,
 }
 
-impl Making {
+impl<'a> Making<'a> {
+    /// Nothing yet, and nothing that may be missing.
+    pub(super) fn nothing() -> Making<'a> {
+        Making { made: Vec::new(), dirs: Vec::new(), held: None, may_lack: &|| false }
+    }
+
     fn all(&mut self, layout: &Layout, plan: &Plan) -> Result<()> {
         if let Some(unit) = &plan.unit {
             let anchor = Anchor::start(unit).map_err(|e| e.field("/linux/cgroupsPath"))?;
             self.held = Some(Held { anchor, later: Vec::new() });
         }
         for group in &plan.groups {
-            let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
-            let switched = asks && self.enable(layout, plan, group)?;
-            let fresh = self.directory(group).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            // systemd would have refused a unit that is somebody else's.
-            let whose = if fresh || plan.unit.is_some() { Whose::Ours } else { Whose::Theirs };
-            let dir = Dir::new(&group.key, &group.dir(), whose);
-            if whose == Whose::Theirs {
-                check_unused(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
+            match self.group(layout, plan, group) {
+                Err(e) if lack::is_denied(&e) && (self.may_lack)() => lack::without(plan, group, e)?,
+                r => r.map_err(|e| e.field("/linux/cgroupsPath"))?,
             }
-            if switched {
-                check_enterable(&dir).map_err(|e| e.field("/linux/cgroupsPath"))?;
-            }
-            self.dirs.push(dir);
         }
-        self.limits(plan)?;
-        if let (Some(rules), Some(dir)) = (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
-            install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
-                .map_err(|e| e.field(at("devices")))?;
+        let devices = plan.writes.iter().take_while(|w| lack::is_of_devices(w)).count();
+        let (devices, limits) = plan.writes.split_at(devices);
+        self.devices(plan, devices)?;
+        self.limits(limits)
+    }
+
+    fn group(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<()> {
+        let asks = group.key.is_empty() && !(plan.needed.is_empty() && plan.wanted.is_empty());
+        let switched = asks && self.enable(layout, plan, group)?;
+        let fresh = self.directory(group)?;
+        // systemd would have refused a unit that is somebody else's.
+        let whose = if fresh || plan.unit.is_some() { Whose::Ours } else { Whose::Theirs };
+        let dir = Dir::new(&group.key, &group.dir(), whose);
+        if whose == Whose::Theirs {
+            check_unused(&dir)?;
         }
+        if switched {
+            check_enterable(&dir)?;
+        }
+        self.dirs.push(dir);
         Ok(())
     }
 
+    /// Device rules are the one thing that the owner of a group may not set.
+    fn devices(&self, plan: &Plan, writes: &[Write]) -> Result<()> {
+        let there = |w: &Write| self.dirs.iter().any(|d| d.key == w.key);
+        let set = || {
+            // Without the directory there are no limits either, see `lack`.
+            if writes.first().is_some_and(there) {
+                write_limits(&self.dirs, writes)?;
+            }
+            match (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
+                (Some(rules), Some(dir)) => install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
+                    .map_err(|e| e.field(at("devices"))),
+                _ => Ok(()),
+            }
+        };
+        match set() {
+            Err(e) if lack::is_denied(&e) && (self.may_lack)() => Ok(()),
+            r => r,
+        }
+    }
+
     /// All limits now, but for those that wait for the anchor to go.
-    fn limits(&mut self, plan: &Plan) -> Result<()> {
-        let Some(held) = &mut self.held else { return write_limits(&self.dirs, &plan.writes) };
+    fn limits(&mut self, writes: &[Write]) -> Result<()> {
+        let Some(held) = &mut self.held else { return write_limits(&self.dirs, writes) };
         let (later, now): (Vec<_>, Vec<_>) =
-            plan.writes.iter().cloned().partition(|w| w.files.iter().any(|(f, _)| f == PIDS));
+            writes.iter().cloned().partition(|w| w.files.iter().any(|(f, _)| f == PIDS));
         let mut open = later.clone();
         open.iter_mut().flat_map(|w| &mut w.files).for_each(|(_, value)| *value = "max".to_string());
         held.later = later;
@@ -152,7 +185,7 @@ impl Making {
 
     /// Switches controllers on in every parent of a v2 directory; true when there was something to do. The last
     /// parent tells: what is on there is on above it.
-    fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
+    pub(super) fn enable(&mut self, layout: &Layout, plan: &Plan, group: &Group) -> Result<bool> {
         let (above, _) = group.path.rsplit_once('/').unwrap_or_default();
         let mut wanted: Vec<&str> = plan.needed.iter().chain(&plan.wanted).map(String::as_str).collect();
         match missing(&group.mount.join(above), &wanted) {
@@ -340,6 +373,13 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
         |d: &Path, name: &str| fs::read_file_at(fs::CWD, d.join(name)).unwrap_or_default().trim().to_string();
     let parent = dir.path.parent().unwrap_or(&dir.path);
     let cause = match e.errno() {
+        Some(errno::EBUSY) if file == v1::LIMIT_FILE => {
+            let value = w.files.iter().find(|(f, _)| f == file).map_or("", |(_, v)| v);
+            let (usage, peak) = (of(&dir.path, v1::USAGE_FILE), of(&dir.path, v1::PEAK_FILE));
+            let text =
+                format!("unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})");
+            return e.step(text).field(&w.field);
+        }
         Some(errno::EBUSY) if file.starts_with("memory.") => {
             let name = if dir.is_v2() { "memory.current" } else { v1::USAGE_FILE };
             format!("{} bytes are in use", of(&dir.path, name))

@@ -49,7 +49,7 @@ fn fake() -> (tempfile::TempDir, Layout) {
 fn make(layout: &Layout, path: &str, resources: serde_json::Value) -> Result<Cgroup> {
     let mut p = plan(layout, path, "id", &serde_json::from_value(resources).unwrap())?;
     p.device_program = None;
-    Cgroup::create(layout, &p)
+    Cgroup::create(layout, &p, &|| false)
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn wrong<T>(field: &str, got: impl std::fmt::Display, want: &str) -> Result<T> {
 }
 
 /// Engines written in Go cannot tell 0 from absent for these fields, and send 0 for "not set".
-fn set<T: PartialEq + From<u8>>(v: Option<T>) -> Option<T> {
+pub(super) fn set<T: PartialEq + From<u8>>(v: Option<T>) -> Option<T> {
     v.filter(|v| *v != T::from(0))
 }
 

@@ -6,7 +6,7 @@ use super::tree::{
     describe, late, pids_below, remove, remove_if_empty, set_frozen_v2, signal_inside, unless_gone, value_of,
     wait_event,
 };
-use super::{Cgroup, Dir, Whose, layout, v1};
+use super::{Cgroup, Dir, Sub, Whose, layout, v1};
 use crate::error::{Code, Error, Result};
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use std::time::{Duration, Instant};
@@ -68,6 +68,9 @@ impl Cgroup {
         let done = match (self.v2(), self.v1_freezer()) {
             (Some(d), _) => set_frozen_v2(d.fd()?, true, until)?,
             (None, Some(d)) => v1::set_frozen(d.fd()?, true, until)?,
+            (None, None) if self.dirs.is_empty() => {
+                return Err(Error::new(Code::Unsupported, "cannot freeze: the container has no cgroup"));
+            }
             (None, None) => {
                 let text = "cannot freeze: neither a cgroup v2 tree nor the v1 freezer controller is mounted";
                 return Err(Error::new(Code::Unsupported, text));
@@ -197,8 +200,11 @@ impl Cgroup {
 
     /// Where a process that joins is to be born: on v2 in the group where init is now, because a group whose
     /// children have controllers takes no process; if init's group is gone, in the nearest living one above
-    /// it, never outside of the container's. With `moved` it is born elsewhere and moves there.
-    pub fn exec_target(&self, init_pid: i32, moved: bool) -> Result<ExecTarget> {
+    /// it, never outside of the container's; or where `subs` says. With `moved` it is born elsewhere and moves there.
+    pub fn exec_target(&self, init_pid: i32, subs: &[Sub<'_>], moved: bool) -> Result<ExecTarget> {
+        if !subs.is_empty() {
+            return self.sub_target(subs, init_pid, moved);
+        }
         let mut entrances = self.v1_tasks()?;
         let Some(dir) = self.v2() else { return Ok(ExecTarget { v2: None, entrances }) };
         let group = self.group_of(dir.fd()?, init_pid)?;
@@ -210,7 +216,7 @@ impl Cgroup {
     }
 
     /// The v2 group that init is in, below `top`.
-    fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
+    pub(super) fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
         let file = fs::read_regular(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
         let now = layout::own_groups(&file).find(|(key, _)| key.is_empty()).map(|(_, path)| path);
         let inside = now.and_then(|p| layout::below(p.trim_end_matches(" (deleted)"), &self.seen));

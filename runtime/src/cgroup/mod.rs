@@ -6,16 +6,22 @@
 mod create;
 mod device;
 mod ebpf;
+mod lack;
 mod layout;
 mod limits;
 mod live;
+mod oom;
 mod plan;
+pub mod stats;
+mod stats_v1;
+mod sub;
 mod systemd;
 mod systemd_bus;
 mod systemd_plan;
 mod systemd_text;
 mod systemd_value;
 mod tree;
+mod update;
 mod v1;
 mod v2;
 
@@ -24,9 +30,14 @@ pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
 pub use plan::{Group, Plan, Write, plan};
 pub use systemd::{Manager, Unit, UnitPlan};
+pub use oom::OomWatch;
+pub use plan::{Group, Plan, Write, limits_plan, plan};
+pub use sub::Sub;
+pub use systemd::{Manager, Unit, UnitPlan, plan_unit};
 pub use systemd_bus::Which;
 pub use systemd_plan::plan_unit;
 pub use systemd_value::Value;
+pub use update::{Applied, linked, merge};
 
 use crate::error::Result;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
@@ -169,16 +180,15 @@ impl Cgroup {
         Ok(files)
     }
 
-    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, `O_PATH` handle). On
+    /// Every hierarchy's directory, for mounts of type cgroup: (name under /sys/fs/cgroup, absolute path). On
     /// a host with v2 alone this is one entry with an empty name; elsewhere the v2 tree is `unified`.
-    pub fn dirs(&self) -> Result<Vec<(String, OwnedFd)>> {
+    pub fn places(&self) -> Vec<(String, &Path)> {
         let name = |d: &Dir| match d.key.as_str() {
             "" if self.dirs.len() == 1 => String::new(),
             "" => "unified".to_string(),
             key => key.strip_prefix("name=").unwrap_or(key).to_string(),
         };
-        let open = |d: &Dir| fs::openat(d.fd()?, ".", fs::OFlags::PATH | fs::OFlags::DIRECTORY, 0);
-        self.dirs.iter().map(|d| Ok((name(d), open(d)?))).collect()
+        self.dirs.iter().map(|d| (name(d), d.path.as_path())).collect()
     }
 
     /// The unit of systemd that has the directories: what changes limits of the container tells it first.

@@ -62,6 +62,8 @@ pub struct Plan {
     pub layout: Kind,
     /// One directory per hierarchy, the v2 tree first.
     pub groups: Vec<Group>,
+    /// The config says where: then it is an error when that cannot be made.
+    pub named: bool,
     /// In this order.
     pub writes: Vec<Write>,
     /// v2 controllers that limits need.
@@ -109,6 +111,7 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
     let plan = Plan {
         layout: layout.kind,
         groups: layout.v2.iter().chain(&layout.v1).map(|t| group(t, absolute, &names)).collect(),
+        named: !cgroups_path.is_empty(),
         writes: Vec::new(),
         needed: Vec::new(),
         wanted: Vec::new(),
@@ -119,6 +122,38 @@ pub fn plan(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources
     let mut builder = Builder { layout, plan };
     builder.resources(resources)?;
     Ok(builder.finish())
+}
+
+/// The writes for limits of a group that exists, device rules apart. Pure.
+///
+/// # Errors
+/// As [`plan`]; and a limit for a hierarchy in which the container has no directory that can be seen from here.
+pub fn limits_plan(layout: &Layout, saved: &Saved, resources: &Resources) -> Result<Plan> {
+    let existing = |t: &Tree| {
+        let path = saved.paths.get(&t.key)?.strip_prefix(&t.mount).ok()?.to_str()?.to_string();
+        Some(Group { key: t.key.clone(), mount: t.mount.clone(), path, seen: saved.seen.clone() })
+    };
+    let plan = Plan {
+        layout: layout.kind,
+        groups: layout.v2.iter().chain(&layout.v1).filter_map(existing).collect(),
+        named: true,
+        unit: None,
+        writes: Vec::new(),
+        needed: Vec::new(),
+        wanted: Vec::new(),
+        device_program: None,
+        warnings: Vec::new(),
+    };
+    let mut builder = Builder { layout, plan };
+    builder.limits(resources)?;
+    let plan = builder.plan;
+    match plan.writes.iter().find(|w| !plan.groups.iter().any(|g| g.key == w.key)) {
+        Some(w) => {
+            let text = "the container has no cgroup in the hierarchy of this limit";
+            Err(Error::spec(&w.field, text).code(Code::Unsupported).hint(layout.to_string()))
+        }
+        None => Ok(plan),
+    }
 }
 
 /// The names of a path, checked.
@@ -220,8 +255,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn resources(&mut self, r: &Resources) -> Result<()> {
-        let Resources { devices, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } = r;
-        self.devices(&device::rules(devices)?)?;
+        self.devices(&device::rules(&r.devices)?)?;
+        self.limits(r)
+    }
+
+    /// Everything but the device rules.
+    fn limits(&mut self, r: &Resources) -> Result<()> {
+        let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } =
+            r;
         if let Some(m) = memory {
             self.memory(m)?;
         }

@@ -1,6 +1,6 @@
 //! Everything about cgroup v1: its table of files, its device lists, cpusets that must be filled by hand, its
 //! freezer. May use: `sys::fs`, `spec`, `error`, the cgroup module's own types. Nothing outside of this module
-//! knows a v1 file name, so that v1 can be dropped by removing it.
+//! and `stats_v1` knows a v1 file name, so that v1 can be dropped by removing it.
 #![forbid(unsafe_code)]
 
 use super::device::{ALL, MKNOD, Node, READ, Rule, WRITE};
@@ -302,6 +302,24 @@ pub(super) fn set_frozen<D: AsFd>(dir: D, on: bool, until: Instant) -> Result<bo
     }
 }
 
+/// What to write to have a file's `old` content back, where that is not its own first line.
+pub(super) fn way_back(file: &str, old: &str) -> Option<String> {
+    match file {
+        OOM_FILE => super::tree::value_of(old, "oom_kill_disable").map(|n| n.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a file has one line an interface.
+pub(super) fn is_keyed(file: &str) -> bool {
+    file == "net_prio.ifpriomap"
+}
+
+/// Whether a file limits traffic of devices, where 0 means no limit.
+pub(super) fn is_throttle(file: &str) -> bool {
+    file.starts_with("blkio.throttle.")
+}
+
 /// Why the kernel refused a value, where one cause is usual; `parent` reads a file of the parent directory.
 pub(super) fn cause(n: i32, file: &str, parent: impl Fn(&str) -> String) -> Option<String> {
     match (n, file) {
@@ -327,8 +345,12 @@ pub(super) const FREEZER_FILE: &str = "freezer.state";
 pub(super) const USAGE_FILE: &str = "memory.usage_in_bytes";
 /// OOM kills counted for this directory alone (`oom_kill` of `memory.oom_control`, Linux 4.13).
 pub(super) const OOM_FILE: &str = "memory.oom_control";
+/// Where an event descriptor is tied to a file.
+pub(super) const EVENT_CONTROL: &str = "cgroup.event_control";
 /// The limit in bytes.
 pub(super) const LIMIT_FILE: &str = "memory.limit_in_bytes";
+/// The limit of memory and swap together in bytes.
+pub(super) const SWAP_FILE: &str = "memory.memsw.limit_in_bytes";
 /// The greatest usage so far in bytes.
 pub(super) const PEAK_FILE: &str = "memory.max_usage_in_bytes";
 

@@ -15,6 +15,7 @@ use argv::{Grammar, Words};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 use values::usage;
 use verbs::Verb;
 
@@ -55,12 +56,24 @@ pub enum Rootless {
     No,
 }
 
+impl Rootless {
+    /// What was said; `None` to find out.
+    pub fn choice(self) -> Option<bool> {
+        match self {
+            Rootless::Auto => None,
+            Rootless::Yes => Some(true),
+            Rootless::No => Some(false),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Check(CheckArgs),
     Create(CreateArgs),
     Delete(DeleteArgs),
+    Events(EventsArgs),
     Exec(ExecArgs),
     Features,
     /// Text to print.
@@ -74,6 +87,7 @@ pub enum Command {
     Spec(SpecArgs),
     Start(IdArgs),
     State(IdArgs),
+    Update(Box<UpdateArgs>),
     Version,
 }
 
@@ -181,6 +195,16 @@ pub struct DeleteArgs {
     pub force: bool,
 }
 
+/// `events`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsArgs {
+    pub id: String,
+    /// Between two statistics; more than nothing.
+    pub interval: Duration,
+    /// Statistics once, and nothing else.
+    pub stats: bool,
+}
+
 /// Form of `list` and `ps`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
@@ -210,6 +234,45 @@ pub struct PsArgs {
 pub struct SpecArgs {
     pub bundle: Option<PathBuf>,
     pub rootless: bool,
+}
+
+/// `update`. Absent limits stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateArgs {
+    pub id: String,
+    /// A document with limits, in place of the options below.
+    pub resources: Option<Source>,
+    pub limits: Limits,
+    /// Options that were given and have no effect, with the reason.
+    pub ignored: Vec<String>,
+}
+
+/// Where a document is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    Stdin,
+}
+
+/// Limits as options of `update` name them. Sizes in bytes, times in microseconds, -1 means no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub blkio_weight: Option<u16>,
+    pub cpu_period: Option<u64>,
+    pub cpu_quota: Option<i64>,
+    pub cpu_burst: Option<u64>,
+    pub cpu_share: Option<u64>,
+    pub cpu_rt_period: Option<u64>,
+    pub cpu_rt_runtime: Option<i64>,
+    pub cpu_idle: Option<i64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub memory: Option<i64>,
+    pub memory_reservation: Option<i64>,
+    pub memory_swap: Option<i64>,
+    pub pids_limit: Option<i64>,
+    pub l3_cache_schema: Option<String>,
+    pub mem_bw_schema: Option<String>,
 }
 
 /// A command line that asks for nothing that can be done.

@@ -70,6 +70,10 @@ fn lines_of_orchestrators() {
     assert_eq!(p.format, Format::Json);
     let Command::Ps(p) = ok("ps c1 -f json").command else { panic!() };
     assert_eq!((p.format, p.args.len()), (Format::Table, 2));
+    let Command::Events(e) = ok("events --stats c1").command else { panic!() };
+    assert_eq!((e.id.as_str(), e.interval.as_secs(), e.stats), ("c1", 5, true));
+    let Command::Events(e) = ok("events --interval 100ms c1").command else { panic!() };
+    assert_eq!((e.interval.as_millis(), e.stats), (100, false));
     let Command::Spec(s) = ok("spec --rootless").command else { panic!() };
     assert!(s.rootless);
     assert_eq!(ok("--version state x").command, Command::Version);
@@ -127,14 +131,59 @@ fn exec_fails_with_255() {
 }
 
 #[test]
+fn limits_of_update() {
+    let update = |line: &str| {
+        let Command::Update(u) = ok(line).command else { panic!("{line}") };
+        *u
+    };
+    for line in ["update --resources=- c1", "update -r - c1", "update c1 -resources -"] {
+        let u = update(line);
+        assert_eq!((u.id.as_str(), u.resources), ("c1", Some(Source::Stdin)), "{line}");
+    }
+    assert_eq!(update("update -r /f c1").resources, Some(Source::File("/f".into())));
+    let u = update(
+        "update --memory 64m --memory-swap -1 --memory-reservation=1k --cpu-quota -1 --cpu-period 100000 --cpu-burst 5 \
+         --cpu-share 7 --cpu-idle 1 --cpuset-cpus 0-1 --cpuset-mems 0 --pids-limit -1 --blkio-weight 100 \
+         --cpu-rt-period 1 --cpu-rt-runtime 2 c1",
+    );
+    let want = Limits {
+        blkio_weight: Some(100),
+        cpu_period: Some(100_000),
+        cpu_quota: Some(-1),
+        cpu_burst: Some(5),
+        cpu_share: Some(7),
+        cpu_rt_period: Some(1),
+        cpu_rt_runtime: Some(2),
+        cpu_idle: Some(1),
+        cpuset_cpus: Some("0-1".into()),
+        cpuset_mems: Some("0".into()),
+        memory: Some(64 << 20),
+        memory_reservation: Some(1024),
+        memory_swap: Some(-1),
+        pids_limit: Some(-1),
+        l3_cache_schema: None,
+        mem_bw_schema: None,
+    };
+    assert_eq!(u, UpdateArgs { id: "c1".into(), limits: want, ..Default::default() });
+    assert_eq!(update("update --memory= c1").limits, Limits::default(), "empty is not given");
+    let u = update("update --kernel-memory 5 --memory 6 -r - c1");
+    assert!(
+        u.ignored[0].contains("--kernel-memory") && u.ignored[1].contains("--resources"),
+        "{:?}",
+        u.ignored
+    );
+    for line in ["--memory 5x", "--cpu-period x", "--cpu-quota 1.5", "--pids-limit many", "--blkio-weight 5"]
+    {
+        assert!(
+            fault(&format!("update {line} c1")).error.to_string().contains("invalid value for"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn commands_that_are_refused() {
-    for line in [
-        "checkpoint --help",
-        "restore --lsm-mount-context",
-        "update -r - x",
-        "events --stats x",
-        "help update",
-    ] {
+    for line in ["checkpoint --help", "restore --lsm-mount-context", "restore --bundle b x", "help restore"] {
         let f = fault(line);
         assert_eq!((f.exit, f.error.kind()), (1, Code::Unsupported), "{line}");
         assert!(!f.error.to_string().contains("flag needs"), "{line}");

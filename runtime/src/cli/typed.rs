@@ -13,6 +13,8 @@ use std::path::{Component, Path};
 
 /// Where state is kept for the host's root user.
 const DEFAULT_ROOT: &str = "/run/knarr";
+/// runc's default of `events --interval`.
+const EVENTS_INTERVAL: Duration = Duration::from_secs(5);
 /// PATH_MAX of limits.h, with its final NUL.
 const PATH_MAX: usize = 4096;
 
@@ -170,6 +172,11 @@ pub(super) fn command(name: &str, m: &ArgMatches, arguments: Vec<OsString>) -> R
         }
         "create" => Command::Create(create(m, id())?),
         "delete" => Command::Delete(DeleteArgs { id: id(), force: m.get_flag("force") }),
+        "events" => {
+            let interval = string(m, "interval")?.map(|v| values::duration("interval", &v)).transpose()?;
+            let interval = interval.unwrap_or(EVENTS_INTERVAL);
+            Command::Events(EventsArgs { id: id(), interval, stats: m.get_flag("stats") })
+        }
         "exec" => {
             let id = id();
             Command::Exec(exec(m, id, arguments)?)
@@ -199,6 +206,7 @@ pub(super) fn command(name: &str, m: &ArgMatches, arguments: Vec<OsString>) -> R
         "spec" => Command::Spec(SpecArgs { bundle: path(m, "bundle")?, rootless: m.get_flag("rootless") }),
         "start" => Command::Start(IdArgs { id: id() }),
         "state" => Command::State(IdArgs { id: id() }),
+        "update" => Command::Update(Box::new(update(m, id())?)),
         "version" => Command::Version,
         other => {
             return Err(Error::new(Code::Internal, format!("command {other} has a table and no reader")));
@@ -261,5 +269,51 @@ fn exec(m: &ArgMatches, id: String, arguments: impl Iterator<Item = OsString>) -
         preserve_fds: preserve_fds(m)?,
         cgroups: values::sub_cgroups(&strings(m, "cgroup")?)?,
         ignore_paused: m.get_flag("ignore-paused"),
+    })
+}
+
+fn update(m: &ArgMatches, id: String) -> Result<UpdateArgs> {
+    let resources = match word(m, "resources") {
+        // runc takes an empty name for none.
+        None => None,
+        Some(v) if v.is_empty() => None,
+        Some(v) if v == "-" => Some(Source::Stdin),
+        Some(v) => Some(Source::File(absolute("resources", v)?)),
+    };
+    let limits = limits(m)?;
+    let mut ignored: Vec<String> = ["kernel-memory", "kernel-memory-tcp"]
+        .iter()
+        .filter(|name| word(m, name).is_some_and(|v| !v.is_empty()))
+        .map(|name| format!("--{name}: not applied, the kernel has no separate kernel memory limit"))
+        .collect();
+    if resources.is_some() && limits != Limits::default() {
+        ignored.push("--resources: the limits given as options beside it are not applied".into());
+    }
+    Ok(UpdateArgs { id, resources, limits, ignored })
+}
+
+fn limits(m: &ArgMatches) -> Result<Limits> {
+    // An empty value is one that was not given, as for runc.
+    let given = |name: &'static str| string(m, name).map(|v| v.filter(|v| !v.is_empty()));
+    let number = |name| given(name)?.map(|v| values::number(name, &v)).transpose();
+    let signed = |name| given(name)?.map(|v| values::signed(name, &v)).transpose();
+    let size = |name| given(name)?.map(|v| values::size(name, &v)).transpose();
+    Ok(Limits {
+        blkio_weight: given("blkio-weight")?.map(|v| values::weight("blkio-weight", &v)).transpose()?,
+        cpu_period: number("cpu-period")?,
+        cpu_quota: signed("cpu-quota")?,
+        cpu_burst: number("cpu-burst")?,
+        cpu_share: number("cpu-share")?,
+        cpu_rt_period: number("cpu-rt-period")?,
+        cpu_rt_runtime: signed("cpu-rt-runtime")?,
+        cpu_idle: signed("cpu-idle")?,
+        cpuset_cpus: given("cpuset-cpus")?,
+        cpuset_mems: given("cpuset-mems")?,
+        memory: size("memory")?,
+        memory_reservation: size("memory-reservation")?,
+        memory_swap: size("memory-swap")?,
+        pids_limit: signed("pids-limit")?,
+        l3_cache_schema: given("l3-cache-schema")?,
+        mem_bw_schema: given("mem-bw-schema")?,
     })
 }

@@ -2,6 +2,7 @@
 //! data or one sentence out; touches nothing.
 
 use crate::error::{Code, Error, Result, quoted};
+use std::time::Duration;
 
 /// The largest uid and gid a command line may name: what runc takes. Larger numbers are where programs that
 /// keep ids in signed integers go wrong.
@@ -78,6 +79,106 @@ pub fn count(flag: &str, text: &str) -> Result<u32> {
         ))),
     }
 }
+
+fn invalid(flag: &str, text: &str, want: &str) -> Error {
+    usage(format!("invalid value for {flag}: got {}, want {want}", quoted(text)))
+}
+
+/// A number of 64 bits. runc's wording for what is none.
+pub fn number(flag: &str, text: &str) -> Result<u64> {
+    digits(text).ok_or_else(|| invalid(flag, text, &format!("a number from 0 to {}", u64::MAX)))
+}
+
+/// A number that may be negative.
+pub fn signed(flag: &str, text: &str) -> Result<i64> {
+    let n = match text.strip_prefix('-') {
+        Some(rest) => digits(rest).and_then(|n| 0i64.checked_sub_unsigned(n)),
+        None => digits(text).and_then(|n| i64::try_from(n).ok()),
+    };
+    n.ok_or_else(|| invalid(flag, text, "a number, or -1 for no limit"))
+}
+
+/// A block I/O weight: 10 to 1000, 0 means not set.
+pub fn weight(flag: &str, text: &str) -> Result<u16> {
+    match digits(text) {
+        Some(n @ (0 | 10..=1000)) => Ok(n as u16),
+        _ => Err(invalid(flag, text, "10 to 1000")),
+    }
+}
+
+/// A size in bytes: a number, with or without a fraction, and perhaps a unit of powers of 1024 in either case (`64m`,
+/// `1.5 GiB`, `512kb`); -1 means no limit.
+pub fn size(flag: &str, text: &str) -> Result<i64> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    bytes(text).ok_or_else(|| {
+        invalid(flag, text, "bytes, a number with one of the units k, m, g, t and p, or -1 for no limit")
+    })
+}
+
+fn bytes(text: &str) -> Option<i64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (value, unit) = text.split_at_checked(end)?;
+    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let (letter, rest) = unit.split_at_checked(unit.len().min(1))?;
+    let power = ["", "k", "m", "g", "t", "p"].iter().position(|u| *u == letter);
+    let shift = match (power, rest) {
+        (Some(n), "" | "b" | "ib") => 10 * n as u32,
+        (None, "") if letter == "b" => 0,
+        _ => return None,
+    };
+    if let Some((whole, fraction)) = value.split_once('.') {
+        let number = |t: &str| !t.is_empty() && t.len() <= 15 && t.bytes().all(|b| b.is_ascii_digit());
+        if !number(whole) || !number(fraction) {
+            return None;
+        }
+        let bytes = value.parse::<f64>().ok()? * (1u64 << shift) as f64;
+        return (bytes < i64::MAX as f64).then_some(bytes as i64);
+    }
+    i64::try_from(digits(value)?).ok()?.checked_mul(1i64 << shift)
+}
+
+/// A duration as Go writes it: numbers with units, the larger first by custom only (`1m30s`, `1.5h`, `500ms`).
+///
+/// # Errors
+/// Anything else; nothing at all, or less.
+pub fn duration(flag: &str, text: &str) -> Result<Duration> {
+    let bad = || invalid(flag, text, "a duration such as 500ms, 5s or 1m30s");
+    let (negative, body) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut seconds = 0.0;
+    let mut rest = body;
+    while !rest.is_empty() && body != "0" {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let unit = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
+        seconds += number.parse::<f64>().map_err(|_| bad())? * unit.1;
+        rest = tail;
+    }
+    match Duration::try_from_secs_f64(seconds) {
+        _ if body.is_empty() => Err(bad()),
+        Ok(d) if !negative && !d.is_zero() => Ok(d),
+        Ok(_) => Err(usage("duration interval must be greater than 0")),
+        Err(_) => Err(bad()),
+    }
+}
+
+/// Units of time(7) as Go names them, in seconds.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
 
 /// The words for a boolean that Go's parser takes, and so every caller of runc may use.
 pub fn boolean(text: &str) -> Option<bool> {
@@ -300,6 +401,92 @@ mod tests {
         }
         assert_eq!(count("preserve-fds", "0").unwrap(), 0);
         assert_eq!(count("preserve-fds", "17").unwrap(), 17);
+    }
+
+    #[test]
+    fn sizes_and_numbers() {
+        const MIB: i64 = 1 << 20;
+        for (text, want) in [
+            ("0", 0),
+            ("-1", -1),
+            ("67108864", 64 * MIB),
+            ("64m", 64 * MIB),
+            ("64M", 64 * MIB),
+            ("64MB", 64 * MIB),
+            ("64MiB", 64 * MIB),
+            ("64 mb", 64 * MIB),
+            ("1.5g", 1536 * MIB),
+            ("0.5k", 512),
+            ("7b", 7),
+            ("1T", 1 << 40),
+            ("1p", 1 << 50),
+        ] {
+            assert_eq!(size("memory", text).unwrap(), want, "{text}");
+        }
+        for text in [
+            "",
+            "-2",
+            "m",
+            "64x",
+            "64mm",
+            "64  m",
+            "6 4m",
+            " 64m",
+            "1.m",
+            ".5m",
+            "1..5m",
+            "+1",
+            "1e3",
+            "0x10",
+            "64bb",
+            "8192p",
+            "9223372036854775808",
+            "99999999999999999999",
+            "64m ",
+            "64MiBs",
+            "bib",
+            "\u{663}",
+        ] {
+            let e = size("memory", text).unwrap_err().to_string();
+            assert!(e.contains("invalid value for memory"), "{text}: {e}");
+        }
+        assert_eq!(number("cpu-period", "18446744073709551615").unwrap(), u64::MAX);
+        assert_eq!(signed("cpu-quota", "-1").unwrap(), -1);
+        assert_eq!(signed("x", "-9223372036854775808").unwrap(), i64::MIN);
+        for text in ["", "-", "--1", "x", "1x", "9223372036854775808", "1.5", "+1"] {
+            assert!(signed("cpu-quota", text).is_err(), "{text}");
+        }
+        for text in ["", "-1", "x", "18446744073709551616", "50m"] {
+            let e = number("cpu-period", text).unwrap_err().to_string();
+            assert!(e.contains("invalid value for cpu-period"), "{text}: {e}");
+        }
+        assert_eq!((weight("w", "10").unwrap(), weight("w", "0").unwrap()), (10, 0));
+        for text in ["9", "1001", "65546", "-1"] {
+            assert!(weight("blkio-weight", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("5s", 5000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("+2s", 2000),
+            ("1s500ms", 1500),
+        ] {
+            assert_eq!(duration("interval", text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        assert_eq!(duration("interval", "3us").unwrap(), duration("interval", "3\u{b5}s").unwrap());
+        for text in ["", "5", "s", "-", "5x", "5 s", "1..5s", "1e9s", "5sx", "x5s", ".s"] {
+            let e = duration("interval", text).unwrap_err().to_string();
+            assert!(e.contains("invalid value for interval"), "{text}: {e}");
+        }
+        for text in ["0", "0s", "-1s", "-0"] {
+            let e = duration("interval", text).unwrap_err().to_string();
+            assert!(e.contains("must be greater than 0"), "{text}: {e}");
+        }
     }
 
     #[test]

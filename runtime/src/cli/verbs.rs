@@ -22,7 +22,7 @@ const ID: &str = "<container-id>";
 const MANY: usize = usize::MAX;
 
 /// Commands that work.
-pub(super) static VERBS: [Verb; 16] = [
+pub(super) static VERBS: [Verb; 18] = [
     Verb {
         name: "check",
         about: "report every problem a bundle would have on this host",
@@ -56,6 +56,20 @@ pub(super) static VERBS: [Verb; 16] = [
             )]
         },
         notes: "Works on containers whose creation was interrupted and whose records are damaged.",
+    },
+    Verb {
+        name: "events",
+        about: "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
+        arguments: ID,
+        count: (1, 1),
+        stop: false,
+        options: || {
+            vec![
+                value("interval", None, "DURATION", "time between two statistics (default: 5s)"),
+                flag("stats", None, "display the container's stats then exit"),
+            ]
+        },
+        notes: "One JSON object a line, until the container ends. A duration is written as 500ms or 1m30s.",
     },
     Verb {
         name: "exec",
@@ -162,6 +176,16 @@ pub(super) static VERBS: [Verb; 16] = [
         notes: "The output is the state document of the OCI runtime specification, in JSON.",
     },
     Verb {
+        name: "update",
+        about: "update container resource constraints",
+        arguments: ID,
+        count: (1, 1),
+        stop: false,
+        options: update_options,
+        notes: "What is not named stays. The file holds a \"resources\" object of config.json, in JSON; device\n\
+                rules are never changed. Values written before one that is refused are taken back.",
+    },
+    Verb {
         name: "version",
         about: "print the version",
         arguments: "",
@@ -183,7 +207,7 @@ pub(super) static VERBS: [Verb; 16] = [
 
 /// Commands that callers of runc know and that are refused. They take no options, so that nobody who asks
 /// with `--help` concludes that they work.
-pub(super) static REFUSED: [&str; 4] = ["checkpoint", "events", "restore", "update"];
+pub(super) static REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
 /// Looks a command up by its exact name.
 pub(super) fn find(name: &str) -> Option<&'static Verb> {
@@ -273,6 +297,41 @@ fn exec_options() -> Vec<Arg> {
         flag("ignore-paused", None, "allow exec in a paused container"),
     ]);
     out
+}
+
+fn update_options() -> Vec<Arg> {
+    let obsolete = "(obsoleted; do not use)";
+    vec![
+        value(
+            "resources",
+            Some('r'),
+            "FILE",
+            "read the limits from FILE, or - for standard input; the others are ignored",
+        ),
+        value("blkio-weight", None, "N", "block I/O weight, 10 to 1000"),
+        value("cpu-period", None, "US", "length of a CPU period in microseconds"),
+        value("cpu-quota", None, "US", "CPU time in a period in microseconds; -1 for no limit"),
+        value("cpu-burst", None, "US", "unused CPU time that may be used later, in microseconds"),
+        value("cpu-share", None, "N", "CPU shares (relative weight vs. other containers)"),
+        value("cpu-rt-period", None, "US", "length of a realtime CPU period in microseconds"),
+        value("cpu-rt-runtime", None, "US", "realtime CPU time in a period in microseconds"),
+        value("cpu-idle", None, "N", "1: run when nobody else wants to, 0: as usual"),
+        value("cpuset-cpus", None, "LIST", "CPUs to use, such as 0-3,7"),
+        value("cpuset-mems", None, "LIST", "memory nodes to use"),
+        value("kernel-memory", None, "BYTES", obsolete).hide(true),
+        value("kernel-memory-tcp", None, "BYTES", obsolete).hide(true),
+        value(
+            "memory",
+            None,
+            "BYTES",
+            "memory limit; b, k, m, g, t and p may follow the number; -1 for no limit",
+        ),
+        value("memory-reservation", None, "BYTES", "memory reservation or soft limit"),
+        value("memory-swap", None, "BYTES", "limit of memory and swap together; -1 for unlimited swap"),
+        value("pids-limit", None, "N", "greatest number of tasks; -1 for no limit"),
+        value("l3-cache-schema", None, "TEXT", "Intel RDT/CAT L3 cache schema"),
+        value("mem-bw-schema", None, "TEXT", "Intel RDT/MBA memory bandwidth schema"),
+    ]
 }
 
 /// The table of global options.

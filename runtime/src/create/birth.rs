@@ -1,8 +1,8 @@
 //! How init comes into being: namespaces borrowed, cloned, given its maps and limits from outside, until its root is
 //! built. May use: `sys`, `init`, `link`, `cgroup`, plan types.
 
-use super::sources;
-use crate::cgroup::{Cgroup, Unit};
+use super::{maps, sources};
+use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::host::Host;
 use crate::init::{self, Inherit, Start};
@@ -10,8 +10,9 @@ use crate::link::{self, Held, Hooking, Init, Parent};
 use crate::plan::Plan;
 use crate::plan::launch::{Join, KINDS, Launch};
 use crate::plan::process::ProcessPlan;
+use crate::report;
+use crate::resctrl::Groups;
 use crate::rootfs::Proc;
-use crate::spec;
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll;
 use crate::sys::process::{self, Child, Exit, ns_flags, sig};
@@ -28,50 +29,31 @@ pub(super) struct Parents<'a> {
     pub root: &'a OwnedFd,
     /// The gate's listener, unless init is started over the link.
     pub gate: Option<&'a OwnedFd>,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// See [`sources::make_room`].
     pub nofile: Option<u64>,
 }
 
 /// Clones init and leads it until its root is built.
 pub(super) fn of_init(p: &Parents<'_>) -> Result<(Child, Parent<Hooking>)> {
-    let (e, child) = match attempt(p, Way::Born) {
+    let (e, child) = match attempt(p, false) {
         Ok(born) => return Ok(born),
         Err(failed) => failed,
     };
-    if may_not_enter(&e, p.group) {
-        return attempt(p, Way::Brought).map_err(|(e, _)| e);
-    }
     // Without a child it may be the stager that was killed.
     if !child.map_or(e.kind() == Code::Init, |c| stillborn(&e, c, p.group)) {
         return Err(e);
     }
-    attempt(p, Way::Moved).map_err(|(e, _)| e)
+    attempt(p, true).map_err(|(e, _)| e)
 }
 
-/// How a child gets into the container's v2 group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// It is cloned into it.
-    Born,
-    /// It is born in our group and moves.
-    Moved,
-    /// It is born of a process that systemd has brought into it.
-    Brought,
-}
-
-/// The kernel wants the right to write where our group and the container's meet (cgroup-v2.rst, "Delegation Containment").
-/// A user's systemd has that only inside its own part of the tree, and otherwise asks the system's.
-pub fn may_not_enter(e: &Error, group: &Cgroup) -> bool {
-    e.syscall() == Some("clone3") && e.is(errno::EACCES) && group.unit().is_some()
-}
-
-/// On failure gives the child back, if there was one.
-fn attempt(p: &Parents<'_>, way: Way) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
+/// With `moved`, init is born in our cgroup and moves. On failure gives the child back, if there was one.
+fn attempt(p: &Parents<'_>, moved: bool) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
-    let moved = way == Way::Moved;
-    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, way)).map_err(|e| (e, None))?;
+    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, moved)).map_err(|e| (e, None))?;
     let lead = || {
-        prepare(p.plan, &child, p.proc, p.host).map_err(|e| parent.blame(e))?;
+        prepare(p, &child).map_err(|e| parent.blame(e))?;
         parent.build()?.root_ready()
     };
     match lead() {
@@ -93,7 +75,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, gate, resctrl: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -104,11 +86,10 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
     Ok(Inherit {
         start,
         entrances: group.entrances(moved)?,
-        sources: sources::open(plan, group, &host.cgroups)?,
+        sources: sources::open(plan, group, host, p.proc)?,
         root_seen: fs::fstat(root)?,
         root: fs::dup(root)?,
         proc: Proc::open()?,
-        setgroups_denied: setgroups_denied(&plan.launch, host),
         nofile,
         cgroup_ns: late_cgroup_namespace(&plan.launch)?,
         own_cgroup_ns: plan.late_cgroup_ns || moved && plan.launch.makes(ns_flags::CGROUP),
@@ -127,32 +108,54 @@ fn is_late(join: &Join, launch: &Launch) -> bool {
 }
 
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
-fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, way: Way) -> Result<Child> {
+fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> Result<Child> {
     let plan = p.plan;
     // A cgroup namespace shows the group in which it is made.
-    let new = if way == Way::Moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
-    let into = if way == Way::Born { p.group.v2_dir() } else { None };
-    let unit = p.group.unit().filter(|_| way == Way::Brought);
+    let new = if moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
+    let into = if moved { None } else { p.group.v2_dir() };
     let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
     let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
-    let back = Borrowed::enter(&plan.launch, &joins, p.proc)?;
-    let child = match (&user, unit) {
-        (None, None) => process::clone3(new, into, || init::run(plan, link, inherit)),
-        (user, unit) => clone_via_stager(new, into, (user.as_ref(), unit), || init::run(plan, link, inherit)),
+    let back = match Borrowed::enter(&plan.launch, &joins, p.proc) {
+        // What an ordinary user may only enter from inside the user namespace, the stager enters.
+        Err(e) if e.is(errno::EPERM) && user.is_some() && plan.launch.time_offsets.is_none() => None,
+        r => Some(r?),
     };
-    let child = child.map_err(|e| {
-        if e.is(errno::ENOSPC) {
-            e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces")
-        } else {
-            e
+    // The files in /proc of a process that is not dumpable are root's, and somebody else has to write its maps. Nobody
+    // but that user can look into it yet.
+    let by_user = plan.launch.makes(ns_flags::USER) && p.host.euid != 0;
+    if by_user {
+        process::set_dumpable(true)?;
+    }
+    let child = match &user {
+        None => process::clone3(new, into, || init::run(plan, link, inherit)),
+        Some(user) => {
+            let enter = || {
+                ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+                let left = joins.iter().filter(|_| back.is_none());
+                left.map(|(join, fd)| ns::setns(fd, join.flag).field(&join.field)).collect()
+            };
+            clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
         }
+    };
+    if by_user {
+        process::set_dumpable(false)?;
+    }
+    let child = child.map_err(|e| match e.errno() {
+        Some(errno::ENOSPC) => {
+            e.hint("a limit on the number of namespaces is reached: /proc/sys/user/max_*_namespaces")
+        }
+        Some(errno::EACCES) if into.is_some() => e.field("/linux/cgroupsPath").hint(
+            "who starts a process in a cgroup must own cgroup.procs of the nearest cgroup above both, too: \
+             start from inside a delegated one",
+        ),
+        _ => e,
     })?;
-    back.leave()?;
+    back.map_or(Ok(()), Borrowed::leave)?;
     Ok(child)
 }
 
-fn open_namespace(join: &Join) -> Result<OwnedFd> {
+pub(super) fn open_namespace(join: &Join) -> Result<OwnedFd> {
     let open = || -> Result<OwnedFd> {
         let fd = fs::open(&join.path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
         match ns::ns_type(&fd) {
@@ -175,7 +178,10 @@ impl Borrowed {
         // Before the others: in another mount namespace /proc is somebody else's.
         if let Some(offsets) = &launch.time_offsets {
             back.remember(ns_flags::TIME)?;
-            ns::unshare(ns_flags::TIME).step("make the time namespace")?;
+            ns::unshare(ns_flags::TIME).step("make the time namespace").map_err(|e| {
+                let e = e.field("/linux/timeOffsets");
+                if e.is(errno::EPERM) { e.hint("only root may give a new one its offsets") } else { e }
+            })?;
             for (clock, secs, nanos) in offsets {
                 proc.write("self/timens_offsets", &format!("{clock} {secs} {nanos}\n"))
                     .field("/linux/timeOffsets")?;
@@ -208,16 +214,16 @@ impl Borrowed {
     }
 }
 
-/// Nobody comes back from a user namespace, and nobody may clone into a group that is out of reach, so a short-lived
-/// process enters the one, or is brought into the other, and makes init as our child.
+/// Nobody comes back from a user namespace, so a short-lived process goes there with `enter` and makes init, with `new`
+/// namespaces, as our child.
 pub fn clone_via_stager(
     new: u64,
     into: Option<BorrowedFd<'_>>,
-    (user, unit): (Option<&OwnedFd>, Option<&Unit>),
+    enter: impl FnOnce() -> Result<()>,
     init: impl FnOnce() -> i32,
 ) -> Result<Child> {
     let (ours, theirs) = sock::pair()?;
-    let mut stager = process::clone3(0, into, || match stage(new, user, unit.is_some(), init, &theirs) {
+    let mut stager = process::clone3(0, into, || match stage(new, enter, init, &theirs) {
         Ok(()) => 0,
         Err(e) => {
             let _ = sock::send(&theirs, &serde_json::to_vec(&e).unwrap_or_default(), &[]);
@@ -225,34 +231,22 @@ pub fn clone_via_stager(
         }
     })?;
     drop(theirs);
-    if let Some(unit) = unit {
-        unit.bring(stager.pid())?;
-        sock::send(&ours, b"inside", &[])?;
-    }
     let (data, mut fds) = sock::recv(&ours)?;
     stager.wait()?;
     match fds.pop() {
         Some(pidfd) => Child::adopt(pidfd),
         None => Err(serde_json::from_slice::<Error>(&data)
-            .unwrap_or_else(|_| Error::new(Code::Init, "the process that makes init ended"))),
+            .unwrap_or_else(|_| Error::new(Code::Init, "the process that enters the user namespace ended"))),
     }
 }
 
 fn stage(
     new: u64,
-    user: Option<&OwnedFd>,
-    brought: bool,
+    enter: impl FnOnce() -> Result<()>,
     init: impl FnOnce() -> i32,
     report: &OwnedFd,
 ) -> Result<()> {
-    if brought {
-        // It holds the other end too, and so would wait for ever for a parent that was killed.
-        process::set_pdeathsig(Some(sig::SIGKILL))?;
-        sock::recv(report)?;
-    }
-    if let Some(user) = user {
-        ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
-    }
+    enter()?;
     let mut init = process::clone3_sibling(new, init)?;
     // No number: this process may be in another pid namespace, in which init has another one.
     sock::send(report, b"init", &[init.pidfd()])?;
@@ -261,38 +255,35 @@ fn stage(
 }
 
 /// While init is held: what only somebody outside can set.
-fn prepare(plan: &Plan, child: &Child, proc: &Proc, host: &Host) -> Result<()> {
+fn prepare(p: &Parents<'_>, child: &Child) -> Result<()> {
+    let Parents { plan, proc, host, resctrl, .. } = *p;
     let pid = child.pid();
-    if plan.launch.new & ns_flags::USER != 0 {
-        write_maps(plan, pid, proc, host)?;
+    if let Some(groups) = resctrl {
+        groups.enter(pid)?;
     }
-    set_oom_score(&plan.process, pid, proc)?;
+    if plan.launch.new & ns_flags::USER != 0 {
+        maps::write(&plan.launch, pid, proc)?;
+    }
+    set_oom_score(&plan.process, &pid.to_string(), proc, &|| host.is_rootless())?;
     raise_rlimits(&plan.process, pid)
 }
 
-/// From outside, because the process itself may not reach its own file under a read-only /proc.
-pub fn set_oom_score(p: &ProcessPlan, pid: i32, proc: &Proc) -> Result<()> {
+/// From outside, because the process itself may not reach its own file under a read-only /proc. `pid` may be `self`.
+/// Engines ask for one score for everybody, which rootless users may not have: then there is a warning.
+pub fn set_oom_score(p: &ProcessPlan, pid: &str, proc: &Proc, rootless: &dyn Fn() -> bool) -> Result<()> {
     let Some(adj) = p.oom_score_adj else { return Ok(()) };
     let done = proc.write(&format!("{pid}/oom_score_adj"), &adj.to_string());
-    done.field(&format!("{}/oomScoreAdj", p.base)).map_err(|e| {
-        if e.is(errno::EACCES) { e.hint("lowering it below our own needs CAP_SYS_RESOURCE") } else { e }
-    })
-}
-
-fn write_maps(plan: &Plan, pid: i32, proc: &Proc, host: &Host) -> Result<()> {
-    let lines = |maps: &[spec::IdMapping]| -> String {
-        maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
-    };
-    if setgroups_denied(&plan.launch, host) {
-        proc.write(&format!("{pid}/setgroups"), "deny")?;
+    match done.field(&format!("{}/oomScoreAdj", p.base)) {
+        Err(e) if e.is(errno::EACCES) => {
+            let e = e.hint("lowering it below our own needs CAP_SYS_RESOURCE");
+            if !rootless() {
+                return Err(e);
+            }
+            report::warn(format_args!("the oom score stays as it is: {e}"));
+            Ok(())
+        }
+        r => r,
     }
-    proc.write(&format!("{pid}/uid_map"), &lines(&plan.launch.uid_maps)).field("/linux/uidMappings")?;
-    proc.write(&format!("{pid}/gid_map"), &lines(&plan.launch.gid_maps)).field("/linux/gidMappings")
-}
-
-/// Without privilege the kernel only takes a gid map after setgroups(2) was given up (CVE-2014-8989).
-fn setgroups_denied(launch: &Launch, host: &Host) -> bool {
-    launch.new & ns_flags::USER != 0 && host.euid != 0
 }
 
 /// Hard limits above our own. The process lowers the rest as its last step, so that a low limit hits the payload and

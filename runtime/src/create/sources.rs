@@ -1,16 +1,18 @@
 //! Mount sources, opened by the parent before init exists. May use: `sys`, `cgroup`, plan types.
 
-use crate::cgroup::{Cgroup, Layout};
-use crate::error::{Code, Context, Error, Result, quoted};
+use super::idmap::Namespaces;
+use crate::cgroup::Cgroup;
+use crate::error::{Code, Context, Error, Result};
+use crate::host::Host;
+use crate::init::binds::{self, Late};
 use crate::init::mounts::Source;
 use crate::plan::Plan;
-use crate::plan::mounts::{MountKind, MountOp, attr_pair};
+use crate::plan::mounts::{MountKind, MountOp};
 use crate::plan::process::RLIMIT_NOFILE;
+use crate::rootfs::Proc;
 use crate::sys::fs;
-use crate::sys::mount::{self, propagation};
 use crate::sys::process::ns_flags;
-use crate::sys::{OwnedFd, sched};
-use std::os::fd::AsFd;
+use crate::sys::{errno, sched};
 use std::path::Path;
 
 /// Every bind holds a descriptor until it is mounted. For very many the soft limit is raised for the creation;
@@ -35,71 +37,66 @@ pub(super) fn make_room(plan: &Plan) -> Result<Option<u64>> {
 
 /// Opens every mount source now, with our rights and in our mount namespace, and gives the detached copy its
 /// final attributes, so that there is no moment in which it is mounted with others.
-pub(super) fn open(plan: &Plan, group: &Cgroup, layout: &Layout) -> Result<Vec<Source>> {
+/// What an ordinary user may not open is left to init.
+pub(super) fn open(plan: &Plan, group: &Cgroup, host: &Host, proc: &Proc) -> Result<Vec<Source>> {
     if !plan.launch.has(ns_flags::MOUNT) {
         return Ok(Vec::new());
     }
-    let own_view = plan.launch.has(ns_flags::CGROUP) || plan.late_cgroup_ns;
+    let mut namespaces = Namespaces::new(proc);
+    let user = plan.launch.has(ns_flags::USER);
     plan.mounts
         .iter()
         .map(|op| match &op.kind {
-            MountKind::Fs { .. } => Ok(Source::None),
-            MountKind::Bind { source, recursive } => {
-                open_tree(fs::CWD, source, *recursive, op, plan.root.shared).map(Source::Tree).map_err(|e| {
-                    let text = format!(
-                        "error mounting {} to rootfs at {}",
-                        quoted(&source.to_string_lossy()),
-                        quoted(&op.dest)
-                    );
-                    e.field(format!("{}/source", op.field)).step(text)
-                })
+            MountKind::Fs { .. } | MountKind::Again => Ok(Source::None),
+            MountKind::Bind { source, recursive, ids } => {
+                let mut bind = || -> Result<Source> {
+                    let tree = match binds::copy(fs::CWD, source, *recursive) {
+                        Err(e) if user && e.is(errno::EPERM) => return Ok(Source::Late(Late::Bind)),
+                        r => r.field(&format!("{}/source", op.field))?,
+                    };
+                    let tree = binds::dress(tree, op, plan.root.shared)?;
+                    if let Some(map) = ids {
+                        namespaces.apply(map, &tree).step("map ids").field(&op.field)?;
+                    }
+                    Ok(Source::Tree(tree))
+                };
+                bind().step_with(|| binds::failed(op, source))
             }
-            MountKind::Cgroup => cgroup_source(op, group, layout, own_view).field(&op.field),
+            MountKind::Cgroup => cgroup_source(op, plan, group, host).field(&op.field),
         })
         .collect()
 }
 
 /// A view of the container's own group, by binding its directory: a fresh mount of cgroup2 would wait for a
 /// grace period, and could reset options of the whole host. Without a cgroup namespace the whole v2 tree is
-/// shown, and of v1 the container's own directories, as in runc.
-fn cgroup_source(op: &MountOp, group: &Cgroup, layout: &Layout, own_view: bool) -> Result<Source> {
-    let bind = |dir: OwnedFd| open_tree(&dir, Path::new(""), false, op, false);
+/// shown, and of v1 the container's own directories, as in runc. A container that has no group of its own, or that
+/// an ordinary user started without a cgroup namespace, is shown none: what that user may write there is outside of
+/// the container (CVE-2023-25809).
+fn cgroup_source(op: &MountOp, plan: &Plan, group: &Cgroup, host: &Host) -> Result<Source> {
+    let layout = &host.cgroups;
+    let own_view = plan.launch.has(ns_flags::CGROUP) || plan.late_cgroup_ns;
+    let user = plan.launch.has(ns_flags::USER);
+    let bind = |path: &Path| binds::copy(fs::CWD, path, false).and_then(|tree| binds::dress(tree, op, false));
+    let later = |e: &Error| user && e.is(errno::EPERM);
     if layout.v1.is_empty() {
-        let dir = match &layout.v2 {
-            Some(tree) if !own_view => fs::open_dir_path(&tree.mount)?,
-            _ => group.dirs()?.pop().map(|(_, dir)| dir).ok_or_else(|| {
-                Error::new(Code::Unsupported, "no cgroup hierarchy is mounted on this host")
-            })?,
+        let path = match &layout.v2 {
+            Some(_) if !own_view && host.is_rootless() => None,
+            Some(tree) if !own_view => Some(tree.mount.as_path()),
+            _ => group.places().pop().map(|(_, path)| path),
         };
-        return bind(dir).map(Source::Tree);
+        let Some(path) = path else { return Ok(Source::Hierarchies(Vec::new())) };
+        return match bind(path) {
+            Err(e) if later(&e) => Ok(Source::Late(Late::Group(path.to_path_buf()))),
+            r => r.map(Source::Tree),
+        };
     }
-    let v1 = group.dirs()?.into_iter().filter(|(name, _)| name != "unified");
-    v1.map(|(name, dir)| Ok((name, bind(dir)?))).collect::<Result<_>>().map(Source::Hierarchies)
-}
-
-fn open_tree<D: AsFd>(
-    dir: D,
-    path: &Path,
-    recursive: bool,
-    op: &MountOp,
-    shared_root: bool,
-) -> Result<OwnedFd> {
-    let tree = mount::open_tree_clone(dir, path, recursive)?;
-    let (set, clear) = attr_pair(op.set, op.clear);
-    if set | clear != 0 {
-        mount::set_attr(&tree, set, clear, 0, false)?;
+    let v1: Vec<_> = group.places().into_iter().filter(|(name, _)| name != "unified").collect();
+    let open = v1.iter().map(|(name, path)| Ok((name.clone(), bind(path)?)));
+    match open.collect::<Result<Vec<_>>>() {
+        Err(e) if later(&e) => {
+            let late = v1.into_iter().map(|(name, path)| (name, path.to_path_buf()));
+            Ok(Source::Late(Late::Groups(late.collect())))
+        }
+        r => r.map(Source::Hierarchies),
     }
-    let (set, clear) = attr_pair(op.rec_set, op.rec_clear);
-    if set | clear != 0 {
-        mount::set_attr(&tree, set, clear, 0, true)?;
-    }
-    // The copy is a peer of the host's mount. Unless the root is shared on purpose it becomes a slave first:
-    // what is mounted inside must not appear outside.
-    if !shared_root {
-        mount::set_attr(&tree, 0, 0, propagation::SLAVE, true)?;
-    }
-    for (kind, rec) in &op.propagation {
-        mount::set_attr(&tree, 0, 0, *kind, *rec)?;
-    }
-    Ok(tree)
 }

@@ -2,7 +2,7 @@
 //! May use: `sys`, `rootfs::Proc`, plan types.
 
 use crate::error::{Code, Context, Error, Result, quoted};
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
 use crate::rootfs::Proc;
 use crate::sys::cred::{self, CapSets};
@@ -18,10 +18,9 @@ pub struct Confinement<'a> {
     pub keyring: Option<String>,
     pub filter: Option<&'a Filter>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<&'a MemoryPolicy>,
     /// CPUs to run on; `None` for all that the cgroup allows.
     pub affinity: Option<&'a [u8]>,
-    /// Inside a user namespace whose `setgroups` is "deny", setgroups(2) is not possible (user_namespaces(7)).
-    pub setgroups_denied: bool,
 }
 
 /// Steps whose place matters carry the reason. The filter comes later, see [`filter`].
@@ -33,14 +32,16 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     labels(p, proc)?;
     if let Some(name) = &c.keyring {
         // Before the ids change, so that the keyring can be searched by the container's user later.
+        key_label(p, proc, p.selinux.as_deref())?;
         keyring(name)?;
+        key_label(p, proc, p.selinux.as_ref().map(|_| ""))?;
     }
     stdio(p)?;
     // The bounding set before the uid: dropping needs CAP_SETPCAP.
     bounding(p)?;
     // As root first: a directory that only root may enter is a valid working directory (as in runc).
     let entered = enter_cwd(p);
-    ids(p, c.setgroups_denied)?;
+    ids(p, proc)?;
     if entered.is_err() {
         enter_cwd(p)?;
     }
@@ -88,6 +89,15 @@ fn scheduling(c: &Confinement<'_>) -> Result<()> {
     if let Some((class, level)) = p.io_priority {
         sched::set_io_priority(class, level).field(&format!("{}/ioPriority", p.base))?;
     }
+    if let Some(MemoryPolicy { mode, nodes }) = c.memory_policy {
+        sched::set_memory_policy(*mode, nodes).field("/linux/memoryPolicy").map_err(|e| match e.errno() {
+            Some(errno::EINVAL) => {
+                e.hint("want nodes that are there and in the cpuset, and a mode that takes them")
+            }
+            Some(errno::ENOSYS) => e.hint("this kernel has no NUMA"),
+            _ => e,
+        })?;
+    }
     if let Some(persona) = c.personality {
         sched::set_personality(persona).field("/linux/personality")?;
     }
@@ -111,6 +121,14 @@ fn labels(p: &ProcessPlan, proc: &Proc) -> Result<()> {
             .field(&format!("{}/selinuxLabel", p.base))?;
     }
     Ok(())
+}
+
+/// SELinux: the label of keys that are made from now on; the empty one is the module's own choice (proc_pid_attr(5)).
+fn key_label(p: &ProcessPlan, proc: &Proc, label: Option<&str>) -> Result<()> {
+    let Some(label) = label else { return Ok(()) };
+    proc.write("thread-self/attr/keycreate", label)
+        .step_with(|| format!("unable to label keys {}", quoted(label)))
+        .field(&format!("{}/selinuxLabel", p.base))
 }
 
 /// A session keyring of its own: the host's keys are not the container's (keyrings(7)).
@@ -180,16 +198,29 @@ fn bounding(p: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn ids(p: &ProcessPlan, setgroups_denied: bool) -> Result<()> {
+fn ids(p: &ProcessPlan, proc: &Proc) -> Result<()> {
     cred::keep_caps(true)?;
     let field = format!("{}/user", p.base);
-    if !(setgroups_denied && p.groups.is_empty()) {
-        // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
-        cred::set_groups(&p.groups).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
-    }
+    // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
+    groups(p, proc).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
     cred::set_gid(p.gid).map_err(unmapped).field(&format!("{field}/gid"))?;
     cred::set_uid(p.uid).map_err(unmapped).field(&format!("{field}/uid"))?;
     cred::keep_caps(false)
+}
+
+/// Where a group map was written without privilege, nobody can change groups (user_namespaces(7)): then those that were
+/// there stay, and others cannot be had.
+fn groups(p: &ProcessPlan, proc: &Proc) -> Result<()> {
+    let denied = || proc.read("thread-self/setgroups").is_ok_and(|t| t.trim() == "deny");
+    match cred::set_groups(&p.groups) {
+        Err(e) if e.is(errno::EPERM) && denied() => match p.groups.as_slice() {
+            [] => Ok(()),
+            _ => Err(e.hint(
+                "this user namespace has no right to setgroups(2): newgidmap was not used for its map",
+            )),
+        },
+        r => r,
+    }
 }
 
 fn unmapped(e: Error) -> Error {

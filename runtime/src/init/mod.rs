@@ -2,6 +2,7 @@
 //! `link`, `gate`, `hooks`, plan types; reaches files through `RootDir`, `Proc` and inherited descriptors only.
 #![forbid(unsafe_code)]
 
+pub mod binds;
 pub mod console;
 pub mod copyup;
 pub mod identity;
@@ -36,7 +37,6 @@ pub struct Inherit {
     pub root_seen: Stat,
     /// A handle on it, for containers without a mount namespace.
     pub root: OwnedFd,
-    pub setgroups_denied: bool,
     /// The soft limit of descriptors to go back to, when the parent raised it for the creation.
     pub nofile: Option<u64>,
     /// A cgroup namespace to enter once init is in its group.
@@ -74,7 +74,6 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
         root,
         cgroup_ns,
         root_seen: _,
-        setgroups_denied: _,
         nofile: _,
         own_cgroup_ns: _,
     } = inherit;
@@ -90,23 +89,17 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
 
 /// The order of init. Reasons stand where a line must not move.
 fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
-    let Inherit {
-        start,
-        proc,
-        entrances,
-        sources,
-        root_seen,
-        root,
-        setgroups_denied,
-        nofile,
-        cgroup_ns,
-        own_cgroup_ns,
-    } = inherit;
+    let Inherit { start, proc, entrances, sources, root_seen, root, nofile, cgroup_ns, own_cgroup_ns } =
+        inherit;
     // If the runtime dies before the container is ready, nobody would ever start or remove us.
     process::set_pdeathsig(Some(sig::SIGKILL))?;
     // First of all: whatever we do from here on is accounted to the container.
     enter_cgroups(entrances)?;
     let link = link.wait_build()?;
+    if plan.launch.makes(ns_flags::USER) {
+        // For others than root it had to be otherwise while the maps were written.
+        process::set_dumpable(false)?;
+    }
     become_root(plan)?;
     process::setsid()?;
     if let Some(fd) = cgroup_ns {
@@ -135,8 +128,8 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
         keyring: (!plan.no_new_keyring).then(|| format!("_ses.{}", plan.id)),
         filter: plan.seccomp.as_ref(),
         personality: plan.personality,
+        memory_policy: plan.memory_policy.as_ref(),
         affinity: None,
-        setgroups_denied,
     };
     identity::confine(&confinement, &proc)?;
     // From here on nothing may reach the host's procfs.
@@ -223,6 +216,7 @@ fn build_root(
         return Ok((RootDir::new(root), mounts::Deferred::default()));
     }
     drop(root);
+    let sources = binds::open_late(plan, sources)?;
     let root = mounts::attach_root(&plan.root.path, seen).field("/root/path")?;
     let deferred = mounts::make_all(plan, &root, sources)?;
     mounts::make_devices(plan, &root)?;

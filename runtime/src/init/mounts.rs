@@ -1,6 +1,7 @@
 //! Builds the container's root file system inside its own mount namespace. Every target is reached through
 //! `RootDir`; sources come as descriptors that the parent opened. May use: `sys`, `rootfs`, plan types.
 
+use super::binds::{self, Late};
 use super::copyup;
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::mountinfo;
@@ -25,13 +26,15 @@ pub enum Source {
     Tree(OwnedFd),
     /// cgroup v1: one detached mount per hierarchy, by the name of its directory.
     Hierarchies(Vec<(String, OwnedFd)>),
+    /// Init opens it itself.
+    Late(Late),
 }
 
 impl Source {
     /// Its descriptors.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         match self {
-            Source::None => Vec::new(),
+            Source::None | Source::Late(_) => Vec::new(),
             Source::Tree(fd) => vec![fd.as_fd()],
             Source::Hierarchies(list) => list.iter().map(|(_, fd)| fd.as_fd()).collect(),
         }
@@ -66,6 +69,7 @@ pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Def
                 MountKind::Bind { source, .. } => quoted(&source.to_string_lossy()),
                 MountKind::Fs { fs, .. } => quoted(fs),
                 MountKind::Cgroup => quoted("cgroup"),
+                MountKind::Again => quoted("remount"),
             };
             e.field(op.field.clone()).step(format!("error mounting {what} to rootfs at {}", quoted(&op.dest)))
         })?;
@@ -90,10 +94,13 @@ fn make(
         (MountKind::Fs { fs: name, source, options, copy_up }, Source::None) => {
             let mode = if name == "tmpfs" { inherited_mode(root, &op.dest, options) } else { None };
             let target = fs_target(root, name, &op.dest)?;
-            let made = new_fs(op, name, source, options, mode)
-                .or_else(|e| if name == "sysfs" { sysfs_from_host(op, launch, e) } else { Err(e) })?;
+            let made = new_fs(op, name, source, options, mode).or_else(|e| from_host(op, name, launch, e))?;
             if *copy_up {
                 copyup::copy(root, &op.dest, &made).step("tmpcopyup")?;
+            }
+            if let Some(label) = &op.label {
+                let top = fs::openat(&made, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+                fs::set_xattr(&top, "security.selinux", label.as_bytes()).field("/linux/mountLabel")?;
             }
             set_propagation(&made, op)?;
             mount::move_mount(&made, &target)?;
@@ -102,11 +109,38 @@ fn make(
             }
             Ok(())
         }
+        (MountKind::Again, Source::None) => remount(op, root, deferred),
         (_, Source::Hierarchies(list)) => cgroup_v1(op, list, root, deferred),
-        (MountKind::Bind { .. } | MountKind::Cgroup, Source::None) => {
+        (_, Source::Late(_)) | (MountKind::Bind { .. } | MountKind::Cgroup, Source::None) => {
             Err(Error::new(Code::Internal, "no source was prepared"))
         }
     }
+}
+
+/// Changes the mount that is there. What is not named stays as it is.
+fn remount(op: &MountOp, root: &RootDir, deferred: &mut Deferred) -> Result<()> {
+    let there = root.open_path(&op.dest)?;
+    let mut set = op.set;
+    if op.read_only() && defer_read_only("", &op.dest) {
+        set &= !attr::RDONLY;
+    }
+    for (set, clear, recursive) in [(set, op.clear, false), (op.rec_set, op.rec_clear, true)] {
+        let (set, clear) = attr_pair(set, clear);
+        if set | clear != 0 {
+            mount::set_attr(&there, set, clear, 0, recursive).map_err(|e| {
+                if e.is(errno::EINVAL) {
+                    e.hint("nothing is mounted there that could be remounted")
+                } else {
+                    e
+                }
+            })?;
+        }
+    }
+    set_propagation(&there, op)?;
+    if set != op.set {
+        deferred.0.push(there);
+    }
+    Ok(())
 }
 
 /// A tmpfs, and anything on /dev, gets entries of ours after it was mounted.
@@ -202,16 +236,31 @@ fn new_fs(
     ctx.mount(attrs)
 }
 
-/// A user namespace without its own network namespace may not mount sysfs: the host's is bound instead.
-fn sysfs_from_host(op: &MountOp, launch: &Launch, e: Error) -> Result<OwnedFd> {
-    if !e.is(errno::EPERM) || !launch.has(ns_flags::USER) {
+/// A user namespace may mount these file systems only together with a namespace of its own. Without that one it would
+/// show what the host's does, which is bound instead.
+fn from_host(op: &MountOp, name: &str, launch: &Launch, e: Error) -> Result<OwnedFd> {
+    let path = match name {
+        "sysfs" if !launch.makes(ns_flags::NET) => "/sys",
+        "proc" if !launch.has(ns_flags::PID) => "/proc",
+        "mqueue" if !launch.has(ns_flags::IPC) => "/dev/mqueue",
+        _ => return Err(explained(name, e)),
+    };
+    if !e.is(errno::EPERM) {
         return Err(e);
     }
-    let tree = mount::open_tree_clone(fs::CWD, "/sys", true)?;
-    let (set, clear) = attr_pair(op.set | op.rec_set, 0);
+    let tree = mount::open_tree_clone(fs::CWD, path, true).map_err(|bind| bind.hint(e.to_string()))?;
     // With all that the host has mounted below, such as its control groups.
-    mount::set_attr(&tree, set, clear, 0, true)?;
+    binds::set_attr(&tree, op, op.set | op.rec_set, 0, true)?;
     Ok(tree)
+}
+
+fn explained(name: &str, e: Error) -> Error {
+    if e.is(errno::EPERM) && matches!(name, "proc" | "sysfs") {
+        // mount_too_revealing() in fs/namespace.c.
+        e.hint("parts of the host's own are covered, so the kernel allows no fresh one in a user namespace")
+    } else {
+        e
+    }
 }
 
 fn set_propagation(fd: &OwnedFd, op: &MountOp) -> Result<()> {

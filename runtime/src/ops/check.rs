@@ -7,6 +7,7 @@ use crate::fds::Kept;
 use crate::host::Host;
 use crate::plan::{self, Request};
 use crate::report;
+use crate::resctrl;
 use crate::spec;
 use crate::sys::fs;
 
@@ -36,7 +37,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
         no_new_keyring: false,
         fds: Kept::default(),
     };
-    match plan::plan(&spec, &Host::detect(systemd)?, request) {
+    match plan::plan(&spec, &Host::detect(systemd, global.rootless.choice())?, request) {
         // What the document's own rules found already is not said twice.
         Err(e) if problems.iter().any(|p| p.field_path() == e.field_path()) => {}
         Err(e) => {
@@ -79,6 +80,9 @@ fn on_this_host(plan: &plan::Plan) -> Vec<Error> {
         {
             out.push(e.field(format!("{}/source", op.field)));
         }
+    }
+    if plan.resctrl.is_some() {
+        out.extend(resctrl::root().err());
     }
     for join in plan.launch.borrow.iter().chain(&plan.launch.user) {
         if let Err(e) = fs::stat(&join.path) {

@@ -59,6 +59,7 @@ impl Paths {
             no_new_keyring: args.no_new_keyring,
             systemd: global.cgroup_manager == CgroupManager::Systemd,
             fds: Kept::new(args.preserve_fds),
+            rootless: global.rootless.choice(),
             started_by_us,
         }
     }

@@ -1,6 +1,6 @@
 //! `exec`: a further process in a container.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Sub};
 use crate::cli::{ExecArgs, Global};
 use crate::create;
 use crate::error::{Code, Context, Error, Result};
@@ -21,14 +21,11 @@ use std::time::Duration;
 
 /// See `knarr exec --help`. The exit code is the process's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
-    if !args.cgroups.is_empty() {
-        return Err(Error::new(Code::Unsupported, "exec --cgroup is not built yet"));
-    }
     let store = Store::open(&global.root, global.root_explicit)?;
     let container = store.load(&args.id)?;
     exec::refuse_status(container.status()?, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
-    let job = plan_job(args, &spec, &container.record)?;
+    let job = plan_job(global, args, &spec, &container.record)?;
     let absolute = |p: &Option<PathBuf>| p.as_deref().map(create::absolute).transpose();
     let pid_file = absolute(&args.pid_file)?;
     let asked = Asked {
@@ -44,7 +41,16 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };
-    let home = Home { spec: &spec, group: &group, init_pid, init: &init };
+    let subs: Vec<Sub<'_>> =
+        args.cgroups.iter().map(|s| Sub { controllers: &s.controllers, path: &s.path }).collect();
+    let home = Home {
+        spec: &spec,
+        group: &group,
+        init_pid,
+        init: &init,
+        resctrl: container.record.resctrl.as_ref(),
+        subs: &subs,
+    };
     let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
     report::step(format_args!("process {} has entered the container", child.pid()));
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
@@ -76,7 +82,7 @@ fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
     Ok((init.pid, fd))
 }
 
-fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
+fn plan_job(global: &Global, args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
     let of = spec.process.clone().unwrap_or_default();
     let (wanted, base) = match &args.process {
         Some(path) => {
@@ -99,9 +105,11 @@ fn plan_job(args: &ExecArgs, spec: &Spec, record: &Record) -> Result<Job> {
         id: args.id.clone(),
         process,
         filter: linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?,
+        memory_policy: plan::process::memory_policy(&linux.memory_policy.clone().unwrap_or_default())?,
         personality: linux.personality.as_ref().map(plan::process::personality).transpose()?,
         no_new_keyring: record.no_new_keyring,
         fds: Kept::new(args.preserve_fds),
+        rootless: global.rootless.choice(),
     })
 }
 

@@ -1,19 +1,24 @@
-//! `knarr features`: the features document of the OCI runtime specification (features.md, features-linux.md).
-//! Says what this program can do, cut down to what this kernel was seen to have where the two meet. Reads
-//! /proc; changes nothing.
+//! `knarr features`: the features document of the OCI runtime specification (features.md, features-linux.md). Lists of
+//! names are cut down to what this kernel was asked for and has; what the specification defines as a property of the
+//! program (cgroup, apparmor, selinux, idmap and the like) says what the program does. Reads /proc; changes nothing.
 
 use crate::error::{Code, Error, Result};
 use crate::plan::launch::KINDS;
 use crate::plan::{mounts, seccomp};
 use crate::report;
-use crate::spec::words::CAPABILITIES;
+use crate::spec::words::{self, CAPABILITIES};
 use crate::sys::fs;
+use crate::sys::seccomp::{self as kernel, flag};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use std::collections::BTreeMap;
 
 /// The oldest configs that are taken.
 const OCI_MIN: &str = "1.0.0";
+
+/// Annotations of config.json, or how they begin, that change what is done. A caller that takes configs of others lets
+/// them through only if it means to.
+const ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,7 +29,7 @@ struct Features {
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
-    potentially_unsafe_config_annotations: [&'static str; 0],
+    potentially_unsafe_config_annotations: &'static [&'static str],
 }
 
 #[derive(Serialize)]
@@ -70,8 +75,8 @@ struct Enabled {
 
 #[derive(Serialize)]
 struct MemoryPolicy {
-    modes: [&'static str; 0],
-    flags: [&'static str; 0],
+    modes: Vec<&'static str>,
+    flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -100,7 +105,7 @@ fn features() -> Features {
             ("io.knarr.commit", crate::cli::COMMIT),
             ("io.knarr.version", crate::VERSION),
         ]),
-        potentially_unsafe_config_annotations: [],
+        potentially_unsafe_config_annotations: &ANNOTATIONS,
     }
 }
 
@@ -111,19 +116,32 @@ fn linux() -> Linux {
         cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
         seccomp: Seccomp {
             enabled: fs::stat("/proc/sys/kernel/seccomp/actions_avail").is_ok(),
-            actions: sorted(&seccomp::ACTIONS),
+            actions: sorted(&seccomp::ACTIONS).into_iter().filter(|name| has_action(name)).collect(),
             operators: sorted(&seccomp::OPERATORS),
             archs: sorted(&seccomp::ARCHS),
             known_flags: sorted(&seccomp::FLAGS),
-            supported_flags: sorted(&seccomp::FLAGS),
+            supported_flags: sorted(&seccomp::FLAGS).into_iter().filter(|name| has_flag(name)).collect(),
         },
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
-        intel_rdt: Enabled { enabled: false },
-        memory_policy: MemoryPolicy { modes: [], flags: [] },
-        mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
-        net_devices: Enabled { enabled: false },
+        intel_rdt: Enabled { enabled: true },
+        memory_policy: MemoryPolicy {
+            modes: words::names(words::MEMORY_MODES),
+            flags: words::names(words::MEMORY_FLAGS),
+        },
+        mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
+        net_devices: Enabled { enabled: true },
     }
+}
+
+fn has_action(name: &str) -> bool {
+    seccomp::action_bits(name).is_some_and(kernel::action_available)
+}
+
+fn has_flag(name: &str) -> bool {
+    // Only together with a listener does the kernel take the last one.
+    let with = |bits| if bits == flag::WAIT_KILLABLE_RECV { bits | flag::NEW_LISTENER } else { bits };
+    seccomp::flag_bits(name).is_some_and(|bits| kernel::flags_supported(with(bits)))
 }
 
 fn sorted(names: &[&'static str]) -> Vec<&'static str> {

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
@@ -16,9 +17,10 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
-use crate::cli::{CgroupManager, Command, Global, Request, Rootless};
+use crate::cli::{CgroupManager, Command, Global, Request};
 use crate::error::{Code, Context, Error, Result};
 use crate::hooks;
 use crate::report;
@@ -38,6 +40,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
             built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
         }
         Command::Delete(args) => delete::run(global, args),
+        Command::Events(args) => events::run(global, args),
         Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
         Command::Features => features::run(),
         Command::Help(text) => report::print(text).map(|()| 0),
@@ -50,6 +53,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
         Command::Spec(args) => spec::run(args),
         Command::Start(args) => start::run(global, args),
         Command::State(args) => state::run(global, args),
+        Command::Update(args) => update::run(global, args),
         Command::Version => version::run(),
     }
 }
@@ -57,12 +61,9 @@ pub fn dispatch(request: &Request) -> Result<i32> {
 /// Refuses global options that name something this version does not have: a container made without it would
 /// look as if it had it.
 fn built(global: &Global) -> Result<()> {
-    let what = match (global.cgroup_manager, global.rootless) {
-        (CgroupManager::Disabled, _) => {
-            "running without cgroups is not built yet (--cgroup-manager disabled)"
-        }
-        (_, Rootless::Yes) => "tolerating missing cgroup permission is not built yet (--rootless true)",
-        (CgroupManager::Cgroupfs | CgroupManager::Systemd, Rootless::Auto | Rootless::No) => return Ok(()),
+    let what = match global.cgroup_manager {
+        CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => return Ok(()),
     };
     Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }

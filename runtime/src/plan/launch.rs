@@ -72,6 +72,11 @@ pub fn on_host(maps: &[spec::IdMapping], id: u32) -> Option<u32> {
     })
 }
 
+/// Maps as /proc/PID/uid_map and gid_map take them (user_namespaces(7)).
+pub fn map_lines(maps: &[spec::IdMapping]) -> String {
+    maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
+}
+
 /// Plans `linux.namespaces`, the id mappings and the time offsets.
 pub fn plan(linux: &spec::Linux) -> Result<Launch> {
     let mut out = Launch {

@@ -1,5 +1,6 @@
 //! Mount options to typed operations: `mounts[]` of config.json becomes a list that init walks once. Pure.
 
+use super::idmap::{self, IdMap};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec;
 use crate::sys::mount::{attr, propagation};
@@ -22,6 +23,8 @@ pub struct MountOp {
     pub rec_clear: u64,
     /// Propagation changes in the order given: type and whether recursive.
     pub propagation: Vec<(u64, bool)>,
+    /// SELinux label of the root of a new file system that has no option for one.
+    pub label: Option<String>,
 }
 
 /// What is mounted.
@@ -29,11 +32,13 @@ pub struct MountOp {
 #[serde(rename_all = "lowercase")]
 pub enum MountKind {
     /// A host file or directory.
-    Bind { source: PathBuf, recursive: bool },
+    Bind { source: PathBuf, recursive: bool, ids: Option<IdMap> },
     /// A new instance of a file system, with its own options.
     Fs { fs: String, source: String, options: Vec<(String, Option<String>)>, copy_up: bool },
     /// The container's view of its control groups.
     Cgroup,
+    /// Nothing: what an earlier entry mounted there gets other attributes.
+    Again,
 }
 
 impl MountOp {
@@ -57,9 +62,12 @@ enum Effect {
     /// A flag of the superblock, passed to the file system by this name.
     Super(&'static str),
     Bind(bool),
+    /// Id-mapped, recursively or not.
+    IdMapped(bool),
     CopyUp,
-    /// Known to the spec, not built here; the text says what.
-    Refused,
+    Remount,
+    /// Known to the spec, impossible; says why.
+    Refused(&'static str),
 }
 
 use Effect::*;
@@ -75,7 +83,8 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("diratime", Clear(attr::NODIRATIME)),
     ("dirsync", Super("dirsync")),
     ("exec", Clear(attr::NOEXEC)),
-    ("idmap", Refused),
+    ("idmap", IdMapped(false)),
+    ("iversion", Refused("no call of the mount API can set it, file systems decide")),
     ("lazytime", Super("lazytime")),
     ("loud", Nothing),
     ("mand", Super("mand")),
@@ -84,6 +93,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("nodev", Set(attr::NODEV)),
     ("nodiratime", Set(attr::NODIRATIME)),
     ("noexec", Set(attr::NOEXEC)),
+    ("noiversion", Nothing),
     ("nolazytime", Super("nolazytime")),
     ("nomand", Super("nomand")),
     ("norelatime", Atime(attr::STRICTATIME)),
@@ -96,9 +106,9 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("rdev", RecClear(attr::NODEV)),
     ("rdiratime", RecClear(attr::NODIRATIME)),
     ("relatime", Atime(0)),
-    ("remount", Refused),
+    ("remount", Remount),
     ("rexec", RecClear(attr::NOEXEC)),
-    ("ridmap", Refused),
+    ("ridmap", IdMapped(true)),
     ("rnoatime", RecAtime(attr::NOATIME)),
     ("rnodev", RecSet(attr::NODEV)),
     ("rnodiratime", RecSet(attr::NODIRATIME)),
@@ -132,20 +142,17 @@ const OPTIONS: &[(&str, Effect)] = &[
 
 /// Names of the options that are honoured, sorted, for `features`.
 pub fn option_names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(|(_, e)| !matches!(e, Refused)).map(|(n, _)| *n)
+    OPTIONS.iter().filter(|(_, e)| !matches!(e, Refused(_))).map(|(n, _)| *n)
 }
 
 /// All of `mounts[]`. Relative bind sources count from the bundle, as in runc.
-pub fn plan(mounts: &[spec::Mount], bundle: &Path) -> Result<Vec<MountOp>> {
-    mounts.iter().enumerate().map(|(i, m)| plan_one(m, bundle, format!("/mounts/{i}"))).collect()
+pub fn plan(mounts: &[spec::Mount], bundle: &Path, ids: idmap::Context<'_>) -> Result<Vec<MountOp>> {
+    mounts.iter().enumerate().map(|(i, m)| plan_one(m, bundle, format!("/mounts/{i}"), ids)).collect()
 }
 
-fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
-    let spec::Mount { destination, kind, source, options, uid_mappings, gid_mappings } = m;
-    if !uid_mappings.is_empty() || !gid_mappings.is_empty() {
-        return Err(Error::spec(format!("{field}/uidMappings"), "id-mapped mounts are not built yet")
-            .code(Code::Unsupported));
-    }
+fn plan_one(m: &spec::Mount, bundle: &Path, field: String, ids: idmap::Context<'_>) -> Result<MountOp> {
+    // The mappings: see `idmap`.
+    let spec::Mount { destination, kind, source, options, uid_mappings: _, gid_mappings: _ } = m;
     let mut op = MountOp {
         field,
         dest: destination.clone(),
@@ -155,30 +162,88 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
         rec_set: 0,
         rec_clear: 0,
         propagation: Vec::new(),
+        label: None,
     };
-    let mut bind = (kind == "bind").then_some(true);
-    let mut copy_up = false;
-    let mut data: Vec<(String, Option<String>)> = Vec::new();
-    // The first option that only a file system would understand.
-    let mut foreign = None;
+    let words = read(options, &mut op)?;
+    let bind = words.bind.or((kind == "bind").then_some(true));
+    let ids = idmap::plan(&op.field, m, words.mapped, bind.is_some(), ids)?;
+    let wrong = |i: usize, text: String| Err(Error::spec(format!("{}/options/{i}", op.field), text));
+    op.kind = match (bind, words.remount) {
+        // Of a file system that the host may use, too.
+        (None, Some(i)) => {
+            return wrong(i, "remount changes one mount, not its file system: want bind beside it".into());
+        }
+        (Some(_), Some(i)) if ids.is_some() => {
+            return wrong(i, "a mount that is there cannot be id-mapped any more".into());
+        }
+        (Some(recursive), again) => {
+            // It has no file system to hand options to; accepting them would be a silent lie.
+            if let Some((i, one)) = words.foreign {
+                let text = "bind mounts cannot have any filesystem-specific options applied";
+                return wrong(i, format!("{text}, got {}", quoted(one)));
+            }
+            match again {
+                Some(_) => MountKind::Again,
+                None => MountKind::Bind { source: bundle.join(source), recursive, ids },
+            }
+        }
+        (None, None) if kind == "cgroup" || kind == "cgroup2" => MountKind::Cgroup,
+        (None, None) if kind.is_empty() => {
+            let rule = "required unless options hold bind or rbind";
+            return Err(Error::spec(format!("{}/type", op.field), rule));
+        }
+        (None, None) => MountKind::Fs {
+            fs: kind.clone(),
+            source: source.clone(),
+            options: words.data,
+            copy_up: words.copy_up,
+        },
+    };
+    if words.copy_up && !matches!(&op.kind, MountKind::Fs { fs, .. } if fs == "tmpfs") {
+        return Err(Error::spec(format!("{}/options", op.field), "tmpcopyup works on tmpfs only"));
+    }
+    Ok(op)
+}
+
+/// What the options say besides the attributes.
+#[derive(Default)]
+struct Words<'a> {
+    /// Recursive or not.
+    bind: Option<bool>,
+    mapped: Option<idmap::Asked<'a>>,
+    /// The place of the option.
+    remount: Option<usize>,
+    copy_up: bool,
+    data: Vec<(String, Option<String>)>,
+    /// The first option that only a file system would understand.
+    foreign: Option<(usize, &'a str)>,
+}
+
+/// Reads the options; attributes go to `op`.
+fn read<'a>(options: &'a [String], op: &mut MountOp) -> Result<Words<'a>> {
+    let mut words = Words::default();
     for (i, option) in options.iter().enumerate() {
         // Callers also pass several in one string.
         for one in option.split(',').filter(|o| !o.is_empty()) {
-            let effect = OPTIONS.binary_search_by_key(&one, |(n, _)| n).ok().map(|k| OPTIONS[k].1);
+            let (word, inline) = split_idmap(one);
+            let effect = OPTIONS.binary_search_by_key(&word, |(n, _)| n).ok().map(|k| OPTIONS[k].1);
             match effect {
-                Some(Bind(recursive)) => bind = Some(recursive),
-                Some(CopyUp) => copy_up = true,
-                Some(Super(name)) => data.push((name.to_string(), None)),
-                Some(Refused) => {
-                    let text = format!("mount option {} is not built yet", quoted(one));
-                    return Err(
-                        Error::spec(format!("{}/options/{i}", op.field), text).code(Code::Unsupported)
-                    );
+                Some(Bind(recursive)) => words.bind = Some(recursive),
+                Some(IdMapped(recursive)) => {
+                    words.mapped = Some(idmap::Asked { index: i, recursive, inline });
                 }
-                Some(e) => apply(&mut op, e),
+                Some(CopyUp) => words.copy_up = true,
+                Some(Remount) => words.remount = Some(i),
+                Some(Super(name)) => words.data.push((name.to_string(), None)),
+                Some(Refused(why)) => {
+                    let text = format!("mount option {} is not supported: {why}", quoted(one));
+                    let e = Error::spec(format!("{}/options/{i}", op.field), text);
+                    return Err(e.code(Code::Unsupported));
+                }
+                Some(e) => apply(op, e),
                 None => {
-                    foreign.get_or_insert((i, one));
-                    data.push(match one.split_once('=') {
+                    words.foreign.get_or_insert((i, one));
+                    words.data.push(match one.split_once('=') {
                         Some((k, v)) => (k.to_string(), Some(v.to_string())),
                         None => (one.to_string(), None),
                     });
@@ -186,31 +251,15 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String) -> Result<MountOp> {
             }
         }
     }
-    op.kind = match bind {
-        Some(recursive) => {
-            // It has no file system to hand options to; accepting them would be a silent lie.
-            if let Some((i, one)) = foreign {
-                let text = format!(
-                    "bind mounts cannot have any filesystem-specific options applied, got {}",
-                    quoted(one)
-                );
-                return Err(Error::spec(format!("{}/options/{i}", op.field), text));
-            }
-            MountKind::Bind { source: bundle.join(source), recursive }
-        }
-        None if kind == "cgroup" || kind == "cgroup2" => MountKind::Cgroup,
-        None if kind.is_empty() => {
-            return Err(Error::spec(
-                format!("{}/type", op.field),
-                "required unless options hold bind or rbind",
-            ));
-        }
-        None => MountKind::Fs { fs: kind.clone(), source: source.clone(), options: data, copy_up },
-    };
-    if copy_up && !matches!(&op.kind, MountKind::Fs { fs, .. } if fs == "tmpfs") {
-        return Err(Error::spec(format!("{}/options", op.field), "tmpcopyup works on tmpfs only"));
+    Ok(words)
+}
+
+/// `idmap=MAPS` is the one option of ours with a value.
+fn split_idmap(option: &str) -> (&str, Option<&str>) {
+    match option.split_once('=') {
+        Some((word @ ("idmap" | "ridmap"), maps)) => (word, Some(maps)),
+        _ => (option, None),
     }
-    Ok(op)
 }
 
 fn apply(op: &mut MountOp, effect: Effect) {
@@ -228,7 +277,7 @@ fn apply(op: &mut MountOp, effect: Effect) {
             op.rec_clear |= attr::ATIME_MASK;
         }
         Propagation(kind, recursive) => op.propagation.push((kind, recursive)),
-        Nothing | Super(_) | Bind(_) | CopyUp | Refused => {}
+        Nothing | Super(_) | Bind(_) | IdMapped(_) | CopyUp | Remount | Refused(_) => {}
     }
 }
 
@@ -240,6 +289,7 @@ pub fn attr_pair(set: u64, clear: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::launch::Launch;
 
     fn mount(kind: &str, options: &[&str]) -> spec::Mount {
         spec::Mount {
@@ -252,7 +302,8 @@ mod tests {
     }
 
     fn one(kind: &str, options: &[&str]) -> Result<MountOp> {
-        plan_one(&mount(kind, options), Path::new("/b"), "/mounts/0".into())
+        let ids = idmap::Context { launch: &Launch::default(), rootless: false };
+        plan_one(&mount(kind, options), Path::new("/b"), "/mounts/0".into(), ids)
     }
 
     #[test]
@@ -271,7 +322,7 @@ mod tests {
     #[test]
     fn bind_sources_count_from_the_bundle() {
         let op = one("none", &["rbind", "rro"]).unwrap();
-        assert_eq!(op.kind, MountKind::Bind { source: "/b/s".into(), recursive: true });
+        assert_eq!(op.kind, MountKind::Bind { source: "/b/s".into(), recursive: true, ids: None });
         assert_eq!(op.rec_set, attr::RDONLY);
     }
 
@@ -280,6 +331,17 @@ mod tests {
         let e = one("bind", &["size=1"]).unwrap_err();
         assert!(e.to_string().contains("filesystem-specific options"), "{e}");
         one("bind", &["ro"]).unwrap();
+    }
+
+    #[test]
+    fn remount_is_of_one_mount() {
+        assert_eq!(one("", &["bind", "remount", "ro"]).unwrap().kind, MountKind::Again);
+        for (kind, options) in
+            [("tmpfs", &["remount"][..]), ("bind", &["remount", "idmap=uids=0-0-1;gids=0-0-1"])]
+        {
+            let e = one(kind, options).unwrap_err();
+            assert_eq!(e.field_path(), Some("/mounts/0/options/0"), "{e}");
+        }
     }
 
     #[test]

@@ -111,8 +111,8 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
         io_priority: io_priority.as_ref().map(|i| plan_io_priority(i, base)).transpose()?,
         affinity: match exec_cpu_affinity {
             Some(a) => (
-                cpu_mask(&a.initial, &format!("{base}/execCPUAffinity/initial"))?,
-                cpu_mask(&a.r#final, &format!("{base}/execCPUAffinity/final"))?,
+                mask(&a.initial, &format!("{base}/execCPUAffinity/initial"))?,
+                mask(&a.r#final, &format!("{base}/execCPUAffinity/final"))?,
             ),
             None => (None, None),
         },
@@ -194,11 +194,39 @@ fn plan_io_priority(p: &spec::IoPriority, base: &str) -> Result<(u32, u32)> {
     Ok((class, level))
 }
 
-/// A list such as `0-3,7` as a mask for sched_setaffinity(2); `None` when it is empty.
-fn cpu_mask(list: &str, field: &str) -> Result<Option<Vec<u8>>> {
+/// Where a process allocates its memory: set_mempolicy(2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryPolicy {
+    /// Mode and flags.
+    pub mode: u32,
+    /// Bit n of the bytes is node n.
+    pub nodes: Vec<u8>,
+}
+
+/// `linux.memoryPolicy`; `None` when it is empty, which changes nothing.
+pub fn memory_policy(p: &spec::MemoryPolicy) -> Result<Option<MemoryPolicy>> {
+    const AT: &str = "/linux/memoryPolicy";
+    let spec::MemoryPolicy { mode, nodes, flags } = p;
+    if mode.is_empty() && nodes.is_empty() && flags.is_empty() {
+        return Ok(None);
+    }
+    let number = |table, word: &str, at: &str| {
+        words::number(table, word)
+            .ok_or_else(|| Error::spec(format!("{AT}/{at}"), format!("unknown name, got {}", quoted(word))))
+    };
+    let mut out = number(words::MEMORY_MODES, mode, "mode")?;
+    for flag in flags {
+        out |= number(words::MEMORY_FLAGS, flag, "flags")?;
+    }
+    let nodes = mask(nodes, &format!("{AT}/nodes"))?.unwrap_or_default();
+    Ok(Some(MemoryPolicy { mode: out, nodes }))
+}
+
+/// A list such as `0-3,7` as a mask of CPUs or memory nodes; `None` when it is empty.
+fn mask(list: &str, field: &str) -> Result<Option<Vec<u8>>> {
     /// More than any kernel is built for.
     const MAX: usize = 8192;
-    let wrong = || Error::spec(field, format!("got {}, want CPUs such as 0-3,7", quoted(list)));
+    let wrong = || Error::spec(field, format!("got {}, want numbers such as 0-3,7", quoted(list)));
     let mut mask = Vec::new();
     for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -259,10 +287,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_lists_become_masks() {
-        assert_eq!(cpu_mask("0-3, 7,", "f").unwrap().unwrap(), [0x8f, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(cpu_mask("", "f").unwrap(), None);
-        assert!(cpu_mask("3-1", "f").is_err() && cpu_mask("x", "f").is_err());
+    fn lists_become_masks() {
+        assert_eq!(mask("0-3, 7,", "f").unwrap().unwrap(), [0x8f, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(mask("", "f").unwrap(), None);
+        assert!(mask("3-1", "f").is_err() && mask("x", "f").is_err());
+    }
+
+    #[test]
+    fn memory_policies_are_mode_and_flags() {
+        let p = |mode: &str, nodes: &str, flags: &[&str]| {
+            let flags = flags.iter().map(|f| f.to_string()).collect();
+            memory_policy(&spec::MemoryPolicy { mode: mode.into(), nodes: nodes.into(), flags })
+        };
+        assert_eq!(p("", "", &[]).unwrap(), None);
+        let bind = p("MPOL_BIND", "0,2", &["MPOL_F_STATIC_NODES"]).unwrap().unwrap();
+        assert_eq!((bind.mode, bind.nodes), (0x8002, vec![5, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(p("MPOL_LOCAL", "", &[]).unwrap().unwrap().nodes.is_empty());
+        assert!(p("MPOL_MAGIC", "", &[]).is_err() && p("MPOL_BIND", "x", &[]).is_err());
     }
 
     #[test]

@@ -96,6 +96,24 @@ pub const SCHED_FLAGS: &[(&str, u64)] = &[
 pub const IOPRIO_CLASSES: &[(&str, u32)] =
     &[("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
+/// Modes of set_mempolicy(2).
+pub const MEMORY_MODES: &[(&str, u32)] = &[
+    ("MPOL_DEFAULT", 0),
+    ("MPOL_PREFERRED", 1),
+    ("MPOL_BIND", 2),
+    ("MPOL_INTERLEAVE", 3),
+    ("MPOL_LOCAL", 4),
+    ("MPOL_PREFERRED_MANY", 5),
+    ("MPOL_WEIGHTED_INTERLEAVE", 6),
+];
+
+/// Flags of set_mempolicy(2), in the bits above the mode.
+pub const MEMORY_FLAGS: &[(&str, u32)] = &[
+    ("MPOL_F_NUMA_BALANCING", 1 << 13),
+    ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+];
+
 /// The number of a word.
 pub fn number<N: Copy>(table: &[(&str, N)], word: &str) -> Option<N> {
     table.iter().find(|(name, _)| *name == word).map(|(_, number)| *number)

@@ -3,6 +3,8 @@
 
 use crate::cgroup::Saved;
 use crate::error::{Code, Error, Result, quoted};
+use crate::resctrl::Groups;
+use crate::spec::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -67,11 +69,17 @@ pub struct Record {
     /// The container's first process, once there is one.
     pub init: Option<Proc>,
     pub cgroup: Saved,
+    /// Its groups of resctrl, with `linux.intelRdt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Groups>,
     /// The container has no pid namespace of its own, so that init's death does not end the others.
     pub shared_pidns: bool,
     /// Made with `--no-new-keyring`: further processes stay in the caller's session keyring too.
     #[serde(default)]
     pub no_new_keyring: bool,
+    /// The limits in force since the last `update`; absent as long as those of config.json are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
 }
 
 impl Record {
@@ -180,7 +188,9 @@ pub(crate) mod tests {
                 ..Saved::default()
             },
             shared_pidns: false,
+            resctrl: None,
             no_new_keyring: false,
+            resources: None,
         }
     }
 

@@ -196,9 +196,29 @@ pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
     statat(CWD, path, AtFlags::empty())
 }
 
+/// fsetxattr(2).
+pub fn set_xattr<F: AsFd>(fd: F, name: &str, value: &[u8]) -> Result<()> {
+    let flags = rfs::XattrFlags::empty();
+    sys!("fsetxattr", rfs::fsetxattr(&fd, name, value, flags), "{}, {name}", show(&fd))
+}
+
 /// The magic number of the file system that `fd` is on; see statfs(2).
 pub fn fs_magic<F: AsFd>(fd: F) -> Result<u64> {
     sys!("fstatfs", rfs::fstatfs(&fd), "{}", show(&fd)).map(|s| s.f_type as u64)
+}
+
+/// Flags of the mount that `fd` is on (statvfs(3), `ST_*`).
+pub fn mount_flags<F: AsFd>(fd: F) -> Result<u64> {
+    sys!("fstatvfs", rfs::fstatvfs(&fd), "{}", show(&fd)).map(|s| s.f_flag.bits())
+}
+
+/// `ST_*` of statvfs(3).
+pub mod mount_flag {
+    pub const RDONLY: u64 = libc::ST_RDONLY;
+    pub const NOSUID: u64 = libc::ST_NOSUID;
+    pub const NODEV: u64 = libc::ST_NODEV;
+    pub const NOEXEC: u64 = libc::ST_NOEXEC;
+    pub const NODIRATIME: u64 = libc::ST_NODIRATIME;
 }
 
 /// Magic numbers of statfs(2) that matter here.

@@ -16,6 +16,7 @@ pub mod cred;
 pub mod fs;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod ns;
 pub mod poll;
 pub mod process;

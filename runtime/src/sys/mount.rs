@@ -64,6 +64,13 @@ pub fn set_attr<F: AsFd>(fd: F, set: u64, clear: u64, propagation: u64, recursiv
     setattr_raw(&fd, MountAttr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 }, recursive)
 }
 
+/// mount_setattr(2) with `MOUNT_ATTR_IDMAP`: the mount, which must be detached, shows ids as the user namespace `userns` maps
+/// them.
+pub fn set_idmap<F: AsFd, U: AsFd>(fd: F, userns: U, recursive: bool) -> Result<()> {
+    let userns_fd = userns.as_fd().as_raw_fd() as u64;
+    setattr_raw(&fd, MountAttr { attr_set: attr::IDMAP, attr_clr: 0, propagation: 0, userns_fd }, recursive)
+}
+
 fn setattr_raw<F: AsFd>(fd: &F, a: MountAttr, recursive: bool) -> Result<()> {
     const AT_RECURSIVE: i32 = 0x8000;
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 fn wait(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> Result<bool> {
@@ -40,6 +40,7 @@ pub fn wait_any(fds: &[(BorrowedFd<'_>, Interest)], timeout: Option<Duration>) -
             let flags = match i {
                 Interest::Read => PollFlags::IN,
                 Interest::Write => PollFlags::OUT,
+                Interest::Priority => PollFlags::PRI,
             };
             PollFd::from_borrowed_fd(*fd, flags)
         })
@@ -53,9 +54,17 @@ pub fn wait_any(fds: &[(BorrowedFd<'_>, Interest)], timeout: Option<Duration>) -
     }
 }
 
+/// A counter that the kernel can raise (eventfd(2)), not blocking.
+pub fn eventfd() -> Result<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    sys!("eventfd2", rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK), "0")
+}
+
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
     Read,
     Write,
+    /// A change that an event file of cgroups or sysfs announces.
+    Priority,
 }

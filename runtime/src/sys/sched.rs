@@ -66,6 +66,19 @@ pub fn set_affinity(pid: i32, mask: &[u8]) -> Result<()> {
     sys!("sched_setaffinity", cvt(r), "{pid}, {mask:x?}").map(|_| ())
 }
 
+/// set_mempolicy(2) (`CONFIG_NUMA`): mode and flags in one number, bit n of the bytes is node n.
+///
+/// # Errors
+/// EINVAL for nodes that are not there or not in the cpuset, or a mode that does not go with them; ENOSYS without NUMA.
+pub fn set_memory_policy(mode: u32, nodes: &[u8]) -> Result<()> {
+    // The kernel takes one bit less than it is told, in whole words.
+    let (mask, bits) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (nodes.as_ptr(), nodes.len() * 8 + 1) };
+    // SAFETY: the mask is null or valid for `bits` less one.
+    let r = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
+    sys!("set_mempolicy", cvt(r), "{mode:#x}, {nodes:x?}").map(|_| ())
+}
+
 /// personality(2).
 pub fn set_personality(persona: u64) -> Result<()> {
     // SAFETY: an integer.

@@ -3,6 +3,7 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+pub use super::model::Verb;
 use super::model::{EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, VersionInfo};
 use crate::dirs::Dirs;
 use crate::names::{Instance, RunId, ServiceName};
@@ -50,16 +51,11 @@ pub enum Call {
     Plan(PlanRequest, Answer<Plan>),
     /// Writes the files (when given) and applies them.
     Apply(PlanRequest, Answer<Plan>),
-    /// Wanted up again.
-    Start { target: Target, wait: bool, answer: Answer<()> },
-    /// Wanted down until somebody starts it.
-    Stop { target: Target, wait: bool, answer: Answer<()> },
-    /// Down and up.
-    Restart { target: Target, wait: bool, answer: Answer<()> },
+    /// What is wanted of some targets, each with the place for its own answer. Those that depend on each other are stopped
+    /// and started in that order.
+    Order { verb: Verb, targets: Vec<(Target, Answer<()>)>, wait: bool },
     /// A signal to the first process of each instance, by number.
     Kill { target: Target, signal: i32, answer: Answer<()> },
-    /// Stops it and removes its file, logs and history.
-    Remove { service: ServiceName, wait: bool, answer: Answer<()> },
     /// Why it is as it is.
     Explain(Target, Answer<Explanation>),
     /// Events after this number that are still kept, and the live ones from there without a gap.
@@ -97,5 +93,24 @@ impl Handle {
         let gone = || Refusal::Internal("the daemon is ending".into());
         self.calls.send(make(tx)).await.map_err(|_| gone())?;
         rx.await.map_err(|_| gone())?
+    }
+
+    /// One order about some targets; the answers are in their order.
+    pub async fn order(&self, verb: Verb, targets: Vec<Target>, wait: bool) -> Vec<Result<(), Refusal>> {
+        let gone = || Refusal::Internal("the daemon is ending".into());
+        let (targets, answers): (Vec<_>, Vec<_>) = targets
+            .into_iter()
+            .map(|target| {
+                let (answer, answered) = oneshot::channel();
+                ((target, answer), answered)
+            })
+            .unzip();
+        // A daemon that ends drops the call, and so every place for an answer.
+        self.calls.send(Call::Order { verb, targets, wait }).await.ok();
+        let mut results = Vec::with_capacity(answers.len());
+        for answered in answers {
+            results.push(answered.await.unwrap_or_else(|_| Err(gone())));
+        }
+        results
     }
 }

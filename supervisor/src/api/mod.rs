@@ -14,6 +14,7 @@ pub mod frames;
 mod logs;
 pub mod model;
 mod openapi;
+mod orders;
 mod request;
 mod routes;
 mod serve;

@@ -15,6 +15,8 @@ pub struct InstanceStatus {
     pub state: String,
     /// What the state is about, one line for people: "next try in 4 s", "waits for db: healthy".
     pub detail: String,
+    /// What it waits for before it can start.
+    pub waits: Option<Waits>,
     /// The last decision and its reason.
     pub reason: String,
     /// Container id, `web.1.17`; the last one when nothing runs.
@@ -33,6 +35,15 @@ pub struct InstanceStatus {
     pub memory: Option<u64>,
     /// See `memory`.
     pub memory_limit: Option<u64>,
+}
+
+/// What an instance waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Waits {
+    /// One line for people: "db: healthy".
+    pub on: String,
+    /// Seconds until waiting becomes a failed start; none = for ever.
+    pub seconds: Option<f64>,
 }
 
 /// One service in `status`.
@@ -142,6 +153,56 @@ pub struct FieldChange {
     pub old: Option<String>,
     /// JSON text; none = is not there any more.
     pub new: Option<String>,
+    /// The values are not shown on this socket; instead of each stands `"hidden"`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+}
+
+impl Plan {
+    /// Hides what those who may only look must not see: values of the environment.
+    pub(super) fn hide_values(&mut self) {
+        for field in self.changes.iter_mut().flat_map(|c| &mut c.fields) {
+            if field.key == "env" || field.key.starts_with("env.") {
+                field.hidden = true;
+                for value in [&mut field.old, &mut field.new].into_iter().flatten() {
+                    *value = "\"hidden\"".into();
+                }
+            }
+        }
+    }
+}
+
+/// What is to be done with some targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Wanted up again.
+    Start,
+    /// Wanted down until somebody starts it.
+    Stop,
+    /// Down and up.
+    Restart,
+    /// Stopped, then its file, logs and history are removed.
+    Remove,
+}
+
+/// One order about several targets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// What is to be done.
+    pub verb: Verb,
+    /// Services or instances, `web` or `web.1`; for remove services only.
+    pub targets: Vec<String>,
+}
+
+/// What became of one target of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrderOutcome {
+    /// As it was named.
+    pub target: String,
+    /// Why it was not done; none = done, or begun without `wait`. The others are done all the same.
+    pub error: Option<ErrorBody>,
 }
 
 /// One event: a change of state or a decision, with its cause.

@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, routes};
+use super::{events, exec, logs, model, orders, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,7 @@ use super::{events, exec, logs, model, routes};
         routes::stop,
         routes::restart,
         routes::kill,
+        orders::post,
         routes::explain,
         events::get,
         logs::get,

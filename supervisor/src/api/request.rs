@@ -32,9 +32,7 @@ impl FromRequestParts<App> for WantedService {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<WantedService, Fault> {
         match Wanted::from_request_parts(parts, app).await?.0 {
             Target::Service(name) => Ok(WantedService(name)),
-            Target::Instance(i) => {
-                Err(Fault::bad(format!("{i} is one instance, want the service, {}", i.service)))
-            }
+            Target::Instance(i) => Err(Fault::bad(i.only_whole())),
         }
     }
 }
@@ -71,6 +69,16 @@ impl<T: DeserializeOwned> FromRequest<App> for Files<T> {
     type Rejection = Fault;
     async fn from_request(req: Request, app: &App) -> Result<Files<T>, Fault> {
         json(req.headers().clone(), req.into_body(), app.limits.files, app).await.map(Files)
+    }
+}
+
+/// A JSON body of at most [`super::Limits::body`] bytes.
+pub(super) struct Document<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Document<T> {
+    type Rejection = Fault;
+    async fn from_request(req: Request, app: &App) -> Result<Document<T>, Fault> {
+        json(req.headers().clone(), req.into_body(), app.limits.body, app).await.map(Document)
     }
 }
 

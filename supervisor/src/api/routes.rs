@@ -14,12 +14,12 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use utoipa::{IntoParams, IntoResponses};
 
-use super::core::{Answer, Call, Handle, Refusal, Target};
+use super::core::{Answer, Call, Handle, Refusal, Target, Verb};
 use super::fault::Fault;
 use super::model::{ErrorBody, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, VersionInfo};
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
-use super::{events, exec, logs, openapi};
+use super::{events, exec, logs, openapi, orders};
 
 /// A question that changes nothing is answered within this time, or the daemon is stuck.
 const SOON: Duration = Duration::from_secs(30);
@@ -76,6 +76,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/services/{target}/stop", post(stop)),
         (Method::POST, "/v1/services/{target}/restart", post(restart)),
         (Method::POST, "/v1/services/{target}/kill", post(kill)),
+        (Method::POST, "/v1/orders", post(orders::post)),
         (Method::GET, "/v1/explain/{target}", get(explain)),
         (Method::GET, "/v1/events", get(events::get)),
         (Method::GET, "/v1/logs/{target}", get(logs::get)),
@@ -150,7 +151,7 @@ pub(super) enum Refused {
 pub(super) struct Wait {
     /// Answer when it is done, not when it is begun.
     #[serde(default)]
-    wait: bool,
+    pub(super) wait: bool,
 }
 
 /// Which signal.
@@ -205,7 +206,8 @@ pub(super) async fn explain(
     Ok(Json(app.ask_soon(|answer| Call::Explain(target, answer)).await?))
 }
 
-/// What applying would change. Changes nothing itself. Allowed on the read-only socket.
+/// What applying would change. Changes nothing itself. Allowed on the read-only socket, where it does not show values of the
+/// environment.
 #[utoipa::path(
     post, path = "/v1/plan", request_body = PlanRequest,
     responses(Refused, (status = 200, body = Plan), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody))
@@ -214,7 +216,11 @@ pub(super) async fn plan(
     State(app): State<App>,
     Files(request): Files<PlanRequest>,
 ) -> Result<Json<Plan>, Fault> {
-    Ok(Json(app.ask_soon(|answer| Call::Plan(request, answer)).await?))
+    let mut plan = app.ask_soon(|answer| Call::Plan(request, answer)).await?;
+    if app.read_only {
+        plan.hide_values();
+    }
+    Ok(Json(plan))
 }
 
 /// Writes the files of the request, when it has some, and applies them; without files a full pass over the directory.
@@ -240,7 +246,7 @@ pub(super) async fn start(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, |answer| Call::Start { target, wait, answer }).await
+    order(&app, Verb::Start, target, wait).await
 }
 
 /// Wanted down until somebody starts it.
@@ -254,7 +260,7 @@ pub(super) async fn stop(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, |answer| Call::Stop { target, wait, answer }).await
+    order(&app, Verb::Stop, target, wait).await
 }
 
 /// Down and up.
@@ -268,7 +274,7 @@ pub(super) async fn restart(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, |answer| Call::Restart { target, wait, answer }).await
+    order(&app, Verb::Restart, target, wait).await
 }
 
 /// A signal to the first process of each instance.
@@ -283,7 +289,8 @@ pub(super) async fn kill(
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
     let signal = super::request::signal(&signal)?;
-    order(&app, |answer| Call::Kill { target, signal, answer }).await
+    app.handle.ask(|answer| Call::Kill { target, signal, answer }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stops a service and removes its file, logs and history.
@@ -298,11 +305,13 @@ pub(super) async fn remove(
     Params(Wait { wait }): Params<Wait>,
     _: NoBody,
 ) -> Result<StatusCode, Fault> {
-    order(&app, |answer| Call::Remove { service, wait, answer }).await
+    order(&app, Verb::Remove, Target::Service(service), wait).await
 }
 
 /// An order takes as long as it takes: a stop waits for the grace time of the service.
-async fn order(app: &App, make: impl FnOnce(Answer<()>) -> Call) -> Result<StatusCode, Fault> {
-    app.handle.ask(make).await?;
+async fn order(app: &App, verb: Verb, target: Target, wait: bool) -> Result<StatusCode, Fault> {
+    for result in app.handle.order(verb, vec![target], wait).await {
+        result?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -31,6 +31,7 @@ pub(crate) fn instance(name: &str, replica: u32, state: &str) -> InstanceStatus 
         service: name.into(),
         state: state.into(),
         detail: "next try in 4 s".into(),
+        waits: None,
         reason: "on-failure: exited 3".into(),
         run: Some(format!("{name}.{replica}.7")),
         pid: Some(4711),
@@ -83,11 +84,20 @@ fn plan() -> Plan {
         changes: vec![ServiceChange {
             service: "web".into(),
             action: "restart".into(),
-            fields: vec![FieldChange {
-                key: "limits.memory".into(),
-                old: Some("67108864".into()),
-                new: Some("134217728".into()),
-            }],
+            fields: vec![
+                FieldChange {
+                    key: "limits.memory".into(),
+                    old: Some("67108864".into()),
+                    new: Some("134217728".into()),
+                    hidden: false,
+                },
+                FieldChange {
+                    key: "env.PASSWORD".into(),
+                    old: Some("\"old word\"".into()),
+                    new: Some("\"new word\"".into()),
+                    hidden: false,
+                },
+            ],
         }],
         problems: vec![],
     }
@@ -128,11 +138,10 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
             Some(f) if f.text.contains("full") => Err(Refusal::Internal("No space left on device".into())),
             _ => Ok(plan()),
         })),
-        Call::Start { target, answer, .. }
-        | Call::Stop { target, answer, .. }
-        | Call::Restart { target, answer, .. }
-        | Call::Kill { target, answer, .. } => drop(answer.send(known(&target))),
-        Call::Remove { service, answer, .. } => drop(answer.send(known(&Target::Service(service)))),
+        Call::Order { targets, .. } => {
+            targets.into_iter().for_each(|(target, answer)| drop(answer.send(known(&target))));
+        }
+        Call::Kill { target, answer, .. } => drop(answer.send(known(&target))),
         Call::Explain(target, a) => drop(a.send(known(&target).map(|()| Explanation {
             name: target.to_string(),
             summary: "waits before the next try".into(),
@@ -325,13 +334,28 @@ fn every_reading_route_answers() {
 }
 
 #[test]
+fn who_may_only_look_sees_no_values_of_the_environment() {
+    let d = Fake::start();
+    assert!(d.post("/v1/plan", "{}").body.contains("old word"));
+    let mut plan = plan();
+    plan.hide_values();
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(
+        !text.contains("word\\\"") && text.contains("env.PASSWORD") && text.contains("134217728"),
+        "{text}"
+    );
+    assert!(text.contains("\"hidden\":true"), "{text}");
+}
+
+#[test]
 fn orders_reach_the_owner_as_they_were_given() {
     let d = Fake::start();
     for (path, asked) in [
-        ("/v1/services/web/start", "Start { target: Service(ServiceName(\"web\")), wait: false"),
+        ("/v1/services/web/start", "Order { verb: Start, targets: [(Service(ServiceName(\"web\"))"),
+        ("/v1/services/web/start", "wait: false"),
         ("/v1/services/web/start?wait=true", "wait: true"),
-        ("/v1/services/web.2/stop?wait=false", "Stop { target: Instance("),
-        ("/v1/services/db/restart", "Restart {"),
+        ("/v1/services/web.2/stop?wait=false", "Order { verb: Stop, targets: [(Instance("),
+        ("/v1/services/db/restart", "verb: Restart"),
         ("/v1/services/db/kill", "signal: 15"),
         ("/v1/services/db/kill?signal=SIGHUP", "signal: 1,"),
         ("/v1/services/db/kill?signal=RTMIN%2B3", "signal: 37"),
@@ -343,7 +367,23 @@ fn orders_reach_the_owner_as_they_were_given() {
     }
     let reply = d.say("DELETE /v1/services/db?wait=true HTTP/1.1\r\nhost: k\r\nconnection: close\r\n\r\n");
     assert_eq!(reply.status, 204);
-    assert!(d.last().contains("Remove { service: ServiceName(\"db\"), wait: true"));
+    assert!(d.last().contains("verb: Remove, targets: [(Service(ServiceName(\"db\"))"));
+    let reply = d.post("/v1/orders?wait=true", r#"{"verb":"stop","targets":["db","nosuch","-","web.1"]}"#);
+    assert_eq!(reply.status, 200);
+    let codes: Vec<_> = reply
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| o["error"]["code"].as_str().unwrap_or("").to_owned())
+        .collect();
+    assert_eq!(codes, ["", "not-found", "bad-request", ""]);
+    assert!(
+        d.last().contains("verb: Stop, targets: [(Service(ServiceName(\"db\"))")
+            && d.last().contains("wait: true")
+    );
+    let reply = d.post("/v1/orders", r#"{"verb":"remove","targets":["web.1"]}"#);
+    assert!(reply.body.contains("want the service, web"), "{}", reply.body);
     let files = r#"{"files":[{"name":"web","text":"x = 1\n"}]}"#;
     for path in ["/v1/plan", "/v1/apply"] {
         assert_eq!(d.post(path, files).json()["changes"][0]["fields"][0]["new"], "134217728");

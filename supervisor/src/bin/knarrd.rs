@@ -36,6 +36,9 @@ fn main() -> ExitCode {
 
 fn start(matches: &ArgMatches) -> Result<()> {
     let options = options(matches)?;
+    // It keeps no file system busy, and its children begin here without a step between fork and exec: where there is none,
+    // they are made without a copy of this process (posix_spawn(3)).
+    std::env::set_current_dir("/")?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(options)).map(drop)
@@ -81,7 +84,8 @@ fn options(matches: &ArgMatches) -> Result<Options> {
 
 fn in_path(name: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())?;
+    std::path::absolute(found).ok()
 }
 
 fn group(name: &str) -> Result<u32> {

@@ -95,6 +95,16 @@ impl Failure {
         }
     }
 
+    /// The daemon refused one target of several.
+    pub(super) fn of(body: ErrorBody) -> Failure {
+        let code = match body.code.as_str() {
+            "not-found" => NOT_FOUND,
+            "conflict" => CONFLICT,
+            _ => FAILED,
+        };
+        Failure { problems: body.problems, ..Failure::new(code, body.message) }
+    }
+
     /// To standard error.
     pub(super) fn print(&self, style: Style) {
         let style = style.for_stderr();

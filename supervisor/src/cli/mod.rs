@@ -28,6 +28,7 @@ use clap::ArgMatches;
 use self::client::Client;
 use self::failure::{Failure, Result};
 use self::text::Style;
+use crate::api::model::Verb;
 
 pub use self::args::command;
 
@@ -89,7 +90,11 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "plan" => plans::plan(ctx, m).await,
         "apply" => plans::apply(ctx, m).await,
         "validate" => validate::validate(ctx, m),
-        "start" | "stop" | "restart" | "kill" | "rm" => orders::order(ctx, verb, m).await,
+        "start" => orders::order(ctx, Verb::Start, m).await,
+        "stop" => orders::order(ctx, Verb::Stop, m).await,
+        "restart" => orders::order(ctx, Verb::Restart, m).await,
+        "rm" => orders::order(ctx, Verb::Remove, m).await,
+        "kill" => orders::kill(ctx, m).await,
         "logs" => streams::logs(ctx, m).await,
         "events" => streams::events(ctx, m).await,
         "exec" => terminal::exec(ctx, m).await,

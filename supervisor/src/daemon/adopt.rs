@@ -81,6 +81,7 @@ impl Owner {
             self.match_instances(&name, None);
         }
         self.replace_outdated();
+        self.replace_as_asked();
         Ok(())
     }
 
@@ -175,7 +176,7 @@ impl Owner {
             Some(pid) => {
                 State::Running { run: run.clone(), pid, since: open.started.unwrap_or_else(Boot::now) }
             }
-            None => State::Creating { run: run.clone() },
+            None => State::Creating { run: run.clone(), hooks: false },
         };
         if open.stopping {
             slot.machine.state =
@@ -270,7 +271,7 @@ impl Owner {
 
     /// A run that the journal does not hold open.
     async fn adopt_stray(&mut self, run: RunId) {
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         let idle = self.slots.get(&run.instance).is_some_and(|s| s.machine.run().is_none());
         if idle && kept.open.is_none() && kept.last_run == run.run {
             return self.clean_again(&run, &kept);
@@ -324,14 +325,14 @@ impl Owner {
             version: version.clone(),
             restarts: 0,
         }]);
-        let kept = self.journal.image().instances.get(&run.instance).cloned().unwrap_or_default();
+        let kept = self.journal.image().known(&run.instance);
         if !self.slots.contains_key(&run.instance) {
             self.revive(&run.instance, &kept, true, false);
         }
         if let Some(slot) = self.slots.get_mut(&run.instance) {
             slot.made_from = Some((service, version.clone()));
             slot.machine.last_run = run.run;
-            slot.machine.state = State::Creating { run: run.clone() };
+            slot.machine.state = State::Creating { run: run.clone(), hooks: false };
         }
         self.tell(
             Some(&run.instance.service),
@@ -339,7 +340,7 @@ impl Owner {
             "adopted",
             format!("{run} was not in the journal and is what the service wants"),
         );
-        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false }
+        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false, again: false }
     }
 
     /// Networks of runs that are gone, which could not be taken down.
@@ -393,7 +394,7 @@ impl Owner {
     }
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
-    fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
+    pub(super) fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
         let mut service = match self.services.get(&run.instance.service) {
             Some(f) => f.service.clone(),
             None => Rc::new(Service::unknown(&run.instance.service)),
@@ -406,6 +407,20 @@ impl Owner {
             }
         }
         (service, version.to_owned())
+    }
+
+    /// Runs whose turn to be replaced had not come.
+    fn replace_as_asked(&mut self) {
+        let runs = self.journal.image().instances.iter().filter_map(|(instance, kept)| {
+            let open = kept.open.as_ref().filter(|o| o.again && !o.stopping)?;
+            let slot = self.slots.get(instance)?;
+            let same = slot.machine.run().is_some_and(|r| r.run == open.run);
+            let over = matches!(slot.machine.state, State::Stopping { .. } | State::Cleaning { .. });
+            (same && !over && slot.machine.up).then(|| instance.clone())
+        });
+        for instance in runs.collect::<Vec<_>>() {
+            self.replace_in_turn(&instance, "to be restarted before this daemon began");
+        }
     }
 
     /// Runs of another version than the one in force are replaced.

@@ -1,15 +1,11 @@
 //! What the API asks, answered by the owner. Whatever must be on disk is, before it is answered.
 #![forbid(unsafe_code)]
 
-use super::desired::{sync_parent, whole_file, write_aside};
+use super::desired::{whole_file, write_aside};
 use super::owner::Owner;
-use super::waiters::Until;
-use tracing::warn;
-
-use crate::api::core::{Answer, Call, Refusal, Running, Target};
+use crate::api::core::{Answer, Call, Refusal, Running, Target, Verb};
 use crate::api::model::{Plan, PlanRequest, VersionInfo};
-use crate::journal::record::Record;
-use crate::machine::{Event, State};
+use crate::machine::State;
 use crate::names::{Instance, ServiceName};
 use crate::unit;
 
@@ -26,14 +22,12 @@ impl Owner {
                 let applied = self.apply_request(request);
                 reply(to, applied);
             }
-            Call::Start { target, wait, answer } => self.start(&target, wait, answer),
-            Call::Stop { target, wait, answer } => self.stop(&target, wait, answer),
-            Call::Restart { target, wait, answer } => self.restart(&target, wait, answer),
+            Call::Order { verb: Verb::Remove, targets, wait } => self.remove(targets, wait),
+            Call::Order { verb, targets, wait } => self.order(verb, targets, wait),
             Call::Kill { target, signal, answer } => {
                 let killed = self.kill(&target, signal);
                 reply(answer, killed);
             }
-            Call::Remove { service, wait, answer } => self.remove(&service, wait, answer),
             Call::Explain(target, to) => {
                 reply(to, self.explain(&target).ok_or_else(|| self.unknown(&target.to_string())));
             }
@@ -48,7 +42,7 @@ impl Owner {
         }
     }
 
-    fn unknown(&self, name: &str) -> Refusal {
+    pub(super) fn unknown(&self, name: &str) -> Refusal {
         let asked = name.split('.').next().unwrap_or(name);
         let near = self
             .services
@@ -60,7 +54,7 @@ impl Owner {
         Refusal::NotFound(format!("there is no service or instance {name}{hint}"))
     }
 
-    fn targets(&self, target: &Target) -> Result<Vec<Instance>, Refusal> {
+    pub(super) fn targets(&self, target: &Target) -> Result<Vec<Instance>, Refusal> {
         match target {
             Target::Instance(i) if self.slots.get(i).is_some_and(|s| !s.removed) => Ok(vec![i.clone()]),
             Target::Service(s) if self.services.contains_key(s) => {
@@ -68,150 +62,6 @@ impl Owner {
             }
             Target::Instance(_) | Target::Service(_) => Err(self.unknown(&target.to_string())),
         }
-    }
-
-    /// Writes what somebody wants; a disk that does not take it means the wish is refused.
-    fn goal(&mut self, target: &Target, held: bool) -> Result<(), Refusal> {
-        let record = match target {
-            Target::Service(s) => Record::Goal { service: s.clone(), replica: None, held },
-            Target::Instance(i) => {
-                Record::Goal { service: i.service.clone(), replica: Some(i.replica), held }
-            }
-        };
-        let from = self.journal.next_seq();
-        let written = self.journal.try_append(&[record]);
-        self.publish(from);
-        written.map_err(|e| {
-            Refusal::Internal(format!("this could not be written to the journal, nothing was done: {e}"))
-        })
-    }
-
-    fn start(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
-        let instances = match self.targets(target).and_then(|i| self.goal(target, false).map(|()| i)) {
-            Ok(instances) => instances,
-            Err(refusal) => return reply(answer, Err(refusal)),
-        };
-        let waits = self.wait_for_runs(&instances, false);
-        for instance in &instances {
-            if let Some(slot) = self.slots.get_mut(instance) {
-                slot.down_pending = None;
-            }
-            self.feed(instance, Event::Up { fresh: true });
-        }
-        self.when(wait, waits, answer);
-    }
-
-    fn restart(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
-        let instances = match self.targets(target).and_then(|i| self.goal(target, false).map(|()| i)) {
-            Ok(instances) => instances,
-            Err(refusal) => return reply(answer, Err(refusal)),
-        };
-        let waits = self.wait_for_runs(&instances, true);
-        for instance in &instances {
-            if let Some(slot) = self.slots.get_mut(instance) {
-                slot.down_pending = None;
-            }
-            self.feed(instance, Event::Again { why: "restarted by hand".into() });
-        }
-        self.when(wait, waits, answer);
-    }
-
-    fn stop(&mut self, target: &Target, wait: bool, answer: Answer<()>) {
-        let instances = match self.targets(target).and_then(|i| self.goal(target, true).map(|()| i)) {
-            Ok(instances) => instances,
-            Err(refusal) => return reply(answer, Err(refusal)),
-        };
-        self.bring_down(&instances, "stopped by hand");
-        let waits = instances.into_iter().map(|i| (i, Until::Down)).collect();
-        self.when(wait, waits, answer);
-    }
-
-    fn bring_down(&mut self, instances: &[Instance], why: &str) {
-        for instance in instances {
-            self.bring_down_in_turn(instance, why);
-        }
-        self.settle();
-    }
-
-    fn wait_for_runs(&self, instances: &[Instance], new: bool) -> Vec<(Instance, Until)> {
-        let after = |i: &Instance| {
-            let slot = self.slots.get(i);
-            let runs = slot.is_some_and(|s| matches!(s.machine.state, State::Running { .. }));
-            let last = slot.map_or(0, |s| s.machine.last_run);
-            // One that runs already is there.
-            if runs && !new { last.saturating_sub(1) } else { last }
-        };
-        // A run that is being made is the one that is waited for.
-        let made = |i: &Instance| {
-            let state = self.slots.get(i).map(|s| &s.machine.state);
-            !new && matches!(state, Some(State::Creating { .. } | State::Starting { .. }))
-        };
-        instances.iter().map(|i| (i.clone(), Until::Running(after(i) - u32::from(made(i))))).collect()
-    }
-
-    fn when(&mut self, wait: bool, waits: Vec<(Instance, Until)>, answer: Answer<()>) {
-        if !wait {
-            return reply(answer, Ok(()));
-        }
-        let instances: Vec<_> = waits.iter().map(|(i, _)| i.clone()).collect();
-        self.waiters.add(waits, answer);
-        for instance in instances {
-            if let Some(slot) = self.slots.get(&instance) {
-                self.waiters.look(&slot.machine);
-            }
-        }
-    }
-
-    fn kill(&mut self, target: &Target, signal: i32) -> Result<(), Refusal> {
-        if !(1..=64).contains(&signal) {
-            return Err(Refusal::BadRequest(format!("there is no signal {signal}"), vec![]));
-        }
-        let instances = self.targets(target)?;
-        let runs: Vec<_> = instances
-            .iter()
-            .filter_map(|i| {
-                let slot = self.slots.get(i)?;
-                let runs = matches!(slot.machine.state, State::Running { .. } | State::Stopping { .. });
-                runs.then(|| slot.machine.run().cloned()).flatten()
-            })
-            .collect();
-        if runs.is_empty() {
-            return Err(Refusal::Conflict(format!("{target} does not run")));
-        }
-        for run in runs {
-            let text = format!("SIG{} sent by hand", crate::policy::signal_name(signal));
-            self.tell(Some(&run.instance.service), Some(run.instance.replica), "signal", text);
-            let orders = self.orders(&run);
-            if let Some(job) = self.job(&run) {
-                tokio::task::spawn_local(self.shop.clone().signal(job, signal, orders));
-            }
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, service: &ServiceName, wait: bool, answer: Answer<()>) {
-        if !self.services.contains_key(service) {
-            return reply(answer, Err(self.unknown(service.as_str())));
-        }
-        let file = self.options.dirs.service_file(service);
-        if let Err(e) = std::fs::remove_file(&file)
-            && e.kind() != std::io::ErrorKind::NotFound
-        {
-            return reply(answer, Err(Refusal::Internal(format!("{}: {e}", file.display()))));
-        }
-        // A power cut must not bring back what was said to be removed.
-        if let Err(e) = sync_parent(&file) {
-            warn!("{}: {e}", file.display());
-        }
-        let instances: Vec<_> = self.slots.keys().filter(|i| i.service == *service).cloned().collect();
-        let wanted = self.wanted(&[]);
-        self.apply(wanted);
-        self.purge.insert(service.clone());
-        self.settle();
-        // What had nothing to stop is gone already.
-        let waits =
-            instances.into_iter().filter(|i| self.slots.contains_key(i)).map(|i| (i, Until::Down)).collect();
-        self.when(wait, waits, answer);
     }
 
     fn apply_request(&mut self, request: PlanRequest) -> Result<Plan, Refusal> {
@@ -287,6 +137,6 @@ impl Owner {
 }
 
 /// Whoever asked may be gone.
-fn reply<T>(to: Answer<T>, result: Result<T, Refusal>) {
+pub(super) fn reply<T>(to: Answer<T>, result: Result<T, Refusal>) {
     to.send(result).ok();
 }

@@ -174,7 +174,9 @@ impl Owner {
         };
         self.services.insert(name.clone(), new);
         // It is there again before the last of it was removed: its logs stay.
-        self.purge.remove(name);
+        if self.journal.image().removals.contains_key(name) {
+            self.write(&[Record::Keep { service: name.clone() }]);
+        }
         self.tell(Some(name), None, "applied", text.clone());
         self.match_instances(name, (change.action == "restart").then_some(text));
     }
@@ -192,9 +194,7 @@ impl Owner {
             let existed = self.slots.contains_key(&instance);
             if !existed {
                 let mut machine = Machine::new(instance.clone(), Moment::now());
-                if let Some(kept) = self.journal.image().instances.get(&instance) {
-                    machine.last_run = kept.last_run;
-                }
+                machine.last_run = self.journal.image().known(&instance).last_run;
                 // A run that is being taken away still has its name.
                 let of_this = self.strays.keys().filter(|r| r.instance == instance);
                 machine.last_run = of_this.map(|r| r.run).fold(machine.last_run, u32::max);
@@ -210,7 +210,7 @@ impl Owner {
                 slot.down_pending = None;
             }
             match &again {
-                Some(why) if existed => self.feed(&instance, Event::Again { why: why.clone() }),
+                Some(why) if existed => self.replace_in_turn(&instance, why),
                 _ => self.feed(&instance, Event::Up { fresh: !existed }),
             }
         }
@@ -238,7 +238,7 @@ impl Owner {
         }
         self.services.remove(name);
         if !self.slots.keys().any(|i| i.service == *name) {
-            self.write(&[Record::Forget { service: name.clone() }]);
+            self.forget_service(name);
         }
     }
 
@@ -253,36 +253,52 @@ impl Owner {
     pub(super) fn bring_down_in_turn(&mut self, instance: &Instance, why: &str) {
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.down_pending = Some(why.to_owned());
+            (slot.again_pending, slot.rising) = (None, None);
             self.feed(instance, Event::Unwanted { why: why.to_owned() });
+        }
+    }
+
+    /// Its run is replaced as soon as those that are replaced with it and depend on it have ended.
+    pub(super) fn replace_in_turn(&mut self, instance: &Instance, why: &str) {
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        slot.down_pending = None;
+        slot.rising = Some(slot.machine.last_run);
+        if slot.machine.run().is_some() {
+            slot.again_pending = Some(why.to_owned());
+        } else {
+            self.feed(instance, Event::Again { why: why.to_owned() });
         }
     }
 
     /// An instance that was removed is down: what is written about it goes, with the last one the service's.
     pub(super) fn forget(&mut self, instance: &Instance) {
         let name = &instance.service;
-        let last = !self.services.contains_key(name) && !self.slots.keys().any(|i| i.service == *name);
-        let record = if last {
-            Record::Forget { service: name.clone() }
-        } else {
-            Record::ForgetInstance { instance: instance.clone() }
-        };
-        self.write(&[record]);
-        if last && self.purge.remove(name) {
-            self.remove_logs(name);
+        if self.services.contains_key(name) || self.slots.keys().any(|i| i.service == *name) {
+            return self.write(&[Record::ForgetInstance { instance: instance.clone() }]);
         }
+        self.forget_service(name);
     }
 
-    /// `rm` takes the logs, too; a service file that is gone does not.
-    fn remove_logs(&self, name: &ServiceName) {
-        let entries = std::fs::read_dir(self.options.dirs.logs()).into_iter().flatten().flatten();
-        for entry in entries {
+    /// Nothing of a service is there any more. `rm` takes the logs, too; a service file that is gone does not.
+    pub(super) fn forget_service(&mut self, name: &ServiceName) {
+        if self.journal.image().removals.contains_key(name)
+            && let Err(e) = self.remove_logs(name)
+        {
+            let text = format!("its logs cannot be removed, tried again by the next daemon: {e}");
+            return self.tell(Some(name), None, "remove-failed", text);
+        }
+        self.write(&[Record::Forget { service: name.clone() }]);
+    }
+
+    fn remove_logs(&self, name: &ServiceName) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(self.options.dirs.logs())? {
+            let entry = entry?;
             let instance = entry.file_name().to_str().and_then(|n| n.parse::<Instance>().ok());
-            if instance.is_some_and(|i| i.service == *name)
-                && let Err(e) = crate::logs::remove(&entry.path())
-            {
-                warn!("{}: {e}", entry.path().display());
+            if instance.is_some_and(|i| i.service == *name) {
+                crate::logs::remove(&entry.path())?;
             }
         }
+        Ok(())
     }
 
     /// Keeps a copy of the version that is in force from now on; without it nothing is applied.
@@ -304,17 +320,21 @@ pub(super) fn whole_file(file: &str, message: String) -> Problem {
     Problem { file: file.to_owned(), line: 0, column: 0, key: String::new(), message }
 }
 
-/// Writes a file aside, syncs it, renames it into place, syncs the directory.
+/// Writes a file aside, syncs it, renames it into place, syncs the directory. A new file is for root alone, because there may
+/// be values in it that are not for everybody; one that was there keeps its mode.
 ///
 /// # Errors
 /// What the file system says; the old content is still there.
 pub(super) fn write_aside(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
     let parent = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
     // A name that is no service file, should it be left behind.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = parent.join(format!(".{name}.new"));
+    let mode = std::fs::metadata(path).map_or(0o600, |m| m.permissions().mode() & 0o777);
     let written = std::fs::File::create(&aside).and_then(|mut file| {
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()
     });

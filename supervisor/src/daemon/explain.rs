@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::order::describe;
 use super::owner::{Owner, Slot};
 use crate::api::core::Target;
-use crate::api::model::{EventInfo, ExitInfo, Explanation, InstanceStatus, ServiceStatus};
+use crate::api::model::{EventInfo, ExitInfo, Explanation, InstanceStatus, ServiceStatus, Waits};
 use crate::clock::Boot;
 use crate::journal::record::{Event, Kept, KeptExit};
 use crate::keeper::record::End;
@@ -56,6 +56,7 @@ impl Owner {
             service: machine.instance.service.to_string(),
             state: machine.word().into(),
             detail: self.detail(slot),
+            waits: waits(&machine.state),
             reason: machine.reason.clone(),
             run,
             pid,
@@ -73,12 +74,14 @@ impl Owner {
         let machine = &slot.machine;
         match &machine.state {
             _ if slot.down_pending.is_some() => "goes down after what depends on it".into(),
+            _ if slot.again_pending.is_some() => "restarts after what depends on it".into(),
             State::Down if self.journal.image().is_held(&machine.instance) => "stopped by hand".into(),
             State::Down => machine.reason.clone(),
             State::Waiting { on, .. } if on.is_empty() => "about to start".into(),
             State::Waiting { on, .. } => format!("waits for {on}"),
             State::Queued => "waits for its turn".into(),
-            State::Creating { run } => format!("makes {run}"),
+            State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
+            State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
             State::Running { .. } => String::new(),
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
@@ -199,6 +202,12 @@ impl Owner {
             | State::Cleaning { .. } => None,
         }
     }
+}
+
+fn waits(state: &State) -> Option<Waits> {
+    let State::Waiting { on, deadline } = state else { return None };
+    let seconds = deadline.map(|at| at.since(Boot::now()).as_secs_f64());
+    (!on.is_empty()).then(|| Waits { on: on.clone(), seconds })
 }
 
 fn until(at: Boot) -> String {

@@ -66,6 +66,12 @@ impl Owner {
     /// A report of a job.
     pub(super) fn report(&mut self, done: Done) {
         match done {
+            Done::Prepared(run) => {
+                if let Some(slot) = self.slot_of(&run) {
+                    slot.cut = None;
+                }
+                self.feed_run(&run, Event::Prepared);
+            }
             Done::Launched(run, keeper, hello) => self.launched(&run, keeper, hello.phase),
             Done::Started(run) => {
                 self.feed_run(&run, Event::Started);
@@ -88,6 +94,9 @@ impl Owner {
                 }
             },
             Done::Cleaned(run, result) if self.strays.contains_key(&run) => self.stray_cleaned(run, result),
+            Done::Cleaned(run, result) if self.is_behind(&run) => {
+                self.feed(&run.instance, Event::Behind(result));
+            }
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Tell(run, kind, text) => {
@@ -101,6 +110,12 @@ impl Owner {
         if self.slots.get(&run.instance).is_some_and(|s| s.machine.run() == Some(run)) {
             self.feed(&run.instance, event);
         }
+    }
+
+    /// Whether it is the run before the one that exists.
+    fn is_behind(&self, run: &RunId) -> bool {
+        let behind = self.slots.get(&run.instance).and_then(|s| s.machine.behind.as_ref());
+        behind.is_some_and(|b| b.run == *run)
     }
 
     /// The instance of a run, while it is the run that exists.

@@ -1,6 +1,6 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` (what the API asks).
+//! the loop), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod adopt;
@@ -8,6 +8,7 @@ mod answer;
 mod desired;
 mod explain;
 mod files;
+mod hooks;
 mod keepers;
 mod oom;
 mod options;
@@ -20,6 +21,7 @@ mod stats;
 mod turns;
 mod waiters;
 mod watch;
+mod wishes;
 mod work;
 
 pub use options::Options;

@@ -15,7 +15,7 @@ impl Owner {
         let (service, _) = self.service(instance);
         let unmet: Vec<_> = service.depends_on.iter().filter(|d| !self.met(d)).collect();
         if unmet.is_empty() {
-            return None;
+            return self.rises_before(instance).map(|on| (on, None));
         }
         let since = self.slots.get(instance).map_or_else(Boot::now, |s| s.machine.changed.0);
         let deadline = unmet.iter().filter_map(|d| d.timeout).min().map(|t| since.after(t));
@@ -52,11 +52,26 @@ impl Owner {
         instances >= in_force.service.replicas
     }
 
+    /// What of the same order has to come up before an instance: services that it depends on, also by way of others.
+    pub(super) fn rises_before(&self, instance: &Instance) -> Option<String> {
+        let rises = self.slots.get(instance).is_some_and(|s| s.rising.is_some());
+        let before =
+            self.slots.values().filter(|s| rises && (s.again_pending.is_some() || s.rising.is_some()));
+        let names = before.map(|s| &s.machine.instance.service).filter(|name| **name != instance.service);
+        let mut names: Vec<_> =
+            names.filter(|name| self.depends(instance, name, 0)).map(|n| n.as_str()).collect();
+        names.dedup();
+        (!names.is_empty()).then(|| format!("{}: comes up first", names.join(", ")))
+    }
+
     /// Whether something that depends on this instance's service is on its way down and not there yet.
     pub(super) fn dependents_in_the_way(&self, instance: &Instance) -> bool {
         self.slots.values().any(|slot| {
-            let going =
-                slot.down_pending.is_some() || (!slot.machine.up && slot.machine.state != State::Down);
+            let replaced = slot.again_pending.is_some()
+                || slot.rising.is_some_and(|last| slot.machine.run().is_some_and(|r| r.run <= last));
+            let going = replaced
+                || slot.down_pending.is_some()
+                || (!slot.machine.up && slot.machine.state != State::Down);
             going
                 && slot.machine.instance.service != instance.service
                 && self.depends(&slot.machine.instance, &instance.service, 0)

@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::hooks::Cut;
 use super::keepers::Line;
 use super::options::Options;
 use super::place::Place;
@@ -18,13 +20,15 @@ use super::waiters::Waiters;
 use super::work::{Done, Job, Rest, Shop};
 use crate::api::model::EventInfo;
 use crate::clock::{Boot, Moment};
+use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
-use crate::unit::service::Service;
+use crate::unit::bundle;
+use crate::unit::service::{Hooks, Network, Service};
 
 /// A runtime that has not made a container after this long has failed.
 pub(super) const CREATE_DEADLINE: Duration = Duration::from_secs(60);
@@ -44,12 +48,19 @@ pub(super) struct Slot {
     pub(super) early_end: Option<ExitRecord>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
+    /// The way to cut its pre-start hooks short, while they run.
+    pub(super) cut: Option<watch::Sender<Cut>>,
     /// When the runtime must have made it.
     pub(super) create_by: Option<Boot>,
     /// The last event about it.
     pub(super) last_event: Option<u64>,
     /// It goes down as soon as those that depend on it have.
     pub(super) down_pending: Option<String>,
+    /// Its run is replaced as soon as those of the same order that depend on it have ended; why.
+    pub(super) again_pending: Option<String>,
+    /// It comes up by an order about several, in a run later than this one: those of the same order that depend on it wait
+    /// for that.
+    pub(super) rising: Option<u32>,
     /// It is to be forgotten when it is down.
     pub(super) removed: bool,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
@@ -65,12 +76,21 @@ impl Slot {
             starting: false,
             early_end: None,
             start_failed: None,
+            cut: None,
             create_by: None,
             last_event: None,
             down_pending: None,
+            again_pending: None,
+            rising: None,
             removed: false,
             ending: None,
         }
+    }
+
+    /// The number before that of the run that is being made or comes next.
+    pub(super) fn before_next(&self) -> u32 {
+        let made = matches!(self.machine.state, State::Creating { .. } | State::Starting { .. });
+        self.machine.last_run - u32::from(made)
     }
 }
 
@@ -91,6 +111,8 @@ pub(super) struct Owner {
     pub(super) events: broadcast::Sender<EventInfo>,
     /// The keepers that are connected.
     pub(super) keepers: BTreeMap<RunId, Line>,
+    /// What follows from what is written, when that is on disk.
+    pub(super) acts: Vec<(Instance, Effect)>,
     /// Ends that the journal has not taken: their keepers must not forget them.
     pub(super) unacked: BTreeSet<RunId>,
     /// When the journal is tried again.
@@ -99,8 +121,6 @@ pub(super) struct Owner {
     pub(super) turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away. True while that is under way.
     pub(super) strays: BTreeMap<RunId, bool>,
-    /// Services whose logs go with them.
-    pub(super) purge: BTreeSet<ServiceName>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -136,11 +156,11 @@ impl Owner {
             shop,
             events: broadcast::channel(256).0,
             keepers: BTreeMap::new(),
+            acts: Vec::new(),
             unacked: BTreeSet::new(),
             retry_at: None,
             turn_at: None,
             strays: BTreeMap::new(),
-            purge: BTreeSet::new(),
             refused_by_disk: false,
         };
         (owner, reports)
@@ -170,16 +190,26 @@ impl Owner {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
-        let rules =
-            Rules { restart: &service.restart, stop: &made.stop, version: &version, boot_id: &self.boot_id };
+        let apart = match &event {
+            Event::Ended(exit) => is_apart(&made, &exit.run, &self.options.dirs, &self.place),
+            _ => false,
+        };
+        let rules = Rules {
+            restart: &service.restart,
+            stop: &made.stop,
+            hooks: !service.hooks.pre_start.is_empty(),
+            version: &version,
+            boot_id: &self.boot_id,
+            apart,
+        };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
-        if let Some(slot) = self.slots.get(instance) {
+        if let Some(slot) = self.slots.get(instance).filter(|s| s.again_pending.is_none()) {
             self.waiters.look(&slot.machine);
         }
     }
 
-    /// First everything is written, then everything else is done, in order.
+    /// Everything is written down; everything else waits for [`Owner::commit`], in order.
     fn carry_out(&mut self, instance: &Instance, effects: Vec<Effect>, now: Moment) {
         let mut records = Vec::new();
         let mut acts = Vec::new();
@@ -205,26 +235,46 @@ impl Owner {
                 act => acts.push(act),
             }
         }
-        self.write(&records);
+        self.note(&records);
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.last_event = cause;
         }
-        for act in acts {
-            self.act(instance, act);
+        self.acts.extend(acts.into_iter().map(|act| (instance.clone(), act)));
+    }
+
+    /// Waits once for the disk, whatever was written since the last time, and then does what follows from it. An end and the
+    /// next start are one wait, and so are the ends of a hundred services.
+    pub(super) fn commit(&mut self) {
+        let synced = self.journal.sync();
+        self.written(synced);
+        for (instance, act) in std::mem::take(&mut self.acts) {
+            self.act(&instance, act);
         }
     }
 
-    /// Appends to the journal; what the disk does not take is tried again.
+    /// Appends to the journal, on to the disk; what that does not take is tried again.
     pub(super) fn write(&mut self, records: &[Record]) {
+        self.note(records);
+        let synced = self.journal.sync();
+        self.written(synced);
+    }
+
+    /// Appends to the journal.
+    fn note(&mut self, records: &[Record]) {
         if records.is_empty() {
             return;
         }
         let from = self.journal.next_seq();
-        if let Err(e) = self.journal.append(records) {
+        let done = self.journal.append_unsynced(records);
+        self.written(done);
+        self.publish(from);
+    }
+
+    fn written(&mut self, done: std::io::Result<()>) {
+        if let Err(e) = done {
             warn!("the journal cannot be written, tried again: {e}");
             self.retry_at = Some(Boot::now().after(RETRY));
         }
-        self.publish(from);
     }
 
     /// Tells those who follow what is new in the journal, its own words included.
@@ -267,7 +317,7 @@ impl Owner {
         }
     }
 
-    /// Carries out one effect. Nothing here waits.
+    /// Carries out one effect, of which everything is on disk that has to be. Nothing here waits.
     pub(super) fn act(&mut self, instance: &Instance, act: Effect) {
         match act {
             Effect::Ack(run) => self.ack(&run),
@@ -283,6 +333,10 @@ impl Owner {
                 let orders = self.orders(&run);
                 let Some(job) = self.job(&run) else { return };
                 tokio::task::spawn_local(self.shop.clone().stop(job, signal.number, orders));
+            }
+            Effect::Cut(run) => self.cut(&run, Cut::Asked),
+            Effect::Kill(run) if self.slots.get(instance).is_some_and(|s| s.cut.is_some()) => {
+                self.cut(&run, Cut::Killed);
             }
             Effect::Kill(run) => {
                 let orders = self.orders(&run);
@@ -311,21 +365,83 @@ impl Owner {
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
         (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);
+        let hooks = (!service.hooks.pre_start.is_empty()).then(|| watch::channel(Cut::No));
+        let (cut, wish) = hooks.unzip();
+        slot.cut = cut;
         let job = Job { run, service, runtime };
-        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup));
+        tokio::task::spawn_local(self.shop.clone().launch(job, version, cgroups_path, cgroup, wish));
+    }
+
+    /// Has the pre-start hooks of a run end.
+    fn cut(&self, run: &RunId, how: Cut) {
+        let slot = self.slots.get(&run.instance).filter(|s| s.machine.run() == Some(run));
+        if let Some(cut) = slot.and_then(|s| s.cut.as_ref()) {
+            cut.send_replace(how);
+        }
     }
 
     /// What the jobs of a run need.
     pub(super) fn job(&self, run: &RunId) -> Option<Job> {
         let slot = self.slots.get(&run.instance)?;
         let service = match &slot.made_from {
-            Some((service, _)) => service.clone(),
-            None => self.service(&run.instance).0,
+            Some((service, _)) if slot.machine.run() == Some(run) => service.clone(),
+            // The run before, or one of an earlier daemon.
+            _ => self.made_from(run, "").0,
         };
         Some(Job { run: run.clone(), runtime: self.runtime(&service), service })
     }
 }
 
+/// Whether nothing of a run that has ended can be in the way of the next one: no hook and no network plugin has to hear of
+/// its end first, its configuration gives it nothing that lasts, and no process of it is left.
+fn is_apart(service: &Service, run: &RunId, dirs: &Dirs, place: &Place) -> bool {
+    let Hooks { pre_start, post_start: _, pre_stop: _, post_stop } = &service.hooks;
+    let alone = pre_start.is_empty() && post_stop.is_empty();
+    alone
+        && !matches!(service.network, Network::Cni(_))
+        && bundle::is_apart(run, dirs)
+        && are_empty(&place.container(run))
+}
+
+/// Whether cgroups have no process. That of v2 knows what is below it, and one of v1 is as good as the others; without any
+/// nobody knows.
+fn are_empty(groups: &[PathBuf]) -> bool {
+    let empty = |dir: &PathBuf| match std::fs::read_to_string(dir.join("cgroup.events")) {
+        Ok(events) => Some(events.lines().any(|l| l == "populated 0")),
+        Err(_) => std::fs::read(dir.join("cgroup.procs")).ok().map(|pids| pids.is_empty()),
+    };
+    let mut all = groups.iter().filter_map(empty).take(2).peekable();
+    all.peek().is_some() && all.all(|empty| empty)
+}
+
 fn hooks_time(service: &Service) -> Duration {
     service.hooks.pre_start.iter().map(|h| h.timeout).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::test_dir::TestDir;
+
+    #[test]
+    fn groups_are_empty_when_no_process_is_in_them() {
+        let dir = TestDir::in_memory("groups");
+        let group = |name: &str, file: &str, text: &str| {
+            std::fs::create_dir(dir.join(name)).unwrap();
+            std::fs::write(dir.join(name).join(file), text).unwrap();
+            dir.join(name)
+        };
+        let (none, idle, busy) = (
+            dir.join("none"),
+            group("idle", "cgroup.events", "populated 0\nfrozen 0\n"),
+            group("busy", "cgroup.events", "populated 1\nfrozen 0\n"),
+        );
+        let (old, old_busy) = (group("old", "cgroup.procs", ""), group("old-busy", "cgroup.procs", "7\n"));
+        assert!(
+            are_empty(&[none.clone(), idle.clone(), old.clone()]) && are_empty(std::slice::from_ref(&old))
+        );
+        for bad in [vec![], vec![none], vec![busy], vec![idle, old_busy.clone()], vec![old_busy, old]] {
+            assert!(!are_empty(&bad), "{bad:?}");
+        }
+    }
 }

@@ -56,6 +56,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
+    owner.resume_removals();
     owner.load_accepted();
     if owner.knows_nothing() {
         // The state directory is new, or was lost: then what the files want decides what may go on.
@@ -66,6 +67,8 @@ pub async fn run(options: Options) -> Result<Ended> {
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
     owner.settle();
+    owner.finish_removals();
+    owner.commit();
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;
 
@@ -104,6 +107,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
         }
         owner.settle();
+        owner.commit();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();

@@ -61,8 +61,12 @@ impl Owner {
 
     /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
     pub(super) fn settle(&mut self) {
-        while self.settle_downs() | self.settle_dependencies() | self.settle_turns() | self.settle_removed() {
-        }
+        while self.settle_downs()
+            | self.settle_replaced()
+            | self.settle_dependencies()
+            | self.settle_turns()
+            | self.settle_removed()
+        {}
     }
 
     fn settle_downs(&mut self) -> bool {
@@ -76,6 +80,38 @@ impl Owner {
             let why = self.slots.get_mut(instance).and_then(|s| s.down_pending.take());
             if let Some(why) = why {
                 self.feed(instance, Event::Down { why });
+            }
+        }
+        !ready.is_empty()
+    }
+
+    /// Runs that are to be replaced end when their turn has come; what came up, or failed to, holds nobody any more.
+    fn settle_replaced(&mut self) -> bool {
+        for slot in self.slots.values_mut() {
+            let over = match &slot.machine.state {
+                State::Running { run, .. } => slot.rising.is_some_and(|last| run.run > last),
+                State::Down | State::Backoff { .. } | State::Done { .. } => true,
+                State::Waiting { .. }
+                | State::Queued
+                | State::Creating { .. }
+                | State::Starting { .. }
+                | State::Stopping { .. }
+                | State::Cleaning { .. } => false,
+            };
+            if over && slot.again_pending.is_none() {
+                slot.rising = None;
+            }
+        }
+        let ready: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(i, s)| s.again_pending.is_some() && !self.dependents_in_the_way(i))
+            .map(|(i, _)| i.clone())
+            .collect();
+        for instance in &ready {
+            let why = self.slots.get_mut(instance).and_then(|s| s.again_pending.take());
+            if let Some(why) = why {
+                self.feed(instance, Event::Again { why });
             }
         }
         !ready.is_empty()

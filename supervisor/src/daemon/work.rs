@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use super::hooks::{self, Cut};
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
-use crate::runtime::{Runtime, bounded, last_line};
+use crate::runtime::Runtime;
 use crate::unit::bundle;
-use crate::unit::service::{Hook, Network, Service};
+use crate::unit::service::{Network, Service};
 
 /// How long a keeper may take to go after its container was deleted.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,6 +23,8 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
 /// What a job came to.
 #[derive(Debug)]
 pub(super) enum Done {
+    /// The pre-start hooks are done.
+    Prepared(RunId),
     /// A keeper is there.
     Launched(RunId, Keeper, Hello),
     /// The container was started.
@@ -94,16 +96,17 @@ impl Shop {
         self.done.send(done).ok();
     }
 
-    /// Pre-start hooks, bundle, keeper.
+    /// Pre-start hooks when there is a way to cut them short, bundle, keeper.
     pub(super) async fn launch(
         self,
         job: Job,
         version: String,
         cgroups_path: String,
         cgroup: Option<PathBuf>,
+        cut: Option<watch::Receiver<Cut>>,
     ) {
         let run = job.run.clone();
-        let done = match self.try_launch(&job, &version, &cgroups_path, cgroup).await {
+        let done = match self.try_launch(&job, &version, &cgroups_path, cgroup, cut).await {
             Ok((keeper, hello)) => Done::Launched(run, keeper, hello),
             Err((code, text)) => Done::NeverRan(run, code, text),
         };
@@ -116,12 +119,16 @@ impl Shop {
         version: &str,
         cgroups_path: &str,
         cgroup: Option<PathBuf>,
+        cut: Option<watch::Receiver<Cut>>,
     ) -> Result<(Keeper, Hello), (String, String)> {
         let run = &job.run;
         let internal = |what: &str, e: std::io::Error| ("internal".to_owned(), format!("{what}: {e}"));
-        self.hooks(job, "pre_start", &job.service.hooks.pre_start, None)
-            .await
-            .map_err(|text| ("pre-start-hook".to_owned(), text))?;
+        if let Some(cut) = cut {
+            hooks::run(job, "pre_start", &job.service.hooks.pre_start, None, Some(cut))
+                .await
+                .map_err(|text| ("pre-start-hook".to_owned(), text))?;
+            self.tell(Done::Prepared(run.clone()));
+        }
         let dir = self.dirs.keeper(run);
         private_dir(&dir).map_err(|e| internal("the keeper's directory", e))?;
         // For a daemon that comes after this one, whatever the service file says by then.
@@ -175,14 +182,14 @@ impl Shop {
             }
         }
         self.tell(Done::Started(run.clone()));
-        if let Err(text) = self.hooks(&job, "post_start", &job.service.hooks.post_start, None).await {
+        if let Err(text) = hooks::run(&job, "post_start", &job.service.hooks.post_start, None, None).await {
             self.tell(Done::Tell(run, "hook-failed", text));
         }
     }
 
     /// Pre-stop hooks, then the signal.
     pub(super) async fn stop(self, job: Job, signal: i32, orders: Option<keeper::Orders>) {
-        if let Err(text) = self.hooks(&job, "pre_stop", &job.service.hooks.pre_stop, None).await {
+        if let Err(text) = hooks::run(&job, "pre_stop", &job.service.hooks.pre_stop, None, None).await {
             self.tell(Done::Tell(job.run.clone(), "hook-failed", text));
         }
         self.signal(job, signal, orders).await;
@@ -224,7 +231,8 @@ impl Shop {
             self.bury_keeper(run, left, rest.cgroup.as_deref()).await;
         }
         self.detach(run.clone()).await;
-        if let Err(text) = self.hooks(job, "post_stop", &job.service.hooks.post_stop, rest.ending).await {
+        if let Err(text) = hooks::run(job, "post_stop", &job.service.hooks.post_stop, rest.ending, None).await
+        {
             self.tell(Done::Tell(run.clone(), "hook-failed", text));
         }
         if rest.unwritten {
@@ -277,39 +285,6 @@ impl Shop {
         if let Err(text) = crate::cni::detach(&run, None, &self.dirs).await {
             self.tell(Done::Tell(run, "network-left", text));
         }
-    }
-
-    /// Runs hooks one after the other; the first failure ends it.
-    async fn hooks(
-        &self,
-        job: &Job,
-        kind: &str,
-        hooks: &[Hook],
-        ending: Option<String>,
-    ) -> Result<(), String> {
-        for hook in hooks {
-            let Some((program, args)) = hook.command.split_first() else { continue };
-            let mut command = Command::new(program);
-            command
-                .args(args)
-                .env_clear()
-                .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-                .env("KNARR_SERVICE", job.run.instance.service.as_str())
-                .env("KNARR_INSTANCE", job.run.instance.to_string())
-                .env("KNARR_RUN", job.run.to_string())
-                .env("KNARR_HOOK", kind);
-            if let Some((name, value)) = ending.as_deref().and_then(|e| e.split_once('=')) {
-                command.env(name, value);
-            }
-            let output = bounded(&mut command, hook.timeout)
-                .await
-                .map_err(|e| format!("{kind} hook {program}: {e}"))?;
-            if !output.status.success() {
-                let said = last_line(&output.stderr).map_or_else(String::new, |l| format!(": {l}"));
-                return Err(format!("{kind} hook {program}: {}{said}", output.status));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) enum Line {
     Instance(Instance, Box<Kept>),
     /// `s`: a service stopped as a whole, in the first part of a fresh file.
     Held(ServiceName),
+    /// `g`: the number of the last run of an instance that is gone, in the first part of a fresh file; without an instance
+    /// that of all the others.
+    Retired(Option<Instance>, u32),
     /// `v`: an event, the most frequent record, without the label that the others need.
     Event(Event),
     /// `r`: any other record.
@@ -118,6 +121,17 @@ pub(super) fn put_image<E>(
         put(&mut out, b's', service);
         spill(&mut out, 64 << 10)?;
     }
+    for (service, file) in &image.removals {
+        put_record(&mut out, &Record::Remove { service: service.clone(), file: *file });
+        spill(&mut out, 64 << 10)?;
+    }
+    if image.highest_forgotten > 0 {
+        put(&mut out, b'g', &(None::<&Instance>, image.highest_forgotten));
+    }
+    for line in &image.retired {
+        put(&mut out, b'g', &line);
+        spill(&mut out, 64 << 10)?;
+    }
     for event in image.events.iter().skip(image.events.len().saturating_sub(events)) {
         put(&mut out, b'v', event);
         spill(&mut out, 64 << 10)?;
@@ -133,6 +147,7 @@ pub(super) fn take(bytes: &[u8]) -> Found {
         b'n' => serde_json::from_slice(json).map(Line::Reserved),
         b'i' => serde_json::from_slice(json).map(|(name, kept)| Line::Instance(name, Box::new(kept))),
         b's' => serde_json::from_slice(json).map(Line::Held),
+        b'g' => serde_json::from_slice(json).map(|(name, last)| Line::Retired(name, last)),
         b'v' => serde_json::from_slice(json).map(Line::Event),
         b'r' => serde_json::from_slice(json).map(Line::Record),
         _ => return Found::Unknown(all),

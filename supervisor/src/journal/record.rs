@@ -17,6 +17,20 @@ pub const EVENTS_BYTES: usize = 4 << 20;
 /// How many exits of an instance are kept.
 pub const EXITS_KEPT: usize = 20;
 
+/// So many instances that are gone have the number of their last run kept for them alone.
+pub const RETIRED_KEPT: usize = 1000;
+
+/// Which file it was, whatever is found by its name later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// Its inode.
+    pub inode: u64,
+    /// When it was last written, in seconds.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanoseconds: i64,
+}
+
 /// One thing that was written down. The order of the records is the order of their sequence numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "record")]
@@ -55,6 +69,11 @@ pub enum Record {
         /// The run.
         run: RunId,
     },
+    /// The run is to be replaced by another one, in its turn.
+    Again {
+        /// The run.
+        run: RunId,
+    },
     /// The end of a run. Must be on disk before anybody acts on it.
     Ended {
         /// The run.
@@ -72,12 +91,24 @@ pub enum Record {
     },
     /// Something to tell: a change of state or a decision.
     Event(Event),
-    /// The service is no longer known: all of it goes.
+    /// Somebody removes a service with its file and logs: a daemon that comes after this one goes on with it.
+    Remove {
+        /// Which service.
+        service: ServiceName,
+        /// Its file; `None` = there was none.
+        file: Option<FileId>,
+    },
+    /// A service that was to be removed stays: its file could not be removed, or is there again.
+    Keep {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// The service is no longer known: all of it goes but the numbers of its runs.
     Forget {
         /// Which service.
         service: ServiceName,
     },
-    /// An instance that no longer exists, because the service has fewer replicas now.
+    /// An instance that no longer exists, because the service has fewer replicas now. Its number stays.
     ForgetInstance {
         /// Which one.
         instance: Instance,
@@ -91,7 +122,8 @@ impl Record {
             Record::Goal { .. } | Record::Intent { .. } | Record::Ended { .. } | Record::Stopping { .. } => {
                 true
             }
-            Record::Forget { .. } | Record::ForgetInstance { .. } => true,
+            Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
+            Record::Remove { .. } | Record::Keep { .. } => true,
             Record::Started { .. } | Record::Event(_) => false,
         }
     }
@@ -153,6 +185,9 @@ pub struct OpenRun {
     pub started: Option<Boot>,
     /// The daemon was about to stop it.
     pub stopping: bool,
+    /// It is to be replaced in its turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// One end.
@@ -182,6 +217,12 @@ pub struct Image {
     pub instances: BTreeMap<Instance, Kept>,
     /// Services stopped by hand as a whole.
     pub held: BTreeMap<ServiceName, bool>,
+    /// Services that are being removed with their logs.
+    pub removals: BTreeMap<ServiceName, Option<FileId>>,
+    /// The last runs of instances that are gone: an id is never given twice.
+    pub retired: BTreeMap<Instance, u32>,
+    /// No run of an instance that is not known has a greater number.
+    pub highest_forgotten: u32,
     /// The last events, oldest first.
     pub events: VecDeque<Event>,
     /// The number the next event gets.
@@ -207,6 +248,7 @@ impl Image {
                     pid: None,
                     started: None,
                     stopping: false,
+                    again: false,
                 });
             }
             Record::Started { run, pid, at } => {
@@ -217,6 +259,11 @@ impl Image {
             Record::Stopping { run } => {
                 if let Some(open) = self.open(run) {
                     open.stopping = true;
+                }
+            }
+            Record::Again { run } => {
+                if let Some(open) = self.open(run) {
+                    open.again = true;
                 }
             }
             Record::Ended { run, exit, at, text, failures, finished } => {
@@ -235,13 +282,43 @@ impl Image {
                 }
             }
             Record::Event(event) => self.event(event.clone()),
+            Record::Remove { service, file } => {
+                self.removals.insert(service.clone(), *file);
+            }
+            Record::Keep { service } => {
+                self.removals.remove(service);
+            }
             Record::Forget { service } => {
-                self.instances.retain(|i, _| i.service != *service);
+                let gone = self.instances.extract_if(.., |i, _| i.service == *service);
+                let numbers: Vec<_> = gone.map(|(instance, kept)| (instance, kept.last_run)).collect();
+                numbers.into_iter().for_each(|(instance, last)| self.retire(instance, last));
                 self.held.remove(service);
+                self.removals.remove(service);
             }
             Record::ForgetInstance { instance } => {
-                self.instances.remove(instance);
+                if let Some(kept) = self.instances.remove(instance) {
+                    self.retire(instance.clone(), kept.last_run);
+                }
             }
+        }
+    }
+
+    /// All that is known of an instance; of one that is new or was gone, the number of its last run.
+    pub fn known(&self, instance: &Instance) -> Kept {
+        let last_run = self.retired.get(instance).copied().unwrap_or(self.highest_forgotten);
+        self.instances.get(instance).cloned().unwrap_or_else(|| Kept { last_run, ..Kept::default() })
+    }
+
+    /// Keeps a number for an instance that is gone. Of too many the lowest goes, and counts for everybody from then on.
+    pub(super) fn retire(&mut self, instance: Instance, last_run: u32) {
+        if last_run <= self.highest_forgotten {
+            return;
+        }
+        self.retired.insert(instance, last_run);
+        while self.retired.len() > RETIRED_KEPT {
+            let lowest = self.retired.values().copied().min().unwrap_or(0);
+            self.highest_forgotten = self.highest_forgotten.max(lowest);
+            self.retired.retain(|_, last| *last > lowest);
         }
     }
 
@@ -300,6 +377,11 @@ impl Image {
     }
 
     fn kept(&mut self, instance: &Instance) -> &mut Kept {
+        if !self.instances.contains_key(instance) {
+            let known = self.known(instance);
+            self.retired.remove(instance);
+            self.instances.insert(instance.clone(), known);
+        }
         self.instances.entry(instance.clone()).or_default()
     }
 

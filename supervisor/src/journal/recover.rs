@@ -86,6 +86,10 @@ impl Recovered {
             Line::Held(service) => {
                 self.image.held.insert(service, true);
             }
+            Line::Retired(Some(instance), last) => self.image.retire(instance, last),
+            Line::Retired(None, last) => {
+                self.image.highest_forgotten = self.image.highest_forgotten.max(last);
+            }
             Line::Event(event) => self.image.event(event),
             Line::Record(record) => self.image.apply(&record),
         }

@@ -106,6 +106,8 @@ pub struct Journal {
     image: Image,
     /// Records that are in the image and not in the file.
     pending: usize,
+    /// Records that are in the file and perhaps not on the medium.
+    unsynced: usize,
     /// The file must not be appended to: it lacks something or cannot be trusted. It is written anew at the next chance.
     renew: bool,
     /// Events that are in the image and not in the file, for want of room.
@@ -140,6 +142,7 @@ impl Journal {
             reserved: 0,
             image: Image::default(),
             pending: 0,
+            unsynced: 0,
             renew: true,
             dropped: 0,
             problem: None,
@@ -222,7 +225,17 @@ impl Journal {
     /// # Errors
     /// They are not on disk; see [`Journal::retry`].
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        let done = self.write(records);
+        self.append_unsynced(records)?;
+        self.sync()
+    }
+
+    /// The first half of [`Journal::append`]: the records are in the file, which is all that a killed daemon needs, and on
+    /// the medium after [`Journal::sync`]. So one wait for the medium is enough for all that happens at a time.
+    ///
+    /// # Errors
+    /// They are not in the file; see [`Journal::retry`].
+    pub fn append_unsynced(&mut self, records: &[Record]) -> io::Result<()> {
+        let done = self.write(records, false);
         records.iter().for_each(|r| self.image.apply(r));
         if done.is_err() {
             self.pending += records.len();
@@ -231,12 +244,33 @@ impl Journal {
         self.after(done)
     }
 
+    /// Waits until everything durable is on the medium.
+    ///
+    /// # Errors
+    /// It is not; see [`Journal::retry`].
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced == 0 {
+            return Ok(());
+        }
+        let done = match &self.file {
+            Some(file) if !self.renew => file.sync_data(),
+            // What a failed sync has left is not brought to the medium by another one.
+            _ => self.write_anew(),
+        };
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if done.is_err() {
+            self.pending += unsynced;
+            self.renew = true;
+        }
+        self.after(done.map(|()| None))
+    }
+
     /// Writes records or takes none of them in: for what somebody asks for, and can be refused.
     ///
     /// # Errors
     /// They count as never said.
     pub fn try_append(&mut self, records: &[Record]) -> io::Result<()> {
-        let done = self.write(records);
+        let done = self.write(records, true);
         if done.is_ok() {
             records.iter().for_each(|r| self.image.apply(r));
         }
@@ -284,8 +318,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Brings records to the end of the file, and the journal's own event when there is something to tell.
-    fn write(&mut self, records: &[Record]) -> io::Result<Option<Event>> {
+    /// Brings records to the end of the file, and the journal's own event when there is something to tell; on to the medium
+    /// now or with the next [`Journal::sync`].
+    fn write(&mut self, records: &[Record], now: bool) -> io::Result<Option<Event>> {
         if self.renew {
             self.write_anew()?;
         }
@@ -302,7 +337,8 @@ impl Journal {
         } else {
             self.reserved
         };
-        let sync = !out.is_empty() || records.iter().any(Record::durable);
+        let durable = !out.is_empty() || records.iter().any(Record::durable);
+        let sync = durable && now;
         let mut dropped = 0;
         for record in records {
             match record {
@@ -322,6 +358,9 @@ impl Journal {
                 self.put(&out, sync)?;
             }
             done => done?,
+        }
+        if durable {
+            self.unsynced = if sync { 0 } else { self.unsynced + records.len() };
         }
         self.reserved = self.reserved.max(reserved);
         self.dropped = if note.is_some() { 0 } else { self.dropped + dropped };
@@ -411,7 +450,7 @@ impl Journal {
         self.dropped = self.image.events.len() - events;
         self.ahead_to = Some(0);
         self.renew_at = self.limits.file.max(len + len / 2);
-        (self.renew, self.pending) = (false, 0);
+        (self.renew, self.pending, self.unsynced) = (false, 0, 0);
         self.keep_spare();
         self.has_room();
         Ok(())

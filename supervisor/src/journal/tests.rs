@@ -129,6 +129,22 @@ fn what_was_written_is_there_at_the_next_start() {
 }
 
 #[test]
+fn a_killed_daemon_loses_nothing_that_has_not_been_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap().journal;
+    journal.append_unsynced(&[intent(1)]).unwrap();
+    journal.append_unsynced(&[ended(1, 3), intent(2)]).unwrap();
+    let read = Journal::open(dir.path()).unwrap();
+    assert!(read.loss.is_none() && same(read.journal.image(), journal.image()));
+    drop(read);
+    // What may be refused is written behind it.
+    journal.try_append(&[ended(2, 4)]).unwrap();
+    journal.sync().unwrap();
+    assert_eq!((journal.pending(), journal.problem()), (0, None));
+    assert!(same(Journal::open(dir.path()).unwrap().journal.image(), journal.image()));
+}
+
+#[test]
 fn cut_at_every_byte_it_recovers_to_the_last_whole_record() {
     let (bytes, images) = written(5);
     let last = images.last().unwrap().1.next_seq;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::frame;
-use super::record::{EXITS_KEPT, Event, Image, Record};
+use super::record::{EXITS_KEPT, Event, FileId, Image, RETIRED_KEPT, Record};
 use super::recover;
 use crate::clock::Boot;
 use crate::names::{Instance, RunId, ServiceName};
@@ -36,6 +36,7 @@ fn record() -> impl Strategy<Value = Record> {
         2 => (run(), any::<u32>())
             .prop_map(|(run, pid)| Record::Started { run, pid, at: Boot::default() }),
         2 => run().prop_map(|run| Record::Stopping { run }),
+        1 => run().prop_map(|run| Record::Again { run }),
         4 => (run(), any::<u32>(), any::<Option<bool>>(), any::<String>()).prop_map(
             |(run, failures, finished, text)| Record::Ended {
                 run,
@@ -56,6 +57,11 @@ fn record() -> impl Strategy<Value = Record> {
             cause: None
         })),
         1 => service().prop_map(|service| Record::Forget { service }),
+        1 => service().prop_map(|service| Record::Remove {
+            service,
+            file: Some(FileId { inode: 1, seconds: 2, nanoseconds: 3 })
+        }),
+        1 => service().prop_map(|service| Record::Keep { service }),
         1 => instance().prop_map(|instance| Record::ForgetInstance { instance }),
     ]
 }
@@ -98,9 +104,11 @@ proptest! {
             let before = image.clone();
             image.apply(record);
             words.hear(record);
+            for instance in before.instances.keys().chain(before.retired.keys()) {
+                let (had, has) = (before.known(instance).last_run, image.known(instance).last_run);
+                prop_assert!(has >= had, "the last run of {} goes back from {} to {}", instance, had, has);
+            }
             for (instance, kept) in &image.instances {
-                let had = before.instances.get(instance);
-                prop_assert!(kept.last_run >= had.map_or(0, |k| k.last_run), "the last run goes back");
                 prop_assert!(kept.exits.len() <= EXITS_KEPT);
                 if let Some(open) = &kept.open {
                     prop_assert!(open.run <= kept.last_run);
@@ -143,6 +151,9 @@ proptest! {
         prop_assert_eq!((found.tail, found.damaged, found.unknown), (0, 0, 0));
         prop_assert_eq!(found.image.instances, image.instances);
         prop_assert_eq!(found.image.held, image.held);
+        prop_assert_eq!(found.image.removals, image.removals);
+        prop_assert_eq!(found.image.retired, image.retired);
+        prop_assert_eq!(found.image.highest_forgotten, image.highest_forgotten);
         prop_assert_eq!(found.image.events, image.events);
         prop_assert_eq!(found.reserved, image.next_seq);
     }
@@ -169,4 +180,30 @@ fn a_run_that_was_never_the_open_one_changes_nothing_of_it() {
     image.apply(&Record::Stopping { run: "web.1.4".parse().unwrap() });
     image.apply(&Record::Started { run: "web.2.5".parse().unwrap(), pid: 1, at: Boot::default() });
     assert_eq!(image, before);
+}
+
+#[test]
+fn numbers_of_runs_are_never_given_again() {
+    let mut image = Image::default();
+    let run = |name: &str, run| RunId { instance: name.parse().unwrap(), run };
+    let intent = |run| Record::Intent { run, boot_id: "boot".into(), version: "v".into(), restarts: 0 };
+    image.apply(&intent(run("web.2", 7)));
+    image.apply(&Record::ForgetInstance { instance: "web.2".parse().unwrap() });
+    assert_eq!(image.known(&"web.2".parse().unwrap()).last_run, 7);
+    assert_eq!(image.known(&"web.1".parse().unwrap()).last_run, 0);
+    image.apply(&intent(run("web.2", 8)));
+    assert!(image.retired.is_empty());
+    image.apply(&Record::Forget { service: "web".parse().unwrap() });
+    assert_eq!(image.known(&"web.2".parse().unwrap()).last_run, 8);
+    // Of very many only the highest are kept by name; the others count from one number on.
+    for n in 1..=RETIRED_KEPT as u32 {
+        image.apply(&intent(run(&format!("job{n}.1"), n)));
+        image.apply(&Record::Forget { service: format!("job{n}").parse().unwrap() });
+    }
+    assert!(image.retired.len() <= RETIRED_KEPT);
+    for n in 1..=RETIRED_KEPT as u32 {
+        assert!(image.known(&format!("job{n}.1").parse().unwrap()).last_run >= n);
+    }
+    assert_eq!(image.known(&"never-seen.1".parse().unwrap()).last_run, image.highest_forgotten);
+    assert!(image.highest_forgotten > 0 && image.highest_forgotten < 5);
 }

@@ -82,7 +82,7 @@ impl Launch {
 /// The program cannot be run, refuses (its own words are the error's), or does not answer within 10 s.
 pub async fn spawn(launch: &Launch) -> io::Result<()> {
     let mut command = tokio::process::Command::new(&launch.program);
-    command.args(launch.args()).current_dir("/").kill_on_drop(true);
+    command.args(launch.args()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     for name in NOT_FOR_RUNTIMES {
         command.env_remove(name);

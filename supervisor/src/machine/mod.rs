@@ -5,7 +5,8 @@
 //!          (dependencies) (slot)                       Stopping -^      \-> Done | Down
 //! ```
 //! A run exists from Creating to the end of Cleaning. Its end is journalled by the first effect of the step that learns
-//! of it; nothing follows from an end before that.
+//! of it; nothing follows from an end before that. Where what is left of a run is in nobody's way and no pause was asked
+//! for, the next run is made first and Cleaning is left out: see [`Behind`].
 #![forbid(unsafe_code)]
 
 mod state;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::state::{Effect, Event, Next, State};
+pub use self::state::{Behind, Effect, Event, Next, State};
 use crate::clock::{Boot, Moment};
 use crate::journal::record::Record;
 use crate::keeper::record::ExitRecord;
@@ -33,6 +34,8 @@ const CLEAN_PAUSE: Duration = Duration::from_secs(5);
 const CLEAN_PAUSE_MAX: Duration = Duration::from_secs(120);
 /// After so many failed clean-ups the instance is called stuck.
 const CLEANS: u32 = 5;
+/// How long a run that ended may lie beside the making of the next one, which needs the processors and the kernel's locks.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
 
 /// The settings of the service that its life depends on.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +44,14 @@ pub struct Rules<'a> {
     pub restart: &'a Restart,
     /// How it is stopped.
     pub stop: &'a Stop,
+    /// Whether hooks run before its start.
+    pub hooks: bool,
     /// Version of the service.
     pub version: &'a str,
     /// The kernel's id of this boot.
     pub boot_id: &'a str,
+    /// Nothing that is left of this run is in the way of the next one.
+    pub apart: bool,
 }
 
 /// The moment of a step, and the chance that goes into it.
@@ -77,6 +84,8 @@ pub struct Machine {
     pub restarts: u32,
     /// The number of the last run.
     pub last_run: u32,
+    /// The run before, while it has yet to be taken away.
+    pub behind: Option<Behind>,
 }
 
 impl Machine {
@@ -92,13 +101,14 @@ impl Machine {
             recent: VecDeque::new(),
             restarts: 0,
             last_run: 0,
+            behind: None,
         }
     }
 
     /// The run that exists now.
     pub fn run(&self) -> Option<&RunId> {
         match &self.state {
-            State::Creating { run }
+            State::Creating { run, .. }
             | State::Starting { run, .. }
             | State::Running { run, .. }
             | State::Stopping { run, .. }
@@ -113,6 +123,11 @@ impl Machine {
 
     /// When [`Event::Due`] is due.
     pub fn deadline(&self) -> Option<Boot> {
+        let behind = self.behind.as_ref().and_then(|b| b.due);
+        [self.state_deadline(), behind].into_iter().flatten().min()
+    }
+
+    fn state_deadline(&self) -> Option<Boot> {
         match &self.state {
             State::Waiting { deadline, .. } => *deadline,
             State::Stopping { kill_at, .. } => Some(*kill_at),
@@ -169,6 +184,7 @@ impl Machine {
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
             Event::Turn => self.on_turn(rules, &mut out),
+            Event::Prepared => self.on_prepared(),
             Event::Created { pid } => self.on_created(pid, &mut out),
             Event::Started => self.on_started(now, &mut out),
             Event::NeverRan { code, text, exit } => {
@@ -178,8 +194,10 @@ impl Machine {
             Event::Lost(ending) => self.on_end(ending, None, now, rules, &mut out),
             Event::Cleaned => self.on_cleaned(now),
             Event::CleanFailed(text) => self.on_clean_failed(text, now, &mut out),
+            Event::Behind(result) => self.on_behind(result, now, &mut out),
             Event::Due => self.on_due(now, rules, &mut out),
         }
+        self.look_behind(&mut out);
         if self.word() != before {
             self.changed = (now.moment.boot, now.moment.wall);
         }
@@ -254,8 +272,8 @@ impl Machine {
 
     /// Tells a run that exists to end: by its signal when it runs, else at once.
     fn end_run(&mut self, why: &str, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
-        let (run, pid, runs) = match &self.state {
-            State::Creating { run } => (run.clone(), None, false),
+        let (run, pid, gently) = match &self.state {
+            State::Creating { run, hooks } => (run.clone(), None, *hooks),
             State::Starting { run, pid } => (run.clone(), Some(*pid), false),
             State::Running { run, pid, .. } => (run.clone(), Some(*pid), true),
             State::Stopping { .. } | State::Cleaning { .. } => return,
@@ -267,10 +285,14 @@ impl Machine {
         };
         out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone() })));
         let signal = &rules.stop.signal;
-        if runs && signal.name != "KILL" {
+        if gently && signal.name != "KILL" {
             let grace = span(rules.stop.grace);
-            out.push(Effect::Tell("stopping", format!("{why}: SIG{}, killed after {grace}", signal.name)));
-            out.push(Effect::Stop(run.clone(), signal.clone()));
+            let (what, effect) = match pid {
+                Some(_) => (format!("SIG{}", signal.name), Effect::Stop(run.clone(), signal.clone())),
+                None => ("SIGTERM to its pre-start hook".to_owned(), Effect::Cut(run.clone())),
+            };
+            out.push(Effect::Tell("stopping", format!("{why}: {what}, killed after {grace}")));
+            out.push(effect);
             let kill_at = now.moment.boot.after(rules.stop.grace);
             self.state = State::Stopping { run, pid, kill_at, kills: 0 };
         } else {
@@ -330,9 +352,10 @@ impl Machine {
                     version: rules.version.to_owned(),
                     restarts: self.restarts,
                 })));
-                out.push(Effect::Tell("creating", format!("makes {run}")));
+                let first = if rules.hooks { ", first its pre-start hooks" } else { "" };
+                out.push(Effect::Tell("creating", format!("makes {run}{first}")));
                 out.push(Effect::Launch(run.clone()));
-                self.state = State::Creating { run };
+                self.state = State::Creating { run, hooks: rules.hooks };
             }
             State::Down
             | State::Waiting { .. }
@@ -346,9 +369,15 @@ impl Machine {
         }
     }
 
+    fn on_prepared(&mut self) {
+        if let State::Creating { hooks, .. } = &mut self.state {
+            *hooks = false;
+        }
+    }
+
     fn on_created(&mut self, new: u32, out: &mut Vec<Effect>) {
         match &mut self.state {
-            State::Creating { run } => {
+            State::Creating { run, .. } => {
                 let run = run.clone();
                 out.push(Effect::Start(run.clone()));
                 self.state = State::Starting { run, pid: new };
@@ -402,7 +431,7 @@ impl Machine {
     ) {
         let (run, since, wanted) = match &self.state {
             // One that ends by itself before its turn to be stopped has come is as good as stopped.
-            State::Creating { run } | State::Starting { run, .. } => (run.clone(), None, !self.up),
+            State::Creating { run, .. } | State::Starting { run, .. } => (run.clone(), None, !self.up),
             State::Running { run, since, .. } => (run.clone(), Some(*since), !self.up),
             State::Stopping { run, .. } => (run.clone(), None, true),
             // A second word about a run whose end is written.
@@ -444,6 +473,12 @@ impl Machine {
             out.push(Effect::Tell(kind, text));
         }
         out.push(told);
+        let at_once = matches!(next, Next::Pause { until, .. } if until <= now.moment.boot);
+        if at_once && rules.apart && self.behind.is_none() {
+            let due = Some(now.moment.boot.after(BEHIND_MAX));
+            self.behind = Some(Behind { run, failed: 0, due });
+            return self.restart();
+        }
         out.push(Effect::Clean(run.clone()));
         self.state = State::Cleaning { run, next, failed: 0, retry_at: None };
     }
@@ -513,11 +548,9 @@ impl Machine {
         match &mut self.state {
             State::Cleaning { run, failed, retry_at, .. } => {
                 *failed = failed.saturating_add(1);
-                let pause = CLEAN_PAUSE.saturating_mul(1 << (*failed - 1).min(8)).min(CLEAN_PAUSE_MAX);
+                let (pause, told) = clean_again(run, *failed, &text);
                 *retry_at = Some(now.moment.boot.after(pause));
-                let kind = if *failed > CLEANS { "stuck" } else { "clean-failed" };
-                let again = span(pause);
-                out.push(Effect::Tell(kind, format!("{run} cannot be taken away, again in {again}: {text}")));
+                out.push(told);
                 self.reason = format!("{run} cannot be taken away: {text}");
             }
             State::Down
@@ -532,9 +565,46 @@ impl Machine {
         }
     }
 
+    fn on_behind(&mut self, result: Result<(), String>, now: Now, out: &mut Vec<Effect>) {
+        let Some(behind) = &mut self.behind else { return };
+        let Err(text) = result else {
+            self.behind = None;
+            return;
+        };
+        behind.failed = behind.failed.saturating_add(1);
+        let (pause, told) = clean_again(&behind.run, behind.failed, &text);
+        behind.due = Some(now.moment.boot.after(pause));
+        out.push(told);
+    }
+
+    /// The run before is taken away when the next one is made, or will not be; nothing is down or done while it is there.
+    fn look_behind(&mut self, out: &mut Vec<Effect>) {
+        let Some(behind) = &mut self.behind else { return };
+        let next = match &self.state {
+            State::Waiting { .. } | State::Queued | State::Creating { .. } | State::Starting { .. } => return,
+            State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. } => None,
+            State::Down => Some(Next::Goal),
+            State::Done { success } => Some(Next::Done { success: *success }),
+        };
+        if behind.failed == 0 && behind.due.take().is_some() {
+            out.push(Effect::Clean(behind.run.clone()));
+        }
+        if let Some((next, behind)) = next.zip(self.behind.take_if(|_| next.is_some())) {
+            let Behind { run, failed, due } = behind;
+            self.state = State::Cleaning { run, next, failed, retry_at: due };
+        }
+    }
+
     fn on_due(&mut self, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
         let boot = now.moment.boot;
-        if self.deadline().is_none_or(|d| d > boot) {
+        if let Some(behind) = self.behind.as_mut().filter(|b| b.due.is_some_and(|d| d <= boot)) {
+            behind.due = None;
+            out.push(Effect::Clean(behind.run.clone()));
+        }
+        if self.state_deadline().is_none_or(|d| d > boot) {
             return;
         }
         match &mut self.state {
@@ -597,6 +667,13 @@ impl Machine {
     }
 }
 
+/// The pause after so many failed attempts to take a run away, and what is told.
+fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
+    let pause = CLEAN_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(CLEAN_PAUSE_MAX);
+    let kind = if failed > CLEANS { "stuck" } else { "clean-failed" };
+    (pause, Effect::Tell(kind, format!("{run} cannot be taken away, again in {}: {text}", span(pause))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -607,6 +684,7 @@ mod tests {
         machine: Machine,
         service: Service,
         seconds: u64,
+        apart: bool,
     }
 
     impl Trial {
@@ -614,15 +692,17 @@ mod tests {
             let mut service = Service::unknown(&"web".parse().unwrap());
             service.restart.policy = policy;
             let machine = Machine::new("web.1".parse().unwrap(), moment(0));
-            Trial { machine, service, seconds: 0 }
+            Trial { machine, service, seconds: 0, apart: false }
         }
 
         fn step(&mut self, event: Event) -> Vec<Effect> {
             let rules = Rules {
                 restart: &self.service.restart,
                 stop: &self.service.stop,
+                hooks: !self.service.hooks.pre_start.is_empty(),
                 version: "v",
                 boot_id: "b",
+                apart: self.apart,
             };
             self.machine.step(event, Now { moment: moment(self.seconds), jitter: 0.0 }, rules)
         }
@@ -687,6 +767,63 @@ mod tests {
     }
 
     #[test]
+    fn the_next_run_is_made_before_the_last_one_is_taken_away() {
+        let cleaned = |effects: &[Effect]| {
+            effects
+                .iter()
+                .filter_map(|e| if let Effect::Clean(r) = e { Some(r.run) } else { None })
+                .next_back()
+        };
+        let mut t = Trial::new(UnlessStopped);
+        (t.service.restart.delay, t.service.restart.max_delay, t.apart) =
+            (Duration::ZERO, Duration::ZERO, true);
+        t.run();
+        let effects = t.exit(3);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Ended { failures: 1, .. }))
+        );
+        assert!(matches!(effects[1], Effect::Ack(_)) && cleaned(&effects).is_none(), "{effects:?}");
+        t.step(Event::DependenciesMet);
+        t.step(Event::Turn);
+        assert_eq!(cleaned(&t.step(Event::Created { pid: 8 })), None);
+        assert_eq!(cleaned(&t.step(Event::Started)), Some(1));
+        // The second death comes before the first is taken away: then no third run is made meanwhile.
+        assert_eq!(cleaned(&t.exit(3)), Some(2));
+        assert_eq!(t.machine.word(), "backoff");
+        // A failed clean-up is repeated and keeps nothing else up.
+        assert!(matches!(&t.step(Event::Behind(Err("busy".into())))[..], [Effect::Tell("clean-failed", _)]));
+        t.step(Event::Cleaned);
+        t.start();
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(5))));
+        t.seconds = 5;
+        assert_eq!(cleaned(&t.step(Event::Due)), Some(1));
+        t.step(Event::Behind(Ok(())));
+        assert_eq!((t.machine.deadline(), &t.machine.behind), (None, &None));
+    }
+
+    #[test]
+    fn nothing_is_down_while_the_run_before_is_there() {
+        let mut t = Trial::new(UnlessStopped);
+        (t.service.restart.delay, t.service.restart.max_delay, t.apart) =
+            (Duration::ZERO, Duration::ZERO, true);
+        t.run();
+        t.exit(3);
+        assert_eq!(t.machine.word(), "waiting");
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(matches!(effects.last(), Some(Effect::Clean(run)) if run.run == 1), "{effects:?}");
+        assert_eq!(t.machine.word(), "stopping");
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.state, State::Down);
+        // Where the next run has to wait it is not kept for long.
+        t.run();
+        t.exit(3);
+        assert_eq!(t.machine.deadline(), Some(moment(0).boot.after(BEHIND_MAX)));
+        t.seconds = 1;
+        assert!(matches!(t.step(Event::Due)[..], [Effect::Clean(_)]));
+        assert_eq!((t.machine.word(), t.machine.deadline()), ("waiting", None));
+    }
+
+    #[test]
     fn an_intent_is_written_before_the_launch() {
         let mut t = Trial::new(UnlessStopped);
         t.step(Event::Up { fresh: true });
@@ -694,6 +831,27 @@ mod tests {
         let effects = t.step(Event::Turn);
         assert!(matches!(&effects[0], Effect::Journal(r) if matches!(**r, Record::Intent { .. })));
         assert!(matches!(effects.last(), Some(Effect::Launch(_))));
+    }
+
+    #[test]
+    fn a_stop_cuts_pre_start_hooks_short_and_then_kills_them() {
+        let mut t = Trial::new(UnlessStopped);
+        t.service.hooks.pre_start =
+            vec![crate::unit::service::Hook { command: vec!["/h".into()], timeout: Duration::from_secs(60) }];
+        t.step(Event::Up { fresh: true });
+        t.step(Event::DependenciesMet);
+        t.step(Event::Turn);
+        let mut prepared = t.machine.clone();
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(matches!(effects.last(), Some(Effect::Cut(_))), "{effects:?}");
+        assert_eq!(t.machine.deadline(), Some(Boot(Duration::from_secs(10))));
+        t.seconds = 10;
+        assert!(matches!(t.step(Event::Due).last(), Some(Effect::Kill(_))));
+        // Once they are done there is nothing to be gentle with.
+        std::mem::swap(&mut t.machine, &mut prepared);
+        t.step(Event::Prepared);
+        let effects = t.step(Event::Down { why: "stopped by hand".into() });
+        assert!(matches!(effects.last(), Some(Effect::Kill(_))), "{effects:?}");
     }
 
     #[test]
@@ -799,6 +957,8 @@ mod tests {
                 Event::Started,
                 Event::Cleaned,
                 Event::CleanFailed("busy".into()),
+                Event::Behind(Ok(())),
+                Event::Behind(Err("busy".into())),
                 Event::Unwanted { why: "unwanted".into() },
                 Event::Down { why: "down".into() },
                 Event::Again { why: "again".into() },
@@ -811,13 +971,19 @@ mod tests {
         // A walk over all of them in many orders; the invariants hold after each step.
         let mut seed = 1u64;
         let mut t = Trial::new(UnlessStopped);
-        let mut last = 0;
+        (t.service.restart.delay, t.service.restart.max_delay) = (Duration::ZERO, Duration::ZERO);
+        let (mut last, mut beside) = (0, 0);
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             t.seconds += seed >> 60;
+            t.apart = seed >> 58 & 1 == 0;
             let mut all = events();
-            let event = all.swap_remove(usize::try_from(seed >> 33).unwrap() % all.len());
-            let effects = t.step(event);
+            let n = usize::try_from(seed >> 33).unwrap() % (all.len() + 1);
+            let ends = n == all.len() && t.machine.run().is_some();
+            let effects = if ends { t.exit(1) } else { t.step(all.swap_remove(n % all.len())) };
+            beside += u32::from(t.machine.behind.is_some() && t.machine.run().is_some());
+            let over = matches!(t.machine.state, State::Down | State::Done { .. });
+            assert!(!over || t.machine.behind.is_none(), "over, and yet {:?}", t.machine.behind);
             let launches = effects.iter().filter(|e| matches!(e, Effect::Launch(_))).count();
             assert!(launches <= 1 && t.machine.last_run >= last, "a run is never used twice");
             assert_eq!(launches, usize::try_from(t.machine.last_run - last).unwrap());
@@ -830,6 +996,6 @@ mod tests {
                 assert!(!comes && launches == 0, "not wanted, and yet {:?}", t.machine.state);
             }
         }
-        assert!(last > 100, "the walk starts things: {last}");
+        assert!(last > 100 && beside > 10, "the walk starts things: {last}, {beside} beside another");
     }
 }

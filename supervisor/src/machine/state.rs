@@ -25,6 +25,8 @@ pub enum State {
     Creating {
         /// Which run.
         run: RunId,
+        /// First its pre-start hooks run.
+        hooks: bool,
     },
     /// The container is made; network and start are under way.
     Starting {
@@ -97,6 +99,17 @@ pub enum Next {
     },
 }
 
+/// A run whose end is written, and which is taken away beside the next one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Behind {
+    /// Which run.
+    pub run: RunId,
+    /// Failed attempts.
+    pub failed: u32,
+    /// The next attempt; `None` = one is under way.
+    pub due: Option<Boot>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -131,6 +144,8 @@ pub enum Event {
     },
     /// It is its turn.
     Turn,
+    /// The pre-start hooks are done.
+    Prepared,
     /// The runtime has made the container.
     Created {
         /// Its first process.
@@ -155,6 +170,8 @@ pub enum Event {
     Cleaned,
     /// It is not.
     CleanFailed(String),
+    /// What was left of [`Behind::run`] is gone, or why it is not.
+    Behind(Result<(), String>),
     /// The time that [`Machine::deadline`] names has come.
     Due,
 }
@@ -174,7 +191,9 @@ pub enum Effect {
     Start(RunId),
     /// Run the pre-stop hooks, then send this signal to the first process.
     Stop(RunId, Signal),
-    /// Kill all of it.
+    /// Have its pre-start hooks end.
+    Cut(RunId),
+    /// Kill all of it, its pre-start hooks while they run.
     Kill(RunId),
     /// Take away what is left.
     Clean(RunId),

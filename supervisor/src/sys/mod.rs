@@ -6,6 +6,7 @@ pub mod journal;
 pub mod keeper;
 pub mod logs;
 pub mod peer;
+pub mod process;
 pub mod pty;
 pub mod random;
 pub mod term;

@@ -391,7 +391,7 @@ pub const KEYS: &[Key] = &[
         "list of tables",
         "none",
         "",
-        "Before the container is made; a failure is a failed start.",
+        "Before the container is made; a failure is a failed start. A stop ends it: SIGTERM, after `stop.grace` SIGKILL.",
     ),
     next(
         "hooks.pre_start[].command",
@@ -405,7 +405,7 @@ pub const KEYS: &[Key] = &[
         "1ms to 1h",
         "`\"30s\"`",
         r#""5s""#,
-        "After it the hook is killed and has failed.",
+        "After it the hook is killed, with its process group, and has failed.",
     ),
     next(
         "hooks.post_start",

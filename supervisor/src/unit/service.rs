@@ -335,7 +335,7 @@ pub enum Condition {
 /// What is run on the host around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Hooks {
-    /// Before the container is made; a failure is a failed start.
+    /// Before the container is made; a failure is a failed start. A stop ends it: SIGTERM, after `stop.grace` SIGKILL.
     pub pre_start: Vec<Hook>,
     /// After the process runs; a failure is reported only.
     pub post_start: Vec<Hook>,

@@ -222,13 +222,14 @@ fn dependent(d: &Daemon<'_, '_>) -> Result<()> {
 }
 
 /// A runtime whose one command waits as long as the gate is closed.
-struct Gate {
+pub struct Gate {
     closed: PathBuf,
     program: PathBuf,
 }
 
 impl Gate {
-    fn new(d: &Daemon<'_, '_>, verb: &str) -> Result<Gate> {
+    /// A closed one.
+    pub fn new(d: &Daemon<'_, '_>, verb: &str) -> Result<Gate> {
         let gate = Gate { closed: d.t.dir.join("closed"), program: d.t.dir.join("gated-runtime") };
         fs::write(&gate.closed, "")?;
         let script = format!(
@@ -242,11 +243,17 @@ impl Gate {
     }
 
     /// The key of a service file.
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         format!("runtime = '{}'\n", self.program.display())
     }
 
-    fn open(&self) -> Result<()> {
+    /// Calls go on.
+    pub fn open(&self) -> Result<()> {
         fs::remove_file(&self.closed).context("the gate")
+    }
+
+    /// Calls wait again.
+    pub fn close(&self) -> Result<()> {
+        fs::write(&self.closed, "").context("the gate")
     }
 }

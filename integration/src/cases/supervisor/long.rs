@@ -137,7 +137,7 @@ fn rows(f: &Figures) -> String {
         "create, start and delete of the same container by hand, together",
         format!("{}; a restart takes **{ratio:.2}** of it", spread(&f.alone)),
     );
-    row("one durable append on this disk, of which a restart has two", spread(&f.syncs));
+    row("one durable append on this disk, of which a restart has one", spread(&f.syncs));
     row(&format!("knarrd killed, started again, {services} adopted"), ms(f.adoption));
     row(&format!("{services} services started"), format!("{:.1} s", f.start.as_secs_f64()));
     for (line, took) in &f.questions {

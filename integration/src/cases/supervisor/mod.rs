@@ -3,13 +3,17 @@
 
 mod access;
 mod again;
+mod beside;
 mod config;
 mod files;
+mod hooks;
 mod host;
 mod life;
 mod logs;
 mod long;
 mod order;
+mod orders;
+mod removal;
 mod restart;
 mod survival;
 mod systemd;
@@ -25,12 +29,16 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        orders::cases(),
         config::cases(),
+        hooks::cases(),
         logs::cases(),
         access::cases(),
         files::cases(),
+        removal::cases(),
         survival::cases(),
         again::cases(),
+        beside::cases(),
         host::cases(),
         long::cases(),
         systemd::cases(),

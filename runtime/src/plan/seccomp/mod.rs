@@ -48,6 +48,11 @@ pub fn flag_bits(name: &str) -> Option<u32> {
     words::FLAGS.iter().find(|(n, _)| *n == name).map(|(_, bits)| *bits)
 }
 
+/// The kernel's number of a name of [`ACTIONS`], for the same question.
+pub fn action_bits(name: &str) -> Option<u32> {
+    words::ACTIONS.iter().find(|(n, _)| *n == name).map(|(_, bits)| *bits)
+}
+
 const fn first_of<T: Copy, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut out = [""; N];
     let mut i = 0;

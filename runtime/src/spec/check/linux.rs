@@ -5,22 +5,11 @@ use super::{Findings, climbs, devices, number_list, path_length, resources, secc
 use crate::error::quoted;
 use crate::spec::at::At;
 use crate::spec::types::*;
+use crate::spec::words;
 use std::collections::BTreeMap;
 
 const PROPAGATIONS: [&str; 8] =
     ["shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable"];
-
-/// set_mempolicy(2).
-const MODES: [&str; 7] = [
-    "MPOL_DEFAULT",
-    "MPOL_BIND",
-    "MPOL_INTERLEAVE",
-    "MPOL_WEIGHTED_INTERLEAVE",
-    "MPOL_PREFERRED",
-    "MPOL_PREFERRED_MANY",
-    "MPOL_LOCAL",
-];
-const MODE_FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 pub(super) fn check(f: &mut Findings, at: &At<'_>, linux: &Linux, spec: &Spec, spaces: &Spaces) {
     let Linux {
@@ -179,16 +168,18 @@ fn cache(f: &mut Findings, at: &At<'_>, rdt: &IntelRdt) {
 fn memory(f: &mut Findings, at: &At<'_>, policy: &MemoryPolicy) {
     let MemoryPolicy { mode, nodes, flags } = policy;
     let nothing = mode.is_empty() && nodes.is_empty() && flags.is_empty();
-    if !nothing && !MODES.contains(&mode.as_str()) {
-        let rule = format!("got {}, want {}", quoted(mode), MODES.join(", "));
+    let modes = words::names(words::MEMORY_MODES);
+    if !nothing && !modes.contains(&mode.as_str()) {
+        let rule = format!("got {}, want {}", quoted(mode), modes.join(", "));
         f.fail(&at.key("mode"), format!("invalid memory policy mode: {rule}"));
     }
     if let Err(text) = number_list(nodes, resources::MAX_NODE) {
         f.fail(&at.key("nodes"), format!("invalid memory policy node: {text}"));
     }
+    let known = words::names(words::MEMORY_FLAGS);
     for (i, flag) in flags.iter().enumerate() {
-        if !MODE_FLAGS.contains(&flag.as_str()) {
-            let rule = format!("got {}, want {}", quoted(flag), MODE_FLAGS.join(", "));
+        if !known.contains(&flag.as_str()) {
+            let rule = format!("got {}, want {}", quoted(flag), known.join(", "));
             f.fail(&at.key("flags").item(i), format!("invalid memory policy flag: {rule}"));
         }
     }

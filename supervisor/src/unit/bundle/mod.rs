@@ -96,6 +96,38 @@ pub fn prepare(service: &Service, run: &RunId, dirs: &Dirs, cgroups_path: &str) 
     Ok(Prepared { bundle, terminal, memory })
 }
 
+/// Whether what [`prepare`] made for a run leaves nothing outside of its own namespaces and cgroups once its first process
+/// has ended: then the next run may be made before this one is taken away. What cannot be read may leave something.
+pub fn is_apart(run: &RunId, dirs: &Dirs) -> bool {
+    let config = std::fs::read(dirs.bundle(run).join("config.json")).ok();
+    config.and_then(|text| serde_json::from_slice::<Value>(&text).ok()).is_some_and(|c| leaves_nothing(&c))
+}
+
+fn leaves_nothing(config: &Value) -> bool {
+    let namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array);
+    let path = |n: &Value| n["path"].as_str().is_some_and(|p| !p.is_empty());
+    // With a process namespace end all its processes (pid_namespaces(7)), with a mount namespace all its mounts.
+    let own = |kind| namespaces.into_iter().flatten().any(|n| n["type"] == kind && !path(n));
+    let has = |key| config.pointer(key).is_some_and(|v| !v.is_null());
+    let spreads = |word: Option<&str>| word.is_some_and(|w| w.ends_with("shared"));
+    let options = |m: &Value| m["options"].as_array().is_some_and(|o| o.iter().any(|o| spreads(o.as_str())));
+    let mounts = config.pointer("/mounts").and_then(Value::as_array);
+    // Shares of the host that two cgroups side by side cannot both have.
+    let unified = config.pointer("/linux/resources/unified").and_then(Value::as_object);
+    let exclusive = |k: &String| k.starts_with("cpuset.cpus.");
+    own("pid")
+        && own("mount")
+        && !spreads(config.pointer("/linux/rootfsPropagation").and_then(Value::as_str))
+        && !mounts.into_iter().flatten().any(options)
+        && !unified.into_iter().flat_map(|u| u.keys()).any(exclusive)
+        && !LASTING.into_iter().any(has)
+}
+
+/// What only the clean-up ends: hooks are told then, devices go back to the host, a class of the cache is removed, and so is
+/// a share of real time.
+const LASTING: [&str; 4] =
+    ["/hooks", "/linux/netDevices", "/linux/intelRdt", "/linux/resources/cpu/realtimeRuntime"];
+
 /// Removes what [`prepare`] wrote; nothing there is success.
 ///
 /// # Errors

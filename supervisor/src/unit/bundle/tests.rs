@@ -468,3 +468,29 @@ fn a_run_directory_on_a_disk_gets_files_in_memory() {
         "nothing was written to the disk"
     );
 }
+
+#[test]
+fn what_lasts_beyond_a_run_is_seen() {
+    let place = Place::new("apart");
+    assert!(!is_apart(&place.run, &place.dirs), "not there");
+    place.good(ROOT);
+    assert!(is_apart(&place.run, &place.dirs));
+    let own = json!([{ "type": "pid" }, { "type": "mount" }]);
+    let good = json!({ "linux": { "namespaces": own } });
+    assert!(leaves_nothing(&good));
+    for bad in [
+        json!({ "linux": { "namespaces": [{ "type": "mount" }] } }),
+        json!({ "linux": { "namespaces": [{ "type": "pid" }] } }),
+        json!({ "linux": { "namespaces": [{ "type": "pid", "path": "/proc/1/ns/pid" }, { "type": "mount" }] } }),
+        json!({ "linux": { "namespaces": own, "rootfsPropagation": "rshared" } }),
+        json!({ "linux": { "namespaces": own, "intelRdt": { "closID": "one" } } }),
+        json!({ "linux": { "namespaces": own, "netDevices": { "eth0": {} } } }),
+        json!({ "linux": { "namespaces": own }, "hooks": { "poststop": [{ "path": "/bin/true" }] } }),
+        json!({ "linux": { "namespaces": own }, "mounts": [{ "options": ["rbind", "rshared"] }] }),
+        json!({ "linux": { "namespaces": own, "resources": { "cpu": { "realtimeRuntime": 5000 } } } }),
+        json!({ "linux": { "namespaces": own, "resources": { "unified": { "cpuset.cpus.partition": "root" } } } }),
+        json!({}),
+    ] {
+        assert!(!leaves_nothing(&bad), "{bad}");
+    }
+}
