@@ -153,13 +153,14 @@ fn sleeper() -> Result<(Child, OwnedFd)> {
 }
 
 impl Unit {
-    /// Has systemd bring a process of ours into the unit (systemd 238). The user's asks the system's where it may not.
+    /// Has systemd bring this process into the unit (systemd 238). The user's asks the system's where it may not itself.
     ///
     /// # Errors
     /// systemd's own, above all that the process is not ours.
-    pub fn bring(&self, pid: i32) -> Result<()> {
+    pub fn bring_us(&self) -> Result<()> {
         let mut bus = Bus::connect(self.bus, DEADLINE)?;
-        let pids = Value::Array("u".into(), vec![Value::U32(pid as u32)]);
+        // 0 is who asks; our own number may mean nothing outside of a pid namespace.
+        let pids = Value::Array("u".into(), vec![Value::U32(0)]);
         let args = [Value::Str(self.name.clone()), Value::Str(String::new()), pids];
         let brought = post(&mut bus, "AttachProcessesToUnit", &args, &self.name);
         bus.answer(brought).map(drop)
