@@ -9,7 +9,7 @@ mod interfaces;
 mod maps;
 mod sources;
 
-pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
