@@ -537,8 +537,10 @@ p ps -aq | wc -l
 until_ok 5 test ! -e "$dir" && echo gone
 ## manager.systemd: scopes made by systemd
 # want: scope
-[ -d /run/systemd/private ] || [ -S /var/run/dbus/system_bus_socket ] || skip systemd
-p --cgroup-manager systemd run --rm box cat /proc/1/cgroup | grep -q 'libpod.*\.scope' && echo scope
+[ -S /run/systemd/private ] || skip systemd
+systemd() { p --cgroup-manager systemd --root "$DIR/other" --runroot /run/other --tmpdir /run/other-libpod "$@"; }
+systemd import --quiet --change CMD=/pause "$DIR/root.tar" box >/dev/null
+systemd run --rm --cgroupns host --memory 64m box cat /proc/self/cgroup | grep -q 'libpod.*\.scope' && echo scope
 ## rootless.run: an ordinary user with subordinate ids runs, enters and removes a container
 # want: uid=0 gid=0
 # want: inside

@@ -1,6 +1,17 @@
 # Runs once before a client starts, in a mount and a network namespace of its own: the fixed places of engines become ours,
 # and the image is made.
+# systemd, where it runs, stays within reach.
+for kept in systemd dbus; do
+    [ -d /run/$kept ] || continue
+    mkdir -p "$DIR/kept/$kept"
+    mount --bind /run/$kept "$DIR/kept/$kept"
+done
 mount -t tmpfs tmpfs /run
+for kept in "$DIR"/kept/*; do
+    [ -d "$kept" ] || continue
+    mkdir "/run/${kept##*/}"
+    mount --move "$kept" "/run/${kept##*/}"
+done
 mount -t tmpfs tmpfs /dev/shm
 mkdir -p "$DIR/tmp" "$DIR/image" /run/lock
 ip link set lo up
@@ -17,7 +28,7 @@ ip link set lo up
     printf 'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >etc/passwd
     printf 'root:x:0:\nuser:x:1000:\nmore:x:2000:user\n' >etc/group
     printf '#!/no/interpreter\n' >orphan
-    printf '#!/bin/sh\nexec sleep 100000\n' >pause
+    printf '#!/bin/sh\nexec /probe trap TERM\n' >pause
     echo data >plain
     chmod 755 orphan pause
     chown -R 0:0 .

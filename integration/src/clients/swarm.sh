@@ -23,7 +23,8 @@ d info --format '{{.Swarm.LocalNodeState}}'
 # want: 67108864
 # want: host net
 service --name web --replicas 2 --env VERSION=1 --limit-memory 64m --stop-grace-period 1s \
-    --update-delay 0s --update-order start-first --rollback-delay 0s box
+    --update-delay 0s --update-order start-first --rollback-delay 0s \
+    --update-monitor 1s --rollback-monitor 1s --rollback-order start-first --restart-delay 0s box
 until_ok 40 is 2 count web
 count web
 pid=$(d inspect --format '{{.State.Pid}}' "$(tasks web | head -n 1)")
