@@ -4,6 +4,7 @@
 
 pub mod at;
 pub mod check;
+pub mod coverage;
 mod json;
 pub mod read;
 pub mod shape;
