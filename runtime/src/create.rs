@@ -9,7 +9,7 @@ mod interfaces;
 mod maps;
 mod sources;
 
-pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
@@ -20,6 +20,7 @@ use crate::hooks;
 use crate::host::Host;
 use crate::interrupt;
 use crate::link::{self, Parent, Sealed};
+use crate::notify;
 use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::resctrl::{self, Groups};
@@ -110,8 +111,13 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         no_new_keyring: wish.no_new_keyring,
         fds: wish.fds,
     };
-    let plan = plan::plan(&spec, &host, request)?;
+    let mut plan = plan::plan(&spec, &host, request)?;
     needs_userns(&plan, &host)?;
+    let notify = notify::asked().is_some() && plan.launch.has(ns_flags::MOUNT);
+    if notify {
+        notify::add_to(&mut plan, &store.place(wish.id));
+    }
+    let plan = plan;
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
@@ -131,6 +137,9 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     record.resctrl = resctrl.clone();
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
+    if notify {
+        notify::make_dir(made.reservation.dir())?;
+    }
     report::step("the record is written");
     let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup, &|| host.is_rootless())?);
     if let Some(uid) = plan.cgroup_owner {
@@ -177,6 +186,13 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     given.keep();
     report::step("the container is created");
     Ok(Container { child, link, made, plan, console })
+}
+
+impl Made {
+    /// For what its payload says when it is ready.
+    pub fn proxy(&self) -> Result<Option<notify::Proxy>> {
+        notify::Proxy::open(self.reservation.dir())
+    }
 }
 
 /// What exists of a container besides its processes. Dropping it takes it away, the record last. If the cgroup cannot

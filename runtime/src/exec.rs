@@ -2,8 +2,10 @@
 //! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::{Cgroup, Sub};
-use crate::create::{clone_via_stager, raise_rlimits, send_listener_to, set_oom_score, stillborn};
+use crate::cgroup::{Cgroup, Sub, Unit};
+use crate::create::{
+    clone_via_stager, may_not_enter, raise_rlimits, send_listener_to, set_oom_score, stillborn,
+};
 use crate::error::{Code, Context, Error, Result, errno_text};
 use crate::fds::Kept;
 use crate::host::is_rootless;
@@ -77,7 +79,7 @@ pub struct Home<'a> {
 /// Enters the container and stops before the payload.
 pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
     let join = foreign_namespaces(home.init_pid)?;
-    let mut way = Way { join, staged: false, moved: false };
+    let mut way = Way { join, staged: false, moved: false, brought: false };
     if join & ns_flags::PID != 0 {
         // Only for children: this process stays where it is.
         match ns::setns(home.init, ns_flags::PID).step("enter the pid namespace") {
@@ -99,6 +101,9 @@ pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
         Ok(entered) => return Ok(entered),
         Err(failed) => failed,
     };
+    if may_not_enter(&e, home.group) {
+        return attempt(job, home, Way { brought: true, ..way }).map_err(|(e, _)| e);
+    }
     if !child.is_some_and(|c| stillborn(&e, c, home.group)) {
         return Err(e);
     }
@@ -114,6 +119,8 @@ struct Way {
     staged: bool,
     /// Born in our cgroup, and moves.
     moved: bool,
+    /// Made by a process that systemd has brought into the container's unit.
+    brought: bool,
 }
 
 /// An ordinary user may not write that of the child, whose files in /proc are root's; it takes over ours.
@@ -146,7 +153,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
 
 fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
     let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
-    let Way { join, staged, moved } = way;
+    let Way { join, staged, moved, brought } = way;
     let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
         // All at once, so that there is no moment between two namespaces. The pid namespace is the child's by birth.
@@ -158,10 +165,15 @@ fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)>
         proc: Proc::open()?,
     };
     let (parent, end) = link::pair()?;
-    let into = target.v2.as_ref().map(AsFd::as_fd);
-    let child = match staged {
+    let into = target.v2.as_ref().map(AsFd::as_fd).filter(|_| !brought);
+    let unit = group.unit().filter(|_| brought);
+    let enter = || {
+        unit.map_or(Ok(()), Unit::bring_us)?;
+        if staged { enter_namespaces(init, join) } else { Ok(()) }
+    };
+    let child = match staged || brought {
         false => process::clone3(0, into, || run(job, shared, end)),
-        true => clone_via_stager(0, into, || enter_namespaces(init, join), || run(job, shared, end)),
+        true => clone_via_stager(0, into, enter, || run(job, shared, end)),
     };
     Ok((parent, child.map_err(|e| not_into(e, subs))?))
 }

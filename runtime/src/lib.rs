@@ -19,6 +19,7 @@ pub mod init;
 pub mod interrupt;
 pub mod link;
 pub mod mountinfo;
+pub mod notify;
 pub mod ops;
 pub mod plan;
 pub mod report;

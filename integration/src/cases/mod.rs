@@ -17,6 +17,8 @@ mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
+mod rootless;
 mod placement;
 mod seccomp;
 mod security;
@@ -51,10 +53,11 @@ pub fn all() -> Vec<Case> {
         features::cases(),
         placement::cases(),
         labels::cases(),
-        update::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
+        rootless::cases(),
+        notify::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),

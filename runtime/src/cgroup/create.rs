@@ -367,6 +367,9 @@ fn check_effective(dir: &Dir, w: &Write, file: &str, value: &str) -> Result<()> 
     }
 }
 
+/// Why a weight is refused.
+pub(super) const IDLE: &str = "a group that is idle (cpu.idle) has no weight of its own";
+
 /// Adds the field, and for errors that have one usual cause, that cause.
 fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
     let of =
@@ -385,6 +388,7 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
             format!("{} bytes are in use", of(&dir.path, name))
         }
         Some(errno::ENODEV) => "no such block device".to_string(),
+        Some(errno::EINVAL) if file == "cpu.weight" => IDLE.to_string(),
         // On v1; as words, because callers take "permission denied" for a program that cannot be run.
         Some(errno::EACCES) if file.starts_with("cpuset.") => {
             let text = format!("not all of it is available, the parent cgroup has {}", of(parent, file));

@@ -59,7 +59,7 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     interrupt::disarm();
     report::step("the program runs");
     match signals {
-        Some(s) => Ok(foreground::wait(&mut child, &s, relay)?.code()),
+        Some(s) => Ok(foreground::wait(&mut child, &s, relay, None)?.code()),
         None => {
             child.release();
             Ok(0)

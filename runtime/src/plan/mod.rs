@@ -125,6 +125,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let mount_label = mount_label(spec, host.lsm)?;
     if launch.new & ns_flags::USER != 0 {
         process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
+        mounts::ids_mapped(&spec.mounts, &launch)?;
     }
     let mut resources = linux.resources.clone().unwrap_or_default();
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Mount options to typed operations: `mounts[]` of config.json becomes a list that init walks once. Pure.
 
 use super::idmap::{self, IdMap};
+use super::launch::{Launch, on_host};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec;
 use crate::sys::mount::{attr, propagation};
@@ -260,6 +261,24 @@ fn split_idmap(option: &str) -> (&str, Option<&str>) {
         Some((word @ ("idmap" | "ridmap"), maps)) => (word, Some(maps)),
         _ => (option, None),
     }
+}
+
+/// Owners of new file systems that a new user namespace does not have.
+pub fn ids_mapped(mounts: &[spec::Mount], launch: &Launch) -> Result<()> {
+    for (i, mount) in mounts.iter().enumerate() {
+        for (n, option) in mount.options.iter().enumerate() {
+            let (maps, id) = match option.split_once('=') {
+                Some(("uid", id)) => (&launch.uid_maps, id),
+                Some(("gid", id)) => (&launch.gid_maps, id),
+                _ => continue,
+            };
+            if id.parse().is_ok_and(|id| on_host(maps, id).is_none()) {
+                let text = format!("got {option}, which is not mapped in the container's user namespace");
+                return Err(Error::spec(format!("/mounts/{i}/options/{n}"), text));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn apply(op: &mut MountOp, effect: Effect) {
