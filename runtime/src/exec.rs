@@ -13,6 +13,7 @@ use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
+use crate::resctrl::Groups;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
@@ -67,6 +68,8 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// `--cgroup`: where in the group.
     pub subs: &'a [Sub<'a>],
 }
@@ -132,6 +135,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let scored = if way.staged { Ok(()) } else { oom_score(job, &child.pid().to_string(), &proc) };
     let done = scored
+        .and_then(|()| home.resctrl.map_or(Ok(()), |groups| groups.enter(child.pid())))
         .map_err(|e| parent.blame(e))
         .and_then(|()| parent.straight().ready(Some(link::DEADLINE), child.pidfd(), hand_on));
     match done {
@@ -141,7 +145,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
 }
 
 fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init, subs } = *home;
+    let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
     let Way { join, staged, moved } = way;
     let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {

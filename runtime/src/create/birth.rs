@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::plan::launch::{Join, KINDS, Launch};
 use crate::plan::process::ProcessPlan;
 use crate::report;
+use crate::resctrl::Groups;
 use crate::rootfs::Proc;
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll;
@@ -28,6 +29,8 @@ pub(super) struct Parents<'a> {
     pub root: &'a OwnedFd,
     /// The gate's listener, unless init is started over the link.
     pub gate: Option<&'a OwnedFd>,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// See [`sources::make_room`].
     pub nofile: Option<u64>,
 }
@@ -50,7 +53,7 @@ fn attempt(p: &Parents<'_>, moved: bool) -> Result<(Child, Parent<Hooking>), (Er
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
     let child = inheritance(p, moved).and_then(|i| launch(p, end, i, moved)).map_err(|e| (e, None))?;
     let lead = || {
-        prepare(p.plan, &child, p.proc, p.host).map_err(|e| parent.blame(e))?;
+        prepare(p, &child).map_err(|e| parent.blame(e))?;
         parent.build()?.root_ready()
     };
     match lead() {
@@ -72,7 +75,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, gate, resctrl: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -129,8 +132,8 @@ fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> R
         Some(user) => {
             let enter = || {
                 ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
-                let left = joins.iter().filter(|_| back.is_none());
-                left.map(|(join, fd)| ns::setns(fd, join.flag).field(&join.field)).collect()
+                let mut left = joins.iter().filter(|_| back.is_none());
+                left.try_for_each(|(join, fd)| ns::setns(fd, join.flag).field(&join.field))
             };
             clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
         }
@@ -252,8 +255,12 @@ fn stage(
 }
 
 /// While init is held: what only somebody outside can set.
-fn prepare(plan: &Plan, child: &Child, proc: &Proc, host: &Host) -> Result<()> {
+fn prepare(p: &Parents<'_>, child: &Child) -> Result<()> {
+    let Parents { plan, proc, host, resctrl, .. } = *p;
     let pid = child.pid();
+    if let Some(groups) = resctrl {
+        groups.enter(pid)?;
+    }
     if plan.launch.new & ns_flags::USER != 0 {
         maps::write(&plan.launch, pid, proc)?;
     }
