@@ -235,13 +235,13 @@ pub fn accept(listener: &UnixListener, within: Duration) -> Result<UnixStream> {
 }
 
 /// One message with the descriptors that came along.
-pub fn receive_fds(stream: &UnixStream, within: Duration) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub fn receive_fds(stream: impl AsFd, within: Duration) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     ensure!(readable(stream.as_fd(), within)?, "no message within {within:?}");
     let mut bytes = vec![0u8; 65536];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    let got = recvmsg(&stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
         .context("recvmsg")?;
     let mut fds = Vec::new();
     for message in control.drain() {
@@ -347,6 +347,13 @@ pub fn shift_clock(seconds: i64) -> Result<()> {
     let rc = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) };
     ensure!(rc == 0, "clock_settime: {}", std::io::Error::last_os_error());
     Ok(())
+}
+
+/// Starts the child in a cgroup, whose `cgroup.procs` this is.
+pub fn in_group(command: &mut Command, procs: std::fs::File) {
+    use std::io::Write;
+    // SAFETY: one write to a descriptor that the closure owns, without allocation.
+    unsafe { command.pre_exec(move || (&procs).write_all(b"0")) };
 }
 
 /// Starts the child as user and group 65534, without groups.

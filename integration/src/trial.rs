@@ -18,6 +18,9 @@ use crate::daemon::Programs;
 use crate::host::Host;
 use crate::os;
 
+/// Who calls the runtime in cases of ordinary users; gid too.
+pub const USER: u32 = 65_534;
+
 /// A runtime under test.
 #[derive(Clone)]
 pub struct Runtime {
@@ -328,6 +331,8 @@ pub struct Trial<'y> {
     pub history: Vec<Out>,
     /// Mounts that the case itself made on the host.
     pub mounted: Vec<PathBuf>,
+    /// With this copy of the runtime an ordinary user, 65534, calls it.
+    pub user: Option<PathBuf>,
     /// Output file of the last create or detached run: there the payload writes.
     payload: Option<PathBuf>,
     seconds: u64,
@@ -356,6 +361,7 @@ impl<'y> Trial<'y> {
             exec_flags: Vec::new(),
             history: Vec::new(),
             mounted: Vec::new(),
+            user: None,
             payload: None,
             seconds: seconds * u64::from(yard.patience),
             count: 0,
@@ -460,8 +466,27 @@ impl<'y> Trial<'y> {
         ];
         all.extend(self.global.iter().cloned());
         all.extend(args.iter().map(|a| a.as_ref().to_string()));
-        let path = self.runtime.path.clone();
-        self.command(&path, &all)
+        match self.user.clone() {
+            Some(path) => self.command(&path, &all).adjust(os::as_nobody),
+            None => {
+                let path = self.runtime.path.clone();
+                self.command(&path, &all)
+            }
+        }
+    }
+
+    /// From now on an ordinary user calls the runtime, and owns the bundle and the state.
+    pub fn become_user(&mut self) -> Result<()> {
+        let copy = self.dir.join("runtime");
+        fs::copy(&self.runtime.path, &copy).context("copy the runtime")?;
+        fs::create_dir_all(self.state_root())?;
+        let mine = [self.dir.join("out"), self.state_root(), self.bundle.clone(), self.rootfs()];
+        let below = ["proc", "dev", "sys", "tmp", "etc", "data"].map(|d| self.rootfs().join(d));
+        for dir in mine.iter().chain(&below) {
+            std::os::unix::fs::chown(dir, Some(USER), Some(USER))?;
+        }
+        self.user = Some(copy);
+        Ok(())
     }
 
     /// The runtime as a service manager starts it: sockets announced for its own pid.
@@ -552,6 +577,11 @@ impl<'y> Trial<'y> {
     /// `create`, which must succeed.
     pub fn create(&mut self) -> Result<Out> {
         self.try_create()?.ok()
+    }
+
+    /// The last command was a create or a detached run that a case put together itself.
+    pub fn payload_of_last(&mut self) {
+        self.payload = Some(self.dir.join("out").join(format!("{}.out", self.count)));
     }
 
     /// `run --detach`, which must succeed.

@@ -9,7 +9,7 @@ mod interfaces;
 mod maps;
 mod sources;
 
-pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
@@ -20,8 +20,10 @@ use crate::hooks;
 use crate::host::Host;
 use crate::interrupt;
 use crate::link::{self, Parent, Sealed};
+use crate::notify;
 use crate::plan::{self, Plan, Request};
 use crate::report;
+use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
@@ -109,14 +111,20 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         no_new_keyring: wish.no_new_keyring,
         fds: wish.fds,
     };
-    let plan = plan::plan(&spec, &host, request)?;
+    let mut plan = plan::plan(&spec, &host, request)?;
     needs_userns(&plan, &host)?;
+    let notify = notify::asked().is_some() && plan.launch.has(ns_flags::MOUNT);
+    if notify {
+        notify::add_to(&mut plan, &store.place(wish.id));
+    }
+    let plan = plan;
     for w in &plan.warnings {
         report::warn(format_args!("{w}"));
     }
     report::step(format_args!("checked and planned: {} mounts", plan.mounts.len()));
     let handover = Handover::prepare(wish.asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
+    let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
@@ -124,20 +132,35 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     interrupt::arm()?;
 
     // The record goes first: whoever finds us dead can clean up after us.
-    let mut made = Made { cgroup: None, reservation: store.reserve(wish.id)? };
+    let mut made = Made { cgroup: None, resctrl: None, reservation: store.reserve(wish.id)? };
     let mut record = new_record(wish.id, &plan)?;
+    record.resctrl = resctrl.clone();
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
+    if notify {
+        notify::make_dir(made.reservation.dir())?;
+    }
     report::step("the record is written");
     let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup, &|| host.is_rootless())?);
     if let Some(uid) = plan.cgroup_owner {
         group.delegate(uid).step("give the cgroup to the container's user")?;
     }
     report::step("the cgroup is made");
+    if let (Some(asked), Some(groups)) = (&plan.resctrl, resctrl) {
+        made.resctrl.insert(groups).make(asked)?;
+    }
     let gate = if wish.started_by_us { None } else { Some(gate::listen(made.reservation.dir())?) };
 
-    let parents =
-        Parents { plan: &plan, host: &host, group, proc: &proc, root: &root, gate: gate.as_ref(), nofile };
+    let parents = Parents {
+        plan: &plan,
+        host: &host,
+        group,
+        proc: &proc,
+        root: &root,
+        gate: gate.as_ref(),
+        resctrl: made.resctrl.as_ref(),
+        nofile,
+    };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
     group.settle()?;
@@ -165,10 +188,18 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     Ok(Container { child, link, made, plan, console })
 }
 
+impl Made {
+    /// For what its payload says when it is ready.
+    pub fn proxy(&self) -> Result<Option<notify::Proxy>> {
+        notify::Proxy::open(self.reservation.dir())
+    }
+}
+
 /// What exists of a container besides its processes. Dropping it takes it away, the record last. If the cgroup cannot
 /// be removed the record stays, for `delete --force` to find it.
 pub struct Made {
     cgroup: Option<Cgroup>,
+    resctrl: Option<Groups>,
     reservation: Reservation,
 }
 
@@ -176,6 +207,7 @@ impl Made {
     /// From now on it outlives this process.
     fn keep(mut self) {
         self.cgroup = None;
+        self.resctrl = None;
         self.reservation.leave();
     }
 }
@@ -183,9 +215,13 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         let Some(group) = &self.cgroup else { return };
-        let gone = group.kill_all(CGROUP_DEADLINE).and_then(|()| group.destroy(CGROUP_DEADLINE));
+        let gone = group
+            .kill_all(CGROUP_DEADLINE)
+            .and_then(|()| group.destroy(CGROUP_DEADLINE))
+            .step("remove the cgroup")
+            .and_then(|()| self.resctrl.as_ref().map_or(Ok(()), Groups::remove));
         if let Err(e) = gone {
-            report::warn(e.step("remove the cgroup").hint("delete --force tries again"));
+            report::warn(e.hint("delete --force tries again"));
             self.reservation.leave();
         }
     }
@@ -222,6 +258,11 @@ impl Started {
     }
 }
 
+/// Where the container's groups of resctrl will be.
+fn resctrl_of(plan: &Plan) -> Result<Option<Groups>> {
+    plan.resctrl.as_ref().map(|p| Ok(Groups::of(p, &resctrl::root()?))).transpose()
+}
+
 fn open_root(plan: &Plan) -> Result<OwnedFd> {
     let path = &plan.root.path;
     let fd = fs::open_dir_path(path)
@@ -249,6 +290,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         creator: state::Proc::of(process::getpid())?,
         init: None,
         cgroup: plan.cgroup.saved(),
+        resctrl: None,
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
         resources: None,

@@ -1,8 +1,9 @@
 //! Staying with a payload until it ends: signals are passed on, the terminal is relayed, the exit status is
-//! taken from the pidfd. Used by `run` and `exec`. May use: `sys`, `error`.
+//! taken from the pidfd. Used by `run` and `exec`. May use: `sys`, `error`, `notify`.
 #![forbid(unsafe_code)]
 
 use crate::error::Result;
+use crate::notify::{self, Proxy};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Child, Exit, sig};
 use crate::sys::tty::{self, RawMode};
@@ -21,13 +22,20 @@ impl Signals {
     }
 }
 
-/// Waits for the end of `child`, relaying its terminal if it has one.
-pub fn wait(child: &mut Child, signals: &Signals, mut relay: Option<Relay>) -> Result<Exit> {
+/// Waits for the end of `child`, relaying its terminal if it has one, and passing on that it is ready. Whoever waits for
+/// that started us, so we are the main process.
+pub fn wait(
+    child: &mut Child,
+    signals: &Signals,
+    mut relay: Option<Relay>,
+    mut proxy: Option<Proxy>,
+) -> Result<Exit> {
     loop {
         let mut fds = vec![(child.pidfd(), Interest::Read), (signals.0.as_fd(), Interest::Read)];
         if let Some(r) = &relay {
             r.interests(&mut fds);
         }
+        fds.extend(proxy.iter().filter_map(Proxy::fd).map(|fd| (fd, Interest::Read)));
         let ready = poll::wait_any(&fds, None)?;
         drop(fds);
         while let Some(n) = process::next_signal(&signals.0) {
@@ -35,6 +43,10 @@ pub fn wait(child: &mut Child, signals: &Signals, mut relay: Option<Relay>) -> R
         }
         if let Some(r) = &mut relay {
             r.turn();
+        }
+        if let Some(Err(e)) = proxy.as_mut().map(|p| p.turn(process::getpid())) {
+            notify::late(e);
+            proxy = None;
         }
         if ready[0] {
             if let Some(r) = &mut relay {

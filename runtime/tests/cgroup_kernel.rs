@@ -190,6 +190,7 @@ fn enters_everywhere_and_keeps_devices() {
     assert!(g.get().pids().unwrap().contains(&(pid as i32)));
     assert_eq!(g.get().entrances(false).unwrap().len(), g.layout.v1.len());
     assert_eq!(g.get().v2_dir().is_some(), g.layout.v2.is_some());
+    assert_eq!(g.get().places().len(), g.get().saved().paths.len());
 
     // A file system of our own, because the usual places for files may forbid devices.
     let dir = tempfile::tempdir().unwrap();

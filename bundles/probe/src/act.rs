@@ -15,6 +15,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "sleep", args: "MS", run: sleep },
     Command { name: "trap", args: "SIG...", run: trap },
     Command { name: "ignore-term", args: "", run: ignore_term },
+    Command { name: "notify", args: "ASSIGNMENT...", run: notify },
     Command { name: "crash", args: "[abort|segv|exit N] [MS]", run: crash },
 ];
 
@@ -54,6 +55,15 @@ pub fn millis(text: &str) -> Result<Duration, Failure> {
     text.parse()
         .map(Duration::from_millis)
         .map_err(|_| Failure::usage("a time is a whole number of milliseconds"))
+}
+
+/// sd_notify(3): tells whoever waits, and fails when nobody does.
+fn notify(args: &[String], _: &mut dyn Write) -> Run {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Err(Failure { status: 1, text: "NOTIFY_SOCKET is not set".into() });
+    };
+    std::os::unix::net::UnixDatagram::unbound()?.send_to(args.join("\n").as_bytes(), name)?;
+    Ok(0)
 }
 
 fn sleep(args: &[String], _: &mut dyn Write) -> Run {

@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod cli;
+mod contract;
 mod devices;
 mod engines;
 mod events;
@@ -12,9 +13,12 @@ mod hooks;
 mod identity;
 mod input;
 mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
+mod rootless;
 mod placement;
 mod seccomp;
 mod security;
@@ -36,6 +40,7 @@ pub fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
         cli::cases(),
+        contract::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
@@ -47,9 +52,12 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         features::cases(),
         placement::cases(),
+        labels::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
+        rootless::cases(),
+        notify::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),
@@ -93,8 +101,9 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
+        let rows = crate::clients::all().into_iter().flat_map(|c| c.rows).map(|r| r.name);
         let names: std::collections::BTreeSet<String> =
-            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
+            all().into_iter().chain(supervisor()).map(|c| c.name).chain(rows).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");

@@ -29,6 +29,11 @@ impl Cgroup {
         self.dirs.iter().any(|d| fs::statat(fs::CWD, &d.path, fs::AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
+    /// True for a container that was made without any, see [`super::lack`].
+    pub fn is_lacking(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
     /// Processes in this group and below, sorted. The v2 tree tells; without one the freezer or any other
     /// hierarchy. A group that is gone has none.
     pub fn pids(&self) -> Result<Vec<i32>> {

@@ -17,6 +17,8 @@ mod stats_v1;
 mod sub;
 mod systemd;
 mod systemd_bus;
+mod systemd_plan;
+mod systemd_text;
 mod systemd_value;
 mod tree;
 mod update;
@@ -30,7 +32,9 @@ pub use oom::OomWatch;
 pub use plan::{Group, Plan, Write, limits_plan, plan};
 pub use sub::Sub;
 pub use systemd::{Manager, Unit, UnitPlan, plan_unit};
+pub use systemd::{Manager, Unit, UnitPlan};
 pub use systemd_bus::Which;
+pub use systemd_plan::plan_unit;
 pub use systemd_value::Value;
 pub use update::{Applied, linked, merge};
 

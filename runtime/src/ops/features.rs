@@ -18,7 +18,7 @@ const OCI_MIN: &str = "1.0.0";
 
 /// Annotations of config.json, or how they begin, that change what is done. A caller that takes configs of others lets
 /// them through only if it means to.
-const ANNOTATIONS: [&str; 0] = [];
+const ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,7 +124,7 @@ fn linux() -> Linux {
         },
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
-        intel_rdt: Enabled { enabled: false },
+        intel_rdt: Enabled { enabled: true },
         memory_policy: MemoryPolicy {
             modes: words::names(words::MEMORY_MODES),
             flags: words::names(words::MEMORY_FLAGS),

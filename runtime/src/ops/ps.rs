@@ -4,9 +4,10 @@
 use super::store;
 use crate::cgroup::Cgroup;
 use crate::cli::{Format, Global, PsArgs};
-use crate::error::{Code, Error, Result, quoted};
+use crate::error::{Code, Context, Error, Result, quoted};
 use crate::report;
-use crate::state::Status;
+use crate::state::{Record, Status};
+use crate::sys::fs::{self, OFlags};
 use std::process::{Command, Stdio};
 
 /// Prints the processes.
@@ -16,7 +17,8 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<i32> {
         // What is left in the group of a stopped container is about to die; there is nothing to look at.
         Status::Stopped => Vec::new(),
         Status::Creating | Status::Created | Status::Running | Status::Paused => {
-            Cgroup::open(&container.record.cgroup)?.pids()?
+            let group = Cgroup::open(&container.record.cgroup)?;
+            if group.is_lacking() { by_namespace(&container.record)? } else { group.pids()? }
         }
     };
     pids.sort_unstable();
@@ -30,6 +32,20 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<i32> {
     };
     report::print(&text)?;
     Ok(0)
+}
+
+/// Of a container without a control group: the processes in its pid namespace, or if that is not its own its first one.
+fn by_namespace(record: &Record) -> Result<Vec<i32>> {
+    let Some(init) = &record.init else { return Ok(Vec::new()) };
+    if record.shared_pidns {
+        return Ok(vec![init.pid]);
+    }
+    let space = |pid: i32| fs::stat(format!("/proc/{pid}/ns/pid")).map(|st| st.ino);
+    let own = space(init.pid).step("look at the pid namespace of the container")?;
+    let names = fs::list(fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY, 0)?)?;
+    let pids = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    // Those of others, which we may not look at, are not the container's.
+    Ok(pids.filter(|pid| space(*pid).is_ok_and(|ino| ino == own)).collect())
 }
 
 fn host_ps(args: &PsArgs) -> Result<String> {

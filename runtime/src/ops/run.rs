@@ -23,8 +23,13 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
 }
 
 fn detached(container: Container) -> Result<i32> {
+    let proxy = container.made.proxy()?;
     let started = container.start()?;
     started.poststart()?;
+    if let Some(mut proxy) = proxy {
+        let init = &started.child;
+        proxy.until_ready(init.pidfd(), init.pid())?;
+    }
     started.keep();
     Ok(0)
 }
@@ -33,11 +38,12 @@ fn attached(global: &Global, mut container: Container, args: &RunArgs) -> Result
     let signals = Signals::block()?;
     // Before the payload runs: it finds the terminal as it will be, with its size.
     let relay = container.console.take().map(Relay::new).transpose()?;
+    let proxy = container.made.proxy()?;
     let started = container.start()?;
     started.poststart()?;
     interrupt::disarm();
     let (id, mut child) = started.stay();
-    let exit = foreground::wait(&mut child, &signals, relay);
+    let exit = foreground::wait(&mut child, &signals, relay, proxy);
     if !args.keep {
         // However the wait ended: nobody else will remove it.
         super::delete::remove(&super::store(global)?, &id).step("remove the container")?;

@@ -6,10 +6,12 @@ use crate::error::Result;
 use crate::gate::{self, Verdict};
 use crate::hooks;
 use crate::link;
+use crate::notify::{self, Proxy};
 use crate::report;
 use crate::spec::{self, Hook};
 use crate::state::{Container, Phase, Record, Status};
 use crate::sys::poll;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long an init that reported its failure may take to end.
@@ -23,6 +25,7 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
     let (config, _) = spec::read::config(&container.config()?)?;
     let hooks = config.hooks.unwrap_or_default();
     let limit = hooks::time_of(&hooks.start_container).map(|t| t + link::DEADLINE);
+    let proxy = Proxy::open(container.dir())?;
     match gate::open(container.dir(), limit)? {
         Verdict::Running => report::step("the program runs"),
         Verdict::Failed(e) => {
@@ -36,7 +39,19 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
             report::warn(e.step("stop the container after a failed poststart hook"));
         }
     })?;
+    if let Some(mut proxy) = proxy {
+        container.unlock();
+        await_ready(&container.record, &mut proxy).unwrap_or_else(notify::late);
+    }
     Ok(0)
+}
+
+fn await_ready(record: &Record, proxy: &mut Proxy) -> Result<()> {
+    let Some(init) = record.init else { return Ok(()) };
+    match init.open(&record.boot_id)? {
+        Some(handle) => proxy.until_ready(handle.as_fd(), init.pid),
+        None => Ok(()),
+    }
 }
 
 /// A failed start leaves a stopped container, not one that is about to stop: Docker deletes it at once, and

@@ -1,6 +1,7 @@
 //! Mount options to typed operations: `mounts[]` of config.json becomes a list that init walks once. Pure.
 
 use super::idmap::{self, IdMap};
+use super::launch::{Launch, on_host};
 use crate::error::{Code, Error, Result, quoted};
 use crate::spec;
 use crate::sys::mount::{attr, propagation};
@@ -23,6 +24,8 @@ pub struct MountOp {
     pub rec_clear: u64,
     /// Propagation changes in the order given: type and whether recursive.
     pub propagation: Vec<(u64, bool)>,
+    /// SELinux label of the root of a new file system that has no option for one.
+    pub label: Option<String>,
 }
 
 /// What is mounted.
@@ -160,6 +163,7 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String, ids: idmap::Context<'
         rec_set: 0,
         rec_clear: 0,
         propagation: Vec::new(),
+        label: None,
     };
     let words = read(options, &mut op)?;
     let bind = words.bind.or((kind == "bind").then_some(true));
@@ -257,6 +261,24 @@ fn split_idmap(option: &str) -> (&str, Option<&str>) {
         Some((word @ ("idmap" | "ridmap"), maps)) => (word, Some(maps)),
         _ => (option, None),
     }
+}
+
+/// Owners of new file systems that a new user namespace does not have.
+pub fn ids_mapped(mounts: &[spec::Mount], launch: &Launch) -> Result<()> {
+    for (i, mount) in mounts.iter().enumerate() {
+        for (n, option) in mount.options.iter().enumerate() {
+            let (maps, id) = match option.split_once('=') {
+                Some(("uid", id)) => (&launch.uid_maps, id),
+                Some(("gid", id)) => (&launch.gid_maps, id),
+                _ => continue,
+            };
+            if id.parse().is_ok_and(|id| on_host(maps, id).is_none()) {
+                let text = format!("got {option}, which is not mapped in the container's user namespace");
+                return Err(Error::spec(format!("/mounts/{i}/options/{n}"), text));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn apply(op: &mut MountOp, effect: Effect) {

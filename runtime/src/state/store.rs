@@ -82,6 +82,11 @@ impl Store {
         Ok(Rc::new(dir))
     }
 
+    /// Where a container's directory is or will be.
+    pub fn place(&self, id: &str) -> PathBuf {
+        self.path.join(id)
+    }
+
     /// Takes an id: makes its directory and locks it. Exactly one of any number of callers succeeds.
     ///
     /// # Errors

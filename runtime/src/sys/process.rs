@@ -263,6 +263,11 @@ pub fn set_dumpable(on: bool) -> Result<()> {
     prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, on as usize, 0)
 }
 
+/// pipe2(2): reading end, writing end.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    sys!("pipe2", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC), "O_CLOEXEC")
+}
+
 /// prctl(PR_SET_CHILD_SUBREAPER).
 pub fn set_subreaper(on: bool) -> Result<()> {
     prctl("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, on as usize, 0)

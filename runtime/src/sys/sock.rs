@@ -6,9 +6,11 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,6 +115,26 @@ pub fn listen_in<D: AsFd>(dir: D, name: &str) -> Result<OwnedFd> {
     let sock = socket(SocketType::SEQPACKET)?;
     sys!("bind", rustix::net::bind(&sock, &addr), "{}, {name}", show(&dir))?;
     sys!("listen", rustix::net::listen(&sock, 1), "{}", show(&sock))?;
+    Ok(sock)
+}
+
+/// A datagram socket named `name` in the directory `dir`, see [`listen_in`].
+pub fn datagram_in<D: AsFd>(dir: D, name: &str) -> Result<OwnedFd> {
+    let addr = address_in(&dir, name)?;
+    let sock = socket(SocketType::DGRAM)?;
+    sys!("bind", rustix::net::bind(&sock, &addr), "{}, {name}", show(&dir))?;
+    Ok(sock)
+}
+
+/// connect(2) to a datagram socket: a path, or with a leading "@" a name of the abstract namespace (unix(7)).
+pub fn connect_datagram(name: &OsStr) -> Result<OwnedFd> {
+    let sock = socket(SocketType::DGRAM)?;
+    let addr = match name.as_bytes().strip_prefix(b"@") {
+        Some(rest) => SocketAddrUnix::new_abstract_name(rest),
+        None => SocketAddrUnix::new(name.as_bytes()),
+    };
+    let done = addr.and_then(|addr| rustix::net::connect(&sock, &addr));
+    sys!("connect", done, "{}", quoted(&name.to_string_lossy()))?;
     Ok(sock)
 }
 
