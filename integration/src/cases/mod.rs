@@ -1,5 +1,6 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
+mod annotations;
 mod cgroups;
 mod cli;
 mod devices;
@@ -16,8 +17,8 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
-mod rootless;
 mod placement;
+mod rootless;
 mod seccomp;
 mod security;
 mod supervisor;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         exec::cases(),
         rootless::cases(),
         notify::cases(),
+        annotations::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),

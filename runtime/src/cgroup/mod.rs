@@ -29,10 +29,10 @@ pub use live::ExecTarget;
 pub use oom::OomWatch;
 pub use plan::{Group, Plan, Write, limits_plan, plan};
 pub use sub::Sub;
-pub use update::{Applied, linked, merge};
 pub use systemd::{Manager, Unit, UnitPlan, plan_unit};
 pub use systemd_bus::Which;
 pub use systemd_value::Value;
+pub use update::{Applied, linked, merge};
 
 use crate::error::Result;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs};

@@ -28,6 +28,8 @@ pub(super) struct Parents<'a> {
     pub root: &'a OwnedFd,
     /// The gate's listener, unless init is started over the link.
     pub gate: Option<&'a OwnedFd>,
+    /// See [`Inherit::below`].
+    pub below: Option<&'a OwnedFd>,
     /// See [`sources::make_room`].
     pub nofile: Option<u64>,
 }
@@ -72,7 +74,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, gate, below: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -83,6 +85,7 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
     Ok(Inherit {
         start,
         entrances: group.entrances(moved)?,
+        below: p.below.map(fs::dup).transpose()?,
         sources: sources::open(plan, group, host, p.proc)?,
         root_seen: fs::fstat(root)?,
         root: fs::dup(root)?,
