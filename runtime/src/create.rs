@@ -49,6 +49,8 @@ pub struct Wish<'a> {
     pub no_new_keyring: bool,
     /// systemd makes the cgroup.
     pub systemd: bool,
+    /// The container gets no cgroup of its own.
+    pub without_cgroup: bool,
     pub fds: Kept,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
@@ -103,7 +105,7 @@ fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host::detect(wish.systemd, wish.rootless)?;
+    let host = Host { without_cgroup: wish.without_cgroup, ..Host::detect(wish.systemd, wish.rootless)? };
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,

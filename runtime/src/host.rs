@@ -13,6 +13,8 @@ pub struct Host {
     pub cgroups: Layout,
     /// The systemd that is to make the group, if one is.
     pub systemd: Option<Manager>,
+    /// The container gets no control group of its own.
+    pub without_cgroup: bool,
     pub lsm: Lsm,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
@@ -42,6 +44,7 @@ impl Host {
             euid: process::euid(),
             cgroups: Layout::detect()?,
             systemd: systemd.then(Manager::reach).transpose()?,
+            without_cgroup: false,
             lsm: Lsm::detect(),
             rootless,
         })

@@ -108,7 +108,7 @@ fn usage_and_its_exit_codes() {
     root.run(&["exec"]).fails(255, "requires a minimum of 1 argument(s)");
     root.run(&["exec", "-u", "1:", "x", "ls"]).fails(255, "--user");
     root.run(&["checkpoint", "--help"]).fails(1, "not supported");
-    root.run(&["update", "--resources=-", "x"]).fails(1, "not supported");
+    root.run(&["update", "--resources=-", "x"]).fails(1, "does not exist");
     let r = root.run(&["--root", "/", "list"]);
     r.fails(1, "--root");
 }
@@ -354,17 +354,17 @@ fn features_is_a_document() {
     let v: serde_json::Value = serde_json::from_str(&r.out).unwrap();
     assert_eq!(r.code, 0);
     assert!(v["linux"]["namespaces"].as_array().unwrap().iter().any(|n| n == "pid"));
-    assert_eq!(v["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(v["linux"]["cgroup"]["systemd"], true);
 }
 
 #[test]
-fn unbuilt_drivers_are_refused_by_name() {
+fn the_cgroup_manager_is_one_of_three() {
     let root = Root::new();
-    root.run(&["--systemd-cgroup", "create", "x"]).fails(1, "systemd cgroup driver is not built yet");
-    root.run(&["run", "--cgroup-manager=disabled", "x"]).fails(1, "disabled");
-    root.run(&["--cgroup-manager", "systemd", "exec", "x", "ls"]).fails(255, "systemd");
-    root.run(&["--rootless=true", "create", "x"]).fails(1, "--rootless");
+    root.run(&["--cgroup-manager=other", "list"]).fails(1, "cgroupfs, systemd or disabled");
     root.dead("c1");
+    for manager in ["cgroupfs", "systemd", "disabled"] {
+        assert_eq!(root.run(&["--cgroup-manager", manager, "state", "c1"]).code, 0, "{manager}");
+    }
     assert_eq!(root.run(&["--systemd-cgroup", "state", "c1"]).code, 0);
 }
 

@@ -9,6 +9,7 @@ use crate::host::Need;
 use crate::run::unavailable;
 use crate::trial::{Trial, wait_for};
 
+mod disabled;
 mod library;
 
 const MIB: i64 = 1 << 20;
@@ -119,6 +120,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(only_v1());
     all.extend(enforced());
     all.extend(places());
+    all.extend(disabled::cases());
     all.extend(library::cases());
     all
 }

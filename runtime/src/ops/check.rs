@@ -30,6 +30,10 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
     }
     let mut failed = !problems.is_empty();
     let systemd = global.cgroup_manager == CgroupManager::Systemd;
+    let host = Host {
+        without_cgroup: global.cgroup_manager == CgroupManager::Disabled,
+        ..Host::detect(systemd, global.rootless.choice())?
+    };
     let request = Request {
         id: "check",
         bundle: &bundle,
@@ -37,7 +41,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
         no_new_keyring: false,
         fds: Kept::default(),
     };
-    match plan::plan(&spec, &Host::detect(systemd, global.rootless.choice())?, request) {
+    match plan::plan(&spec, &host, request) {
         // What the document's own rules found already is not said twice.
         Err(e) if problems.iter().any(|p| p.field_path() == e.field_path()) => {}
         Err(e) => {

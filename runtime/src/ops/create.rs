@@ -58,6 +58,7 @@ impl Paths {
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
             systemd: global.cgroup_manager == CgroupManager::Systemd,
+            without_cgroup: global.cgroup_manager == CgroupManager::Disabled,
             fds: Kept::new(args.preserve_fds),
             rootless: global.rootless.choice(),
             started_by_us,

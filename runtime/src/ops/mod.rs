@@ -20,7 +20,7 @@ pub mod state;
 pub mod update;
 pub mod version;
 
-use crate::cli::{CgroupManager, Command, Global, Request};
+use crate::cli::{Command, Global, Request};
 use crate::error::{Code, Context, Error, Result};
 use crate::hooks;
 use crate::report;
@@ -36,12 +36,10 @@ pub fn dispatch(request: &Request) -> Result<i32> {
     let global = &request.global;
     match &request.command {
         Command::Check(args) => check::run(global, args),
-        Command::Create(args) => {
-            built(global).and_then(|()| create::run(global, args)).step("knarr create failed")
-        }
+        Command::Create(args) => create::run(global, args).step("knarr create failed"),
         Command::Delete(args) => delete::run(global, args),
         Command::Events(args) => events::run(global, args),
-        Command::Exec(args) => built(global).and_then(|()| exec::run(global, args)).step("exec failed"),
+        Command::Exec(args) => exec::run(global, args).step("exec failed"),
         Command::Features => features::run(),
         Command::Help(text) => report::print(text).map(|()| 0),
         Command::Kill(args) => kill::run(global, args),
@@ -49,23 +47,13 @@ pub fn dispatch(request: &Request) -> Result<i32> {
         Command::Pause(args) => pause::run(global, args),
         Command::Ps(args) => ps::run(global, args),
         Command::Resume(args) => resume::run(global, args),
-        Command::Run(args) => built(global).and_then(|()| run::run(global, args)).step("knarr run failed"),
+        Command::Run(args) => run::run(global, args).step("knarr run failed"),
         Command::Spec(args) => spec::run(args),
         Command::Start(args) => start::run(global, args),
         Command::State(args) => state::run(global, args),
         Command::Update(args) => update::run(global, args),
         Command::Version => version::run(),
     }
-}
-
-/// Refuses global options that name something this version does not have: a container made without it would
-/// look as if it had it.
-fn built(global: &Global) -> Result<()> {
-    let what = match global.cgroup_manager {
-        CgroupManager::Disabled => "running without cgroups is not built yet (--cgroup-manager disabled)",
-        CgroupManager::Cgroupfs | CgroupManager::Systemd => return Ok(()),
-    };
-    Err(Error::new(Code::Unsupported, what).hint("leave the option out"))
 }
 
 /// The store that `--root` names.

@@ -141,6 +141,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     pids_of_old_configs(&mut resources, spec.oci_version.as_deref().unwrap_or_default());
     let place = (linux.cgroups_path.as_str(), req.id);
     let cgroup = match &host.systemd {
+        _ if host.without_cgroup => cgroup::plan_without(&host.cgroups, &resources)?,
         Some(m) => cgroup::plan_unit(&host.cgroups, m, place, &resources, &spec.annotations)?,
         None => cgroup::plan(&host.cgroups, place.0, place.1, &resources)?,
     };
