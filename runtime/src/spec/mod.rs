@@ -2,6 +2,7 @@
 //! Every complaint names the JSON pointer of the field. Pure: callers read the bytes. May use: std, serde, `error`.
 #![forbid(unsafe_code)]
 
+pub mod annotations;
 pub mod at;
 pub mod check;
 pub mod coverage;
