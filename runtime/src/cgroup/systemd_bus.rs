@@ -278,7 +278,11 @@ impl Bus {
             _ => Code::Unsupported,
         };
         let error = quoted(&text).to_string();
-        Error::new(code, format!("{}: {error}", message.error)).step(self.step(what))
+        let e = Error::new(code, format!("{}: {error}", message.error)).step(self.step(what));
+        match message.error.rsplit('.').next() {
+            Some("ServiceUnknown") => e.hint("systemd is not on this bus"),
+            _ => e,
+        }
     }
 
     fn step(&self, what: &str) -> String {

@@ -3,7 +3,7 @@
 //! Needs neither the bundle nor a readable record when forced.
 
 use super::{enter_bundle, hook_state, store};
-use crate::cgroup::{self, Cgroup, Layout, Saved};
+use crate::cgroup::{self, Cgroup, Layout, Manager, Saved};
 use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
 use crate::hooks;
@@ -13,6 +13,7 @@ use crate::spec::{self, Resources};
 use crate::state::observe::{boot_id, observe, start_time};
 use crate::state::{Entry, Phase, Record, Status, Store};
 use crate::sys::{OwnedFd, errno, poll, process};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long processes may take to die and cgroups to empty.
@@ -182,10 +183,7 @@ fn kill_and_wait(handle: &OwnedFd, pid: i32) -> Result<()> {
 fn delete_damaged(entry: &Entry) -> Result<()> {
     let config = entry.config().and_then(|bytes| spec::read::config(&bytes)).ok();
     let linux = config.and_then(|(c, _)| c.linux).unwrap_or_default();
-    let path = linux.cgroups_path;
-    let saved = Layout::detect()
-        .and_then(|layout| cgroup::plan(&layout, &path, entry.id(), &Resources::default()))
-        .map(|plan| Saved { created: true, ..plan.saved() });
+    let saved = place_of(&linux.cgroups_path, entry.id()).map(|p| Saved { created: true, ..p.saved() });
     match saved {
         Ok(saved) => {
             let cgroup = Cgroup::open(&saved)?;
@@ -200,6 +198,15 @@ fn delete_damaged(entry: &Entry) -> Result<()> {
         Groups::of(&plan, &root).remove()?;
     }
     entry.remove()
+}
+
+/// A path in three parts is one for systemd's driver; with the other it could name a group, but nobody does that.
+fn place_of(path: &str, id: &str) -> Result<cgroup::Plan> {
+    let (layout, none) = (Layout::detect()?, Resources::default());
+    match path.split(':').count() {
+        3 => cgroup::plan_unit(&layout, &Manager::reach()?, (path, id), &none, &BTreeMap::new()),
+        _ => cgroup::plan(&layout, path, id, &none),
+    }
 }
 
 /// Runs poststop hooks from the config that `create` stored; `config` was read before the directory went.
