@@ -16,7 +16,7 @@ use super::{Ctx, out, out_json};
 use crate::api::model::{InstanceStatus, OrderOutcome, OrderRequest, Verb};
 
 /// How long an order may take before it is asked what it waits for, and then again.
-const ASK: Duration = Duration::from_millis(700);
+const ASK: Duration = Duration::from_secs(1);
 
 /// What became of one name.
 #[derive(Serialize)]
@@ -73,9 +73,7 @@ fn names(m: &ArgMatches) -> Vec<String> {
 async fn tell_waits(ctx: &Ctx, names: &[String], told: &mut BTreeMap<String, String>) {
     let Ok(all) = ctx.client.get::<Vec<InstanceStatus>>("/v1/instances").await else { return };
     for instance in all.into_iter().filter(|i| names.iter().any(|n| is_of(n, i))) {
-        let Some(waits) = instance.waits.filter(|w| told.get(&instance.instance) != Some(&w.on)) else {
-            continue;
-        };
+        let Some(waits) = instance.waits.filter(|_| !told.contains_key(&instance.instance)) else { continue };
         let limit = waits.seconds.map(|s| format!(", at most {} more", crate::policy::span(whole(s))));
         let text = format!("{} waits for {}{}", instance.instance, waits.on, limit.unwrap_or_default());
         eprintln!("knarrctl: {}", clean(&text));
