@@ -11,7 +11,7 @@ const CGROUP_FILES: [&str; 8] =
 fn pages() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut out = vec![top.join("ARCHITECTURE.md"), top.join("integration/README.md")];
-    for dir in ["docs", "docs/decisions"] {
+    for dir in ["docs", "docs/decisions", "docs/guides"] {
         let entries = std::fs::read_dir(top.join(dir)).unwrap().map(|e| e.unwrap().path());
         out.extend(entries.filter(|p| p.extension().is_some_and(|e| e == "md")));
     }

@@ -52,6 +52,8 @@ pub enum Need {
     Disk,
     /// Memory policies.
     Numa,
+    /// No resctrl is mounted.
+    NoResctrl,
     /// An RDMA device.
     Rdma,
     /// An x86-64 machine, for its foreign system call tables.
@@ -87,6 +89,7 @@ impl Need {
             Need::Apparmor => "apparmor".into(),
             Need::Disk => "disk".into(),
             Need::Numa => "numa".into(),
+            Need::NoResctrl => "no-resctrl".into(),
             Need::Rdma => "rdma".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
@@ -176,6 +179,8 @@ impl Host {
                 crate::cases::disk().is_ok()
                     && (self.has(Need::CgroupAny("blkio")) || self.has(Need::CgroupAny("io")))
             }
+            Need::NoResctrl => std::fs::read_to_string("/proc/self/mountinfo")
+                .is_ok_and(|table| !table.contains(" - resctrl ")),
             Need::Numa => Path::new("/proc/self/numa_maps").exists(),
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),

@@ -4,6 +4,7 @@
 mod base;
 mod case;
 mod cases;
+mod clients;
 mod daemon;
 #[cfg(test)]
 mod docs_tests;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let done = match matches.subcommand() {
         Some(("run", m)) => run_cases(m, cases::all()),
         Some(("supervisor", m)) => run_cases(m, cases::supervisor()),
+        Some(("clients", m)) => run_clients(m),
         Some(("soak", m)) => run_soak(m),
         Some(("list", m)) => list_cases(m),
         Some(("report", m)) => report_files(m),
@@ -57,6 +59,10 @@ fn cli() -> Cli {
         .subcommand(supervisor_options(
             Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"),
         ))
+        .subcommand(
+            run_options(Cli::new("clients").about("Run the operations of real clients on top of runtimes"))
+                .arg(one("write").value_name("FILE").help("Write the table there as a page")),
+        )
         .subcommand(
             supervisor_options(Cli::new("soak").about("Run the long loops of a supervisor and measure it"))
                 .arg(number("kills", "500").help("How often the daemon is killed"))
@@ -156,14 +162,15 @@ fn selected(m: &ArgMatches, all: Vec<Case>) -> Result<Vec<Case>> {
         ensure!(c.can_fail(), "{} expects nothing that a runtime could miss", c.name);
         ensure!(!c.checks.is_empty(), "{} does not say what it checks", c.name);
     }
+    Ok(all.into_iter().filter(|c| chosen(m, &c.name, &c.checks)).collect())
+}
+
+/// Whether the filter takes a case of this name and section.
+fn chosen(m: &ArgMatches, name: &str, checks: &str) -> bool {
     let words: Vec<&str> = m.get_one::<String>("filter").map(|f| f.split(',').collect()).unwrap_or_default();
     let (without, with): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|w| w.starts_with('!'));
-    let hit = |c: &Case, w: &str| c.name.contains(w) || c.checks.contains(w);
-    Ok(all
-        .into_iter()
-        .filter(|c| with.is_empty() || with.iter().any(|w| hit(c, w)))
-        .filter(|c| !without.iter().any(|w| hit(c, &w[1..])))
-        .collect())
+    let hit = |w: &str| name.contains(w) || checks.contains(w);
+    (with.is_empty() || with.iter().any(|w| hit(w))) && !without.iter().any(|w| hit(&w[1..]))
 }
 
 fn list_cases(m: &ArgMatches) -> Result<bool> {
@@ -203,15 +210,21 @@ fn print_all(r: &Results, m: &ArgMatches) {
 }
 
 fn run_cases(m: &ArgMatches, all: Vec<Case>) -> Result<bool> {
-    let runtimes = runtimes(m)?;
     let cases = selected(m, all)?;
+    let results = run_in_yard(m, |yard, runtimes| run_all(m, yard, runtimes, &cases))?;
+    Ok(results.sum().failed == 0 && skips_allowed(m, &results))
+}
+
+/// Makes the place where everything happens, runs there, shows the results and takes the place away.
+fn run_in_yard(m: &ArgMatches, run: impl FnOnce(&Yard, &[Runtime]) -> Result<Results>) -> Result<Results> {
+    let runtimes = runtimes(m)?;
     if rustix::process::geteuid().is_root() {
         os::private_mounts()?;
     }
     os::become_subreaper()?;
     os::end_on_request()?;
     let yard = make_yard(m)?;
-    let results = run_all(m, &yard, &runtimes, &cases);
+    let results = run(&yard, &runtimes);
     let cleaned = remove_yard(&yard);
     let results = results?;
     if let Some(file) = m.get_one::<String>("output") {
@@ -227,6 +240,45 @@ fn run_cases(m: &ArgMatches, all: Vec<Case>) -> Result<bool> {
     }
     // Results first: what cannot be cleaned up is a failure of its own.
     cleaned?;
+    Ok(results)
+}
+
+/// The head of the page of clients.
+const CLIENTS_PAGE: &str = "# Real clients on top of knarr\n\n\
+    Written by `ci/lane-clients --write` as root; do not edit. Each line is one operation of a client from Debian's packages, done\n\
+    with each runtime by the same script (`integration/src/clients/*.sh`): the lines it must print and its exit code decide. `dev`\n\
+    is a difference that was reviewed (`integration/known/`), `skip` something that this machine lacks. How to set a client up:\n\
+    [guides](guides/README.md).\n\n";
+
+fn run_clients(m: &ArgMatches) -> Result<bool> {
+    let mut clients = clients::all();
+    for client in &mut clients {
+        client.rows.retain(|r| chosen(m, &r.name, r.what));
+    }
+    clients.retain(|c| !c.rows.is_empty());
+    let results = run_in_yard(m, |yard, runtimes| {
+        let mut results = Results { columns: columns(m, runtimes)?, rows: Vec::new() };
+        let names = clients.iter().flat_map(|c| &c.rows).map(|r| r.name.len());
+        let width = names.max().unwrap_or(4).max("containerd.leaves-nothing".len());
+        let table = m.get_one::<String>("format").is_some_and(|f| f == "table");
+        if table {
+            print!("{}", report::table_head(&results, width));
+        }
+        let mut number = 0;
+        for client in &clients {
+            ensure!(!os::asked_to_end(), "asked to end before {}", client.name);
+            for row in clients::run(yard, runtimes, client, &mut number) {
+                if table {
+                    println!("{}", report::table_row(&results, &row, width));
+                }
+                results.rows.push(row);
+            }
+        }
+        Ok(results)
+    })?;
+    if let Some(file) = m.get_one::<String>("write") {
+        fs::write(file, clients::page(&results, CLIENTS_PAGE)).with_context(|| file.clone())?;
+    }
     Ok(results.sum().failed == 0 && skips_allowed(m, &results))
 }
 
@@ -283,14 +335,17 @@ fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {
     bad.is_empty()
 }
 
+/// A column for each runtime.
+fn columns(m: &ArgMatches, runtimes: &[Runtime]) -> Result<Vec<Column>> {
+    let lane = m.get_one::<String>("lane").cloned().unwrap_or_default();
+    let column =
+        |r: &Runtime| Ok(Column { runtime: r.name.clone(), version: version(&r.path)?, lane: lane.clone() });
+    runtimes.iter().map(column).collect()
+}
+
 fn run_all(m: &ArgMatches, yard: &Yard, runtimes: &[Runtime], cases: &[Case]) -> Result<Results> {
     let table = m.get_one::<String>("format").is_some_and(|f| f == "table");
-    let lane = m.get_one::<String>("lane").cloned().unwrap_or_default();
-    let mut results = Results::default();
-    for r in runtimes {
-        let version = version(&r.path)?;
-        results.columns.push(Column { runtime: r.name.clone(), version, lane: lane.clone() });
-    }
+    let mut results = Results { columns: columns(m, runtimes)?, rows: Vec::new() };
     let width = cases.iter().map(|c| c.name.len()).max().unwrap_or(4).max(4);
     if table {
         println!("kernel {}.{}, cgroups {}", yard.host.kernel.0, yard.host.kernel.1, yard.host.layout());

@@ -9,7 +9,7 @@ mod interfaces;
 mod maps;
 mod sources;
 
-pub use birth::{clone_via_stager, raise_rlimits, set_oom_score, stillborn};
+pub use birth::{clone_via_stager, may_not_enter, raise_rlimits, set_oom_score, stillborn};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Code, Context, Error, Result, quoted};
@@ -23,6 +23,7 @@ use crate::link::{self, Parent, Sealed};
 use crate::notify;
 use crate::plan::{self, Plan, Request};
 use crate::report;
+use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec, annotations};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
@@ -130,6 +131,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let asked = Asked { pidfd_socket: wish.asked.pidfd_socket.or(pidfd), ..wish.asked };
     let handover = Handover::prepare(asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
+    let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
@@ -137,8 +139,9 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     interrupt::arm()?;
 
     // The record goes first: whoever finds us dead can clean up after us.
-    let mut made = Made { cgroup: None, reservation: store.reserve(wish.id)? };
+    let mut made = Made { cgroup: None, resctrl: None, reservation: store.reserve(wish.id)? };
     let mut record = new_record(wish.id, &plan)?;
+    record.resctrl = resctrl.clone();
     made.reservation.save(&record)?;
     made.reservation.put_config(&bytes).step("keep a copy of config.json")?;
     if notify {
@@ -152,6 +155,9 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let below = plan.cgroup_below.as_ref().map(|b| group.make_below(&b.name, b.owner)).transpose();
     let below = below.field("/annotations/run.oci.delegate-cgroup")?;
     report::step("the cgroup is made");
+    if let (Some(asked), Some(groups)) = (&plan.resctrl, resctrl) {
+        made.resctrl.insert(groups).make(asked)?;
+    }
     let gate = if wish.started_by_us { None } else { Some(gate::listen(made.reservation.dir())?) };
 
     let parents = Parents {
@@ -162,6 +168,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         root: &root,
         gate: gate.as_ref(),
         below: below.as_ref(),
+        resctrl: made.resctrl.as_ref(),
         nofile,
     };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
@@ -202,6 +209,7 @@ impl Made {
 /// be removed the record stays, for `delete --force` to find it.
 pub struct Made {
     cgroup: Option<Cgroup>,
+    resctrl: Option<Groups>,
     reservation: Reservation,
 }
 
@@ -209,6 +217,7 @@ impl Made {
     /// From now on it outlives this process.
     fn keep(mut self) {
         self.cgroup = None;
+        self.resctrl = None;
         self.reservation.leave();
     }
 }
@@ -216,9 +225,13 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         let Some(group) = &self.cgroup else { return };
-        let gone = group.kill_all(CGROUP_DEADLINE).and_then(|()| group.destroy(CGROUP_DEADLINE));
+        let gone = group
+            .kill_all(CGROUP_DEADLINE)
+            .and_then(|()| group.destroy(CGROUP_DEADLINE))
+            .step("remove the cgroup")
+            .and_then(|()| self.resctrl.as_ref().map_or(Ok(()), Groups::remove));
         if let Err(e) = gone {
-            report::warn(e.step("remove the cgroup").hint("delete --force tries again"));
+            report::warn(e.hint("delete --force tries again"));
             self.reservation.leave();
         }
     }
@@ -255,6 +268,11 @@ impl Started {
     }
 }
 
+/// Where the container's groups of resctrl will be.
+fn resctrl_of(plan: &Plan) -> Result<Option<Groups>> {
+    plan.resctrl.as_ref().map(|p| Ok(Groups::of(p, &resctrl::root()?))).transpose()
+}
+
 fn open_root(plan: &Plan) -> Result<OwnedFd> {
     let path = &plan.root.path;
     let fd = fs::open_dir_path(path)
@@ -282,6 +300,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         creator: state::Proc::of(process::getpid())?,
         init: None,
         cgroup: plan.cgroup.saved(),
+        resctrl: None,
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
         resources: None,

@@ -2,8 +2,10 @@
 //! groups, labels, limits, keyring, cgroup. May use: everything but `ops` and `cli`'s parser.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::{Cgroup, Sub};
-use crate::create::{clone_via_stager, raise_rlimits, send_listener_to, set_oom_score, stillborn};
+use crate::cgroup::{Cgroup, Sub, Unit};
+use crate::create::{
+    clone_via_stager, may_not_enter, raise_rlimits, send_listener_to, set_oom_score, stillborn,
+};
 use crate::error::{Code, Context, Error, Result, errno_text};
 use crate::fds::Kept;
 use crate::host::is_rootless;
@@ -13,6 +15,7 @@ use crate::link::{self, Held, Init, Parent, Sealed};
 use crate::plan::launch::KINDS;
 use crate::plan::process::{MemoryPolicy, ProcessPlan};
 use crate::plan::seccomp::Filter;
+use crate::resctrl::Groups;
 use crate::rootfs::{Proc, RootDir};
 use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
@@ -67,6 +70,8 @@ pub struct Home<'a> {
     pub group: &'a Cgroup,
     pub init_pid: i32,
     pub init: &'a OwnedFd,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// `--cgroup`: where in the group.
     pub subs: &'a [Sub<'a>],
 }
@@ -74,7 +79,7 @@ pub struct Home<'a> {
 /// Enters the container and stops before the payload.
 pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
     let join = foreign_namespaces(home.init_pid)?;
-    let mut way = Way { join, staged: false, moved: false };
+    let mut way = Way { join, staged: false, moved: false, brought: false };
     if join & ns_flags::PID != 0 {
         // Only for children: this process stays where it is.
         match ns::setns(home.init, ns_flags::PID).step("enter the pid namespace") {
@@ -96,6 +101,9 @@ pub fn enter(job: &Job, home: &Home<'_>) -> Result<Entered> {
         Ok(entered) => return Ok(entered),
         Err(failed) => failed,
     };
+    if may_not_enter(&e, home.group) {
+        return attempt(job, home, Way { brought: true, ..way }).map_err(|(e, _)| e);
+    }
     if !child.is_some_and(|c| stillborn(&e, c, home.group)) {
         return Err(e);
     }
@@ -111,6 +119,8 @@ struct Way {
     staged: bool,
     /// Born in our cgroup, and moves.
     moved: bool,
+    /// Made by a process that systemd has brought into the container's unit.
+    brought: bool,
 }
 
 /// An ordinary user may not write that of the child, whose files in /proc are root's; it takes over ours.
@@ -132,6 +142,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let scored = if way.staged { Ok(()) } else { oom_score(job, &child.pid().to_string(), &proc) };
     let done = scored
+        .and_then(|()| home.resctrl.map_or(Ok(()), |groups| groups.enter(child.pid())))
         .map_err(|e| parent.blame(e))
         .and_then(|()| parent.straight().ready(Some(link::DEADLINE), child.pidfd(), hand_on));
     match done {
@@ -141,8 +152,8 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
 }
 
 fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
-    let Home { spec: _, group, init_pid, init, subs } = *home;
-    let Way { join, staged, moved } = way;
+    let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
+    let Way { join, staged, moved, brought } = way;
     let target = group.exec_target(init_pid, subs, moved)?;
     let shared = Shared {
         // All at once, so that there is no moment between two namespaces. The pid namespace is the child's by birth.
@@ -154,10 +165,15 @@ fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)>
         proc: Proc::open()?,
     };
     let (parent, end) = link::pair()?;
-    let into = target.v2.as_ref().map(AsFd::as_fd);
-    let child = match staged {
+    let into = target.v2.as_ref().map(AsFd::as_fd).filter(|_| !brought);
+    let unit = group.unit().filter(|_| brought);
+    let enter = || {
+        unit.map_or(Ok(()), Unit::bring_us)?;
+        if staged { enter_namespaces(init, join) } else { Ok(()) }
+    };
+    let child = match staged || brought {
         false => process::clone3(0, into, || run(job, shared, end)),
-        true => clone_via_stager(0, into, || enter_namespaces(init, join), || run(job, shared, end)),
+        true => clone_via_stager(0, into, enter, || run(job, shared, end)),
     };
     Ok((parent, child.map_err(|e| not_into(e, subs))?))
 }

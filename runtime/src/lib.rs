@@ -23,6 +23,7 @@ pub mod notify;
 pub mod ops;
 pub mod plan;
 pub mod report;
+pub mod resctrl;
 pub mod rootfs;
 pub mod seal;
 pub mod spec;

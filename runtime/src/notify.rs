@@ -44,6 +44,7 @@ pub fn add_to(plan: &mut Plan, home: &Path) {
         rec_set: 0,
         rec_clear: 0,
         propagation: Vec::new(),
+        label: None,
     });
 }
 

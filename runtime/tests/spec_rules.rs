@@ -1517,7 +1517,7 @@ fn remarks_that_are_no_reason_to_refuse() {
         (process(json!({ "env": ["A=1", "B=1", "A=2"] })), "/process/env/2", "last one wins"),
         (
             process(json!({ "capabilities": { "permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"] } })),
-            "/process/capabilities/ambient/0",
+            "/process/capabilities/ambient",
             "stays off",
         ),
         (process(json!({ "commandLine": "x" })), "/process/commandLine", "Windows"),

@@ -3,6 +3,7 @@
 mod annotations;
 mod cgroups;
 mod cli;
+mod contract;
 mod devices;
 mod engines;
 mod events;
@@ -13,6 +14,7 @@ mod hooks;
 mod identity;
 mod input;
 mod interfaces;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -39,6 +41,7 @@ pub fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
         cli::cases(),
+        contract::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
@@ -50,6 +53,7 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         features::cases(),
         placement::cases(),
+        labels::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
@@ -99,8 +103,9 @@ mod tests {
 
     #[test]
     fn every_known_difference_is_a_case() {
+        let rows = crate::clients::all().into_iter().flat_map(|c| c.rows).map(|r| r.name);
         let names: std::collections::BTreeSet<String> =
-            all().into_iter().chain(supervisor()).map(|c| c.name).collect();
+            all().into_iter().chain(supervisor()).map(|c| c.name).chain(rows).collect();
         for runtime in ["runc", "crun"] {
             for (case, why) in known(runtime).unwrap() {
                 assert!(names.contains(&case), "known/{runtime}: no case {case}");

@@ -1,4 +1,5 @@
-//! Where memory and cache of a container come from: `linux.memoryPolicy`, `linux.intelRdt`.
+//! Fields of `linux` that stand alone: `memoryPolicy`, and `intelRdt` and `mountLabel` where the host has not got what they
+//! need.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -71,6 +72,29 @@ fn refused() -> Vec<Case> {
             "set_mempolicy",
         )
         .needs([Need::Numa]),
+        fault(
+            "lsm.mount-label-absent",
+            "mountLabel",
+            json!("system_u:object_r:container_file_t:s0"),
+            "/linux/mountLabel",
+            "SELinux is not enabled",
+        )
+        .needs([Need::NoLsm]),
+        fault(
+            "rdt.absent",
+            "intelRdt",
+            json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}),
+            "/linux/intelRdt",
+            "no resctrl file system is mounted",
+        )
+        .needs([Need::NoResctrl]),
+        fault(
+            "rdt.class-outside",
+            "intelRdt",
+            json!({"closID": "../x"}),
+            "/linux/intelRdt/closID",
+            "directory in resctrl",
+        ),
         fault(
             "mempolicy.no-such-mode",
             "memoryPolicy",

@@ -160,6 +160,44 @@ fn units() -> Vec<Case> {
             t.remove()?;
             Ok(())
         }),
+        unit("update").steps(|t| {
+            let pid = t.resident()?;
+            let (name, id) = (scope(t), t.id.clone());
+            let dir = group_dir(t, &group_of(pid)?)?;
+            let file = |name: &str| read_lossy(&dir.join(name)).trim().to_string();
+            let all = [
+                "update",
+                "--memory=64m",
+                "--pids-limit=21",
+                "--cpu-quota=20000",
+                "--cpu-period=100000",
+                &id,
+            ];
+            t.rt(&all).run()?.ok()?;
+            for reloaded in [false, true] {
+                has(t, &name, "MemoryMax", "67108864")?;
+                has(t, &name, "TasksMax", "21")?;
+                has(t, &name, "CPUQuotaPerSecUSec", "200ms")?;
+                let files = [file("memory.max"), file("pids.max"), file("cpu.max")];
+                ensure!(files == ["67108864", "21", "20000 100000"], "reloaded {reloaded}: {files:?}");
+                systemctl(t, &["daemon-reload"])?;
+            }
+            t.remove()?;
+            gone(t, &name)
+        }),
+        unit("update-refused").steps(|t| {
+            let pid = t.resident()?;
+            let (name, id) = (scope(t), t.id.clone());
+            let dir = group_dir(t, &group_of(pid)?)?;
+            t.rt(&["update", "--memory=64m", &id]).run()?.ok()?;
+            // The kernel finds out that there is no such CPU.
+            t.rt(&["update", "--memory=80m", "--cpuset-cpus=8191", &id]).run()?.exits(1)?.fails()?;
+            has(t, &name, "MemoryMax", "67108864")?;
+            let max = read_lossy(&dir.join("memory.max"));
+            ensure!(max.trim() == "67108864", "memory.max is {max:?}");
+            t.remove()?;
+            gone(t, &name)
+        }),
         unit("pause").steps(|t| {
             let pid = t.resident()?;
             t.verb("pause", &[])?.ok()?;

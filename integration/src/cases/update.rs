@@ -413,6 +413,12 @@ fn relations() -> Vec<Case> {
                 update(t, &["--cpu-period", "90000"])?.ok()?;
                 let group = t.cgroup("cpu")?;
                 group.holds(("cpu.idle", "1"), ("cpu.idle", "1"))?;
+                // But not a weight, and the period that came with it goes back.
+                let out = update(t, &["--cpu-period", "80000", "--cpu-share", "300"])?.exits(1)?.fails()?;
+                if t.runtime.strict {
+                    out.says("idle")?;
+                }
+                group.holds(("cpu.cfs_period_us", "90000"), ("cpu.max", "50000 90000"))?;
                 for bad in ["2", "-1"] {
                     update(t, &["--cpu-idle", bad])?.exits(1)?.fails()?;
                 }

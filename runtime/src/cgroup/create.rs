@@ -34,7 +34,7 @@ impl Cgroup {
     pub fn settle(&mut self) -> Result<()> {
         let Some(Held { anchor, later }) = self.held.take() else { return Ok(()) };
         anchor.lift()?;
-        write_limits(&self.dirs, &later, &mut |_, _, _, _| {}).step("set up cgroup")
+        write_limits(&self.dirs, &later).step("set up cgroup")
     }
 }
 
@@ -104,7 +104,7 @@ impl<'a> Making<'a> {
         let set = || {
             // Without the directory there are no limits either, see `lack`.
             if writes.first().is_some_and(there) {
-                write_limits(&self.dirs, writes, &mut |_, _, _, _| {})?;
+                write_limits(&self.dirs, writes)?;
             }
             match (&plan.device_program, self.dirs.iter().find(|d| d.is_v2())) {
                 (Some(rules), Some(dir)) => install_program(dir.fd()?, dir.whose == Whose::Ours, rules)
@@ -120,15 +120,14 @@ impl<'a> Making<'a> {
 
     /// All limits now, but for those that wait for the anchor to go.
     fn limits(&mut self, writes: &[Write]) -> Result<()> {
-        let mut unseen = |_: &_, _: &_, _: &_, _: &_| {};
-        let Some(held) = &mut self.held else { return write_limits(&self.dirs, writes, &mut unseen) };
+        let Some(held) = &mut self.held else { return write_limits(&self.dirs, writes) };
         let (later, now): (Vec<_>, Vec<_>) =
             writes.iter().cloned().partition(|w| w.files.iter().any(|(f, _)| f == PIDS));
         let mut open = later.clone();
         open.iter_mut().flat_map(|w| &mut w.files).for_each(|(_, value)| *value = "max".to_string());
         held.later = later;
-        write_limits(&self.dirs, &open, &mut unseen)?;
-        write_limits(&self.dirs, &now, &mut unseen)
+        write_limits(&self.dirs, &open)?;
+        write_limits(&self.dirs, &now)
     }
 
     fn undo(&mut self, plan: &Plan) {
@@ -292,16 +291,12 @@ fn check_unused(dir: &Dir) -> Result<()> {
 
 /// Writes in order. CPU times limit each other, and memory and swap do: a value that is refused is tried once
 /// more after the others, because in a directory with older limits the right order depends on those.
-pub(super) fn write_limits<'a>(
-    dirs: &'a [Dir],
-    writes: &'a [Write],
-    before: &mut Before<'_, 'a>,
-) -> Result<()> {
+pub(super) fn write_limits(dirs: &[Dir], writes: &[Write]) -> Result<()> {
     let linked = |w: &Write| ["cpu/", "memory/"].iter().any(|s| w.field.starts_with(&format!("{BASE}/{s}")));
     let mut open = None;
     let mut later = Vec::new();
     for (i, w) in writes.iter().enumerate() {
-        match write_one(dirs, w, &mut open, before) {
+        match write_one(dirs, w, &mut open) {
             Err(e)
                 if (e.is(errno::EINVAL) || e.is(errno::EBUSY))
                     && linked(w)
@@ -312,21 +307,13 @@ pub(super) fn write_limits<'a>(
             r => r?,
         }
     }
-    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open, before))
+    later.into_iter().try_for_each(|w| write_one(dirs, w, &mut open))
 }
 
 /// The file written last, still open: lists of devices go to one file line by line.
 type Open<'a> = Option<(&'a str, &'a str, OwnedFd)>;
 
-/// Is told directory, limit, file and value before each write.
-pub(super) type Before<'f, 'a> = dyn FnMut(&'a Dir, &'a Write, &'a str, &'a str) + 'f;
-
-fn write_one<'a>(
-    dirs: &'a [Dir],
-    w: &'a Write,
-    open: &mut Open<'a>,
-    before: &mut Before<'_, 'a>,
-) -> Result<()> {
+fn write_one<'a>(dirs: &[Dir], w: &'a Write, open: &mut Open<'a>) -> Result<()> {
     let dir = dirs.iter().find(|d| d.key == w.key).ok_or_else(|| {
         Error::new(Code::Internal, "a limit for a hierarchy that is not mounted").field(&w.field)
     })?;
@@ -339,7 +326,6 @@ fn write_one<'a>(
         }
         if let Some((_, _, fd)) = open {
             check_above(dir, w, value)?;
-            before(dir, w, file, value);
             fs::write_once(fd, value.as_bytes()).map_err(|e| explain(e, dir, w, file))?;
             return check_effective(dir, w, file, value);
         }
@@ -381,6 +367,9 @@ fn check_effective(dir: &Dir, w: &Write, file: &str, value: &str) -> Result<()> 
     }
 }
 
+/// Why a weight is refused.
+pub(super) const IDLE: &str = "a group that is idle (cpu.idle) has no weight of its own";
+
 /// Adds the field, and for errors that have one usual cause, that cause.
 fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
     let of =
@@ -399,6 +388,7 @@ fn explain(e: Error, dir: &Dir, w: &Write, file: &str) -> Error {
             format!("{} bytes are in use", of(&dir.path, name))
         }
         Some(errno::ENODEV) => "no such block device".to_string(),
+        Some(errno::EINVAL) if file == "cpu.weight" => IDLE.to_string(),
         // On v1; as words, because callers take "permission denied" for a program that cannot be run.
         Some(errno::EACCES) if file.starts_with("cpuset.") => {
             let text = format!("not all of it is available, the parent cgroup has {}", of(parent, file));

@@ -1,5 +1,6 @@
 //! Names, places and properties of units, from what a caller gives.
 
+use super::super::systemd::number_of;
 use super::*;
 
 fn manager() -> Manager {

@@ -7,7 +7,7 @@ use super::limits::set;
 use super::{Cgroup, Dir, Layout, Plan, Write, v1};
 use crate::error::Result;
 use crate::spec::{BlockIo, Cpu, HugepageLimit, Memory, Network, Pids, Resources};
-use crate::sys::fs;
+use crate::sys::{errno, fs};
 
 /// The limits in force once `new` is applied on top of `old`: what a field of `new` does not say stays. 0 is how Go
 /// programs say nothing, for the fields in which it cannot be meant. Device rules stay.
@@ -161,37 +161,24 @@ pub fn linked(new: &Resources, merged: &Resources) -> Resources {
 pub struct Applied {
     /// Effects the caller may not expect, one sentence each.
     pub warnings: Vec<String>,
-    undo: Vec<Undo>,
-}
-
-/// One value as it was.
-#[derive(Debug)]
-struct Undo {
-    key: String,
-    file: String,
-    value: String,
+    /// The values as they were, in the order of writing.
+    old: Vec<Write>,
 }
 
 impl Cgroup {
-    /// Writes the limits of a plan that was made for this group ([`super::limits_plan`]).
+    /// Writes the limits of a plan that was made for this group ([`super::limits_plan`]), and tells the unit of systemd
+    /// that has the group.
     ///
     /// # Errors
-    /// The first refused value, with its field. All values written before it are taken back; what could not be is in
-    /// the error's hint.
+    /// The first refused value, with its field. All others have their old values again; what could not be restored is
+    /// in the error's hint.
     pub fn update(&self, layout: &Layout, plan: &Plan) -> Result<Applied> {
-        if let Some(group) = plan.groups.iter().find(|g| g.key.is_empty() && !plan.needed.is_empty()) {
-            Making::nothing().enable(layout, plan, group)?;
-        }
         let writes = self.in_order(&plan.writes);
-        let mut applied = Applied { warnings: plan.warnings.clone(), undo: Vec::new() };
+        let mut applied = Applied { warnings: plan.warnings.clone(), old: Vec::new() };
         applied.warnings.extend(writes.iter().filter_map(|w| self.below_usage(w)));
-        let undo = &mut applied.undo;
-        let done = write_limits(&self.dirs, &writes, &mut |dir, w, file, value| {
-            let old = dir.fd().and_then(|fd| fs::read_file_at(fd, file)).unwrap_or_default();
-            let back = |value| Undo { key: w.key.clone(), file: file.to_string(), value };
-            undo.extend(way_back(file, &old, value).map(back));
-        });
-        match done {
+        // Before systemd hears of it: it writes files, too.
+        applied.old = writes.iter().filter_map(|w| self.old(w)).collect();
+        match self.apply(layout, plan, &writes) {
             Ok(()) => Ok(applied),
             Err(e) => Err(match self.roll_back(&applied) {
                 Ok(()) => e,
@@ -200,20 +187,56 @@ impl Cgroup {
         }
     }
 
+    fn apply(&self, layout: &Layout, plan: &Plan, writes: &[Write]) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.update(writes)?;
+        }
+        if let Some(group) = plan.groups.iter().find(|g| g.key.is_empty() && !plan.needed.is_empty()) {
+            Making::nothing().enable(layout, plan, group)?;
+        }
+        write_limits(&self.dirs, writes)
+    }
+
     /// Takes an update back, last write first.
     ///
     /// # Errors
     /// The first value that could not be restored; the others are.
     pub fn roll_back(&self, applied: &Applied) -> Result<()> {
-        let mut first_error = None;
-        for Undo { key, file, value } in applied.undo.iter().rev() {
-            let Some(dir) = self.dirs.iter().find(|d| d.key == *key) else { continue };
-            let done = dir.fd().and_then(|fd| fs::write_file_at(fd, file, value.as_bytes()));
-            if let Err(e) = done {
-                first_error.get_or_insert(e);
-            }
+        let told = self.unit.as_ref().map_or(Ok(()), |unit| unit.update(&applied.old));
+        let mut left: Vec<&Write> = applied.old.iter().rev().collect();
+        let mut first_error = told.err();
+        // Some values depend on each other: what is refused at first may be taken after the others.
+        for last in [false, true] {
+            left.retain(|w| match self.restore(w) {
+                Ok(()) => false,
+                Err(e) if last => {
+                    first_error.get_or_insert(e);
+                    true
+                }
+                Err(_) => true,
+            });
         }
         first_error.map_or(Ok(()), Err)
+    }
+
+    fn restore(&self, w: &Write) -> Result<()> {
+        let (Some(dir), Some((file, value))) = (self.dir_of(w), w.files.first()) else { return Ok(()) };
+        fs::write_file_at(dir.fd()?, file, value.as_bytes())
+    }
+
+    /// The write that brings the value back which the file of `w` has now; `None` for one that tells nothing.
+    fn old(&self, w: &Write) -> Option<Write> {
+        let dir = self.dir_of(w)?.fd().ok()?;
+        for (file, value) in &w.files {
+            match fs::read_file_at(dir, file) {
+                Err(e) if e.is(errno::ENOENT) => continue,
+                old => {
+                    let files = vec![(file.clone(), way_back(file, &old.ok()?, value)?)];
+                    return Some(Write { files, ..w.clone() });
+                }
+            }
+        }
+        None
     }
 
     /// The writes with that of the swap limit in front of the memory limit's when it grows: v1 refuses a sum below its

@@ -331,6 +331,7 @@ pub(super) fn cause(n: i32, file: &str, parent: impl Fn(&str) -> String) -> Opti
         (errno::EINVAL, "cpu.rt_runtime_us" | "cpu.rt_period_us") => {
             Some(format!("the parent cgroup has {} us of realtime", parent("cpu.rt_runtime_us")))
         }
+        (errno::EINVAL, "cpu.shares") => Some(super::create::IDLE.to_string()),
         (errno::EPERM, "devices.allow") => Some("the parent cgroup does not allow this device".into()),
         (errno::EINVAL, "devices.allow" | "devices.deny") => {
             Some("the parent cgroup denies by default, or there are cgroups below".into())

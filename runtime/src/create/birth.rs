@@ -2,7 +2,7 @@
 //! built. May use: `sys`, `init`, `link`, `cgroup`, plan types.
 
 use super::{maps, sources};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Unit};
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::host::Host;
 use crate::init::{self, Inherit, Start};
@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::plan::launch::{Join, KINDS, Launch};
 use crate::plan::process::ProcessPlan;
 use crate::report;
+use crate::resctrl::Groups;
 use crate::rootfs::Proc;
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll;
@@ -30,29 +31,52 @@ pub(super) struct Parents<'a> {
     pub gate: Option<&'a OwnedFd>,
     /// See [`Inherit::below`].
     pub below: Option<&'a OwnedFd>,
+    /// The container's groups of resctrl.
+    pub resctrl: Option<&'a Groups>,
     /// See [`sources::make_room`].
     pub nofile: Option<u64>,
 }
 
 /// Clones init and leads it until its root is built.
 pub(super) fn of_init(p: &Parents<'_>) -> Result<(Child, Parent<Hooking>)> {
-    let (e, child) = match attempt(p, false) {
+    let (e, child) = match attempt(p, Way::Born) {
         Ok(born) => return Ok(born),
         Err(failed) => failed,
     };
+    if may_not_enter(&e, p.group) {
+        return attempt(p, Way::Brought).map_err(|(e, _)| e);
+    }
     // Without a child it may be the stager that was killed.
     if !child.map_or(e.kind() == Code::Init, |c| stillborn(&e, c, p.group)) {
         return Err(e);
     }
-    attempt(p, true).map_err(|(e, _)| e)
+    attempt(p, Way::Moved).map_err(|(e, _)| e)
 }
 
-/// With `moved`, init is born in our cgroup and moves. On failure gives the child back, if there was one.
-fn attempt(p: &Parents<'_>, moved: bool) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
+/// How init gets into the container's v2 group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It is cloned into it.
+    Born,
+    /// It is born in our group and moves.
+    Moved,
+    /// It is made by a process that systemd has brought there.
+    Brought,
+}
+
+/// The kernel wants the right to write where our group and the container's meet (cgroup-v2.rst, "Delegation
+/// Containment"). A user's systemd has that in its own part of the tree only, and asks the system's for what is outside.
+pub fn may_not_enter(e: &Error, group: &Cgroup) -> bool {
+    e.syscall() == Some("clone3") && e.is(errno::EACCES) && group.unit().is_some()
+}
+
+/// On failure gives the child back, if there was one.
+fn attempt(p: &Parents<'_>, way: Way) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
-    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, moved)).map_err(|e| (e, None))?;
+    let moved = way == Way::Moved;
+    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, way)).map_err(|e| (e, None))?;
     let lead = || {
-        prepare(p.plan, &child, p.proc, p.host).map_err(|e| parent.blame(e))?;
+        prepare(p, &child).map_err(|e| parent.blame(e))?;
         parent.build()?.root_ready()
     };
     match lead() {
@@ -74,7 +98,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, below: _, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, gate, below: _, resctrl: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -108,11 +132,12 @@ fn is_late(join: &Join, launch: &Launch) -> bool {
 }
 
 /// Enters borrowed namespaces, clones, and goes back. Failing to go back is fatal, and kills the child.
-fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> Result<Child> {
+fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, way: Way) -> Result<Child> {
     let plan = p.plan;
     // A cgroup namespace shows the group in which it is made.
-    let new = if moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
-    let into = if moved { None } else { p.group.v2_dir() };
+    let new = if way == Way::Moved { plan.launch.new & !ns_flags::CGROUP } else { plan.launch.new };
+    let into = if way == Way::Born { p.group.v2_dir() } else { None };
+    let unit = p.group.unit().filter(|_| way == Way::Brought);
     let early = plan.launch.borrow.iter().filter(|j| !is_late(j, &plan.launch));
     let joins = early.map(|j| Ok((j, open_namespace(j)?))).collect::<Result<Vec<_>>>()?;
     let user = plan.launch.user.as_ref().map(open_namespace).transpose()?;
@@ -127,16 +152,17 @@ fn launch(p: &Parents<'_>, link: Init<Held>, inherit: Inherit, moved: bool) -> R
     if by_user {
         process::set_dumpable(true)?;
     }
-    let child = match &user {
-        None => process::clone3(new, into, || init::run(plan, link, inherit)),
-        Some(user) => {
-            let enter = || {
-                ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
-                let mut left = joins.iter().filter(|_| back.is_none());
-                left.try_for_each(|(join, fd)| ns::setns(fd, join.flag).field(&join.field))
-            };
-            clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
-        }
+    let child = if user.is_none() && unit.is_none() {
+        process::clone3(new, into, || init::run(plan, link, inherit))
+    } else {
+        let enter = || {
+            unit.map_or(Ok(()), Unit::bring_us)?;
+            let Some(user) = &user else { return Ok(()) };
+            ns::setns(user, ns_flags::USER).field("/linux/namespaces")?;
+            let mut left = joins.iter().filter(|_| back.is_none());
+            left.try_for_each(|(join, fd)| ns::setns(fd, join.flag).field(&join.field))
+        };
+        clone_via_stager(new, into, enter, || init::run(plan, link, inherit))
     };
     if by_user {
         process::set_dumpable(false)?;
@@ -255,8 +281,12 @@ fn stage(
 }
 
 /// While init is held: what only somebody outside can set.
-fn prepare(plan: &Plan, child: &Child, proc: &Proc, host: &Host) -> Result<()> {
+fn prepare(p: &Parents<'_>, child: &Child) -> Result<()> {
+    let Parents { plan, proc, host, resctrl, .. } = *p;
     let pid = child.pid();
+    if let Some(groups) = resctrl {
+        groups.enter(pid)?;
+    }
     if plan.launch.new & ns_flags::USER != 0 {
         maps::write(&plan.launch, pid, proc)?;
     }

@@ -32,7 +32,9 @@ pub fn confine(c: &Confinement<'_>, proc: &Proc) -> Result<()> {
     labels(p, proc)?;
     if let Some(name) = &c.keyring {
         // Before the ids change, so that the keyring can be searched by the container's user later.
+        key_label(p, proc, p.selinux.as_deref())?;
         keyring(name)?;
+        key_label(p, proc, p.selinux.as_ref().map(|_| ""))?;
     }
     stdio(p)?;
     // The bounding set before the uid: dropping needs CAP_SETPCAP.
@@ -119,6 +121,14 @@ fn labels(p: &ProcessPlan, proc: &Proc) -> Result<()> {
             .field(&format!("{}/selinuxLabel", p.base))?;
     }
     Ok(())
+}
+
+/// SELinux: the label of keys that are made from now on; the empty one is the module's own choice (proc_pid_attr(5)).
+fn key_label(p: &ProcessPlan, proc: &Proc, label: Option<&str>) -> Result<()> {
+    let Some(label) = label else { return Ok(()) };
+    proc.write("thread-self/attr/keycreate", label)
+        .step_with(|| format!("unable to label keys {}", quoted(label)))
+        .field(&format!("{}/selinuxLabel", p.base))
 }
 
 /// A session keyring of its own: the host's keys are not the container's (keyrings(7)).

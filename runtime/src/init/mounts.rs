@@ -98,6 +98,10 @@ fn make(
             if *copy_up {
                 copyup::copy(root, &op.dest, &made).step("tmpcopyup")?;
             }
+            if let Some(label) = &op.label {
+                let top = fs::openat(&made, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+                fs::set_xattr(&top, "security.selinux", label.as_bytes()).field("/linux/mountLabel")?;
+            }
             set_propagation(&made, op)?;
             mount::move_mount(&made, &target)?;
             if op.read_only() && defer_read_only(name, &op.dest) {

@@ -7,6 +7,7 @@ use crate::fds::Kept;
 use crate::host::Host;
 use crate::plan::{self, Request};
 use crate::report;
+use crate::resctrl;
 use crate::spec;
 use crate::sys::fs;
 
@@ -79,6 +80,9 @@ fn on_this_host(plan: &plan::Plan) -> Vec<Error> {
         {
             out.push(e.field(format!("{}/source", op.field)));
         }
+    }
+    if plan.resctrl.is_some() {
+        out.extend(resctrl::root().err());
     }
     for join in plan.launch.borrow.iter().chain(&plan.launch.user) {
         if let Err(e) = fs::stat(&join.path) {

@@ -8,6 +8,7 @@ use crate::cli::{DeleteArgs, Global, SIGKILL, SIGTERM};
 use crate::error::{Code, Error, Result};
 use crate::hooks;
 use crate::report;
+use crate::resctrl::{self, Groups};
 use crate::spec::{self, Resources};
 use crate::state::observe::{boot_id, observe, start_time};
 use crate::state::{Entry, Phase, Record, Status, Store};
@@ -101,6 +102,9 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
         cgroup.destroy(DEADLINE).map_err(step)?;
         report::step("its cgroup is removed");
     }
+    if let Some(groups) = &record.resctrl {
+        groups.remove()?;
+    }
     let config = entry.config();
     entry.remove()?;
     report::step("its record is removed");
@@ -177,7 +181,8 @@ fn kill_and_wait(handle: &OwnedFd, pid: i32) -> Result<()> {
 /// process is signalled by number.
 fn delete_damaged(entry: &Entry) -> Result<()> {
     let config = entry.config().and_then(|bytes| spec::read::config(&bytes)).ok();
-    let path = config.and_then(|(c, _)| c.linux).map(|l| l.cgroups_path).unwrap_or_default();
+    let linux = config.and_then(|(c, _)| c.linux).unwrap_or_default();
+    let path = linux.cgroups_path;
     let saved = Layout::detect()
         .and_then(|layout| cgroup::plan(&layout, &path, entry.id(), &Resources::default()))
         .map(|plan| Saved { created: true, ..plan.saved() });
@@ -188,6 +193,11 @@ fn delete_damaged(entry: &Entry) -> Result<()> {
             cgroup.destroy(DEADLINE)?;
         }
         Err(e) => report::warn(e.step("find the cgroup of a container with a damaged record")),
+    }
+    if let Some(plan) = linux.intel_rdt.map(|rdt| resctrl::plan(&rdt, entry.id()))
+        && let Ok(root) = resctrl::root()
+    {
+        Groups::of(&plan, &root).remove()?;
     }
     entry.remove()
 }

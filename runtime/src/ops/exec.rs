@@ -43,7 +43,14 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let signals = if args.detach { None } else { Some(Signals::block()?) };
     let subs: Vec<Sub<'_>> =
         args.cgroups.iter().map(|s| Sub { controllers: &s.controllers, path: &s.path }).collect();
-    let home = Home { spec: &spec, group: &group, init_pid, init: &init, subs: &subs };
+    let home = Home {
+        spec: &spec,
+        group: &group,
+        init_pid,
+        init: &init,
+        resctrl: container.record.resctrl.as_ref(),
+        subs: &subs,
+    };
     let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
     report::step(format_args!("process {} has entered the container", child.pid()));
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;

@@ -122,7 +122,7 @@ fn linux() -> Linux {
         },
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
-        intel_rdt: Enabled { enabled: false },
+        intel_rdt: Enabled { enabled: true },
         memory_policy: MemoryPolicy {
             modes: words::names(words::MEMORY_MODES),
             flags: words::names(words::MEMORY_FLAGS),

@@ -14,11 +14,12 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::fds::Kept;
 use crate::hooks::State;
 use crate::host::{Host, Lsm};
+use crate::resctrl;
 use crate::spec::{self, Spec, annotations};
 use crate::sys::mount::propagation;
 use crate::sys::process::ns_flags;
 use launch::Launch;
-use mounts::MountOp;
+use mounts::{MountKind, MountOp};
 use process::ProcessPlan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub struct Plan {
     pub personality: Option<u64>,
     pub memory_policy: Option<process::MemoryPolicy>,
     pub cgroup: cgroup::Plan,
+    pub resctrl: Option<resctrl::Plan>,
     /// Who gets the cgroup, as the host sees the uid.
     pub cgroup_owner: Option<u32>,
     /// A group below the container's, in which its process starts.
@@ -127,10 +129,10 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     let process =
         spec.process.as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
     let root = spec.root.as_ref().ok_or_else(|| Error::spec("/root", "required"))?;
-    refuse_unbuilt(&linux)?;
     let mut launch = launch::plan(&linux)?;
     let process = process::plan(process, "/process")?;
     lsm_present(&process, host.lsm)?;
+    let mount_label = mount_label(spec, host.lsm)?;
     if launch.new & ns_flags::USER != 0 {
         process::ids_mapped(&process, &launch.uid_maps, &launch.gid_maps)?;
         mounts::ids_mapped(&spec.mounts, &launch)?;
@@ -169,11 +171,14 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
             propagation,
             shared: matches!(propagation, Some((propagation::SHARED, _))),
         },
-        mounts: mounts::plan(
-            &spec.mounts,
-            req.bundle,
-            idmap::Context { launch: &launch, rootless: host.euid != 0 },
-        )?,
+        mounts: labelled(
+            mounts::plan(
+                &spec.mounts,
+                req.bundle,
+                idmap::Context { launch: &launch, rootless: host.euid != 0 },
+            )?,
+            &mount_label,
+        ),
         devices: devices::plan(&linux.devices)?,
         interfaces: interfaces(&linux.net_devices, host.euid != 0)?,
         masked_paths: linux.masked_paths.clone(),
@@ -186,6 +191,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         memory_policy: process::memory_policy(&linux.memory_policy.clone().unwrap_or_default())?,
         launch,
         cgroup,
+        resctrl: linux.intel_rdt.as_ref().map(|r| resctrl::plan(r, req.id)),
         cgroup_owner,
         cgroup_below,
         seccomp: filter,
@@ -195,18 +201,6 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         fds: req.fds,
         warnings,
     })
-}
-
-/// Fields of the spec that are known but not built: refused, never ignored.
-fn refuse_unbuilt(linux: &spec::Linux) -> Result<()> {
-    let unbuilt = [
-        (linux.intel_rdt.is_some(), "/linux/intelRdt"),
-        (!linux.mount_label.is_empty(), "/linux/mountLabel"),
-    ];
-    match unbuilt.iter().find(|(set, _)| *set) {
-        Some((_, field)) => Err(Error::spec(*field, "not supported by this build").code(Code::Unsupported)),
-        None => Ok(()),
-    }
 }
 
 /// Confinement that was asked for and cannot be given is an error, never a warning.
@@ -220,6 +214,42 @@ pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
         return Err(Error::spec(format!("{}/selinuxLabel", p.base), text).code(Code::Unsupported));
     }
     Ok(())
+}
+
+/// The mount option and the SELinux label for new file systems. The option is `context`, or what crun's annotation says.
+fn mount_label(spec: &Spec, lsm: Lsm) -> Result<Option<(String, String)>> {
+    const ANNOTATION: &str = "run.oci.mount_context_type";
+    const KINDS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+    let label = spec.linux().mount_label.clone();
+    if label.is_empty() {
+        return Ok(None);
+    }
+    if !lsm.selinux {
+        let text = format!("SELinux is not enabled on this host, got {}", quoted(&label));
+        return Err(Error::spec("/linux/mountLabel", text).code(Code::Unsupported));
+    }
+    let kind = spec.annotations.get(ANNOTATION).map_or(KINDS[0], String::as_str);
+    if !KINDS.contains(&kind) {
+        let text = format!("got {}, want one of {}", quoted(kind), KINDS.join(", "));
+        return Err(Error::spec(format!("/annotations/{ANNOTATION}"), text));
+    }
+    Ok(Some((kind.to_string(), label)))
+}
+
+/// What runc labels: every new file system but procfs and sysfs, whose files have labels of their own. That of message
+/// queues takes the label after it is mounted.
+fn labelled(mut ops: Vec<MountOp>, label: &Option<(String, String)>) -> Vec<MountOp> {
+    let Some((kind, label)) = label else { return ops };
+    for op in &mut ops {
+        let MountKind::Fs { fs, options, .. } = &mut op.kind else { continue };
+        match fs.as_str() {
+            "proc" | "sysfs" => {}
+            "mqueue" => op.label = Some(label.clone()),
+            _ if options.iter().any(|(name, _)| name == kind) => {}
+            _ => options.push((kind.clone(), Some(label.clone()))),
+        }
+    }
+    ops
 }
 
 /// config-linux.md, "Cgroup ownership": the container's user gets a v2 group that it sees as the root of its own tree and
@@ -319,6 +349,49 @@ mod tests {
         assert_eq!(limit("1.3.0", 0), Some(0));
         assert_eq!(limit("1.0.2", 7), Some(7));
         assert_eq!(limit("1.0.2", -1), Some(-1));
+    }
+
+    #[test]
+    fn new_file_systems_are_labelled() {
+        let fs = |name: &str| {
+            let kind =
+                MountKind::Fs { fs: name.into(), source: String::new(), options: Vec::new(), copy_up: false };
+            MountOp {
+                field: String::new(),
+                dest: String::new(),
+                kind,
+                set: 0,
+                clear: 0,
+                rec_set: 0,
+                rec_clear: 0,
+                propagation: Vec::new(),
+                label: None,
+            }
+        };
+        let ops =
+            labelled(vec![fs("tmpfs"), fs("proc"), fs("mqueue")], &Some(("context".into(), "a:b:c".into())));
+        let options = |op: &MountOp| match &op.kind {
+            MountKind::Fs { options, .. } => options.clone(),
+            _ => Vec::new(),
+        };
+        assert_eq!(options(&ops[0]), [("context".to_string(), Some("a:b:c".to_string()))]);
+        assert!(options(&ops[1]).is_empty() && ops[1].label.is_none());
+        assert!(options(&ops[2]).is_empty() && ops[2].label.as_deref() == Some("a:b:c"));
+    }
+
+    #[test]
+    fn a_mount_label_needs_selinux() {
+        let linux = spec::Linux { mount_label: "a:b:c:s0".into(), ..Default::default() };
+        let mut spec = Spec { linux: Some(linux), ..Default::default() };
+        let lsm = |selinux| Lsm { apparmor: false, selinux };
+        let e = mount_label(&spec, lsm(false)).unwrap_err();
+        assert_eq!(e.field_path(), Some("/linux/mountLabel"), "{e}");
+        assert_eq!(mount_label(&spec, lsm(true)).unwrap(), Some(("context".into(), "a:b:c:s0".into())));
+        spec.annotations.insert("run.oci.mount_context_type".into(), "rootcontext".into());
+        assert_eq!(mount_label(&spec, lsm(true)).unwrap().unwrap().0, "rootcontext");
+        spec.annotations.insert("run.oci.mount_context_type".into(), "x".into());
+        assert!(mount_label(&spec, lsm(true)).is_err());
+        assert_eq!(mount_label(&Spec::default(), lsm(false)).unwrap(), None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct MountOp {
     pub rec_clear: u64,
     /// Propagation changes in the order given: type and whether recursive.
     pub propagation: Vec<(u64, bool)>,
+    /// SELinux label of the root of a new file system that has no option for one.
+    pub label: Option<String>,
 }
 
 /// What is mounted.
@@ -161,6 +163,7 @@ fn plan_one(m: &spec::Mount, bundle: &Path, field: String, ids: idmap::Context<'
         rec_set: 0,
         rec_clear: 0,
         propagation: Vec::new(),
+        label: None,
     };
     let words = read(options, &mut op)?;
     let bind = words.bind.or((kind == "bind").then_some(true));

@@ -3,6 +3,7 @@
 
 use crate::cgroup::Saved;
 use crate::error::{Code, Error, Result, quoted};
+use crate::resctrl::Groups;
 use crate::spec::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +69,9 @@ pub struct Record {
     /// The container's first process, once there is one.
     pub init: Option<Proc>,
     pub cgroup: Saved,
+    /// Its groups of resctrl, with `linux.intelRdt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Groups>,
     /// The container has no pid namespace of its own, so that init's death does not end the others.
     pub shared_pidns: bool,
     /// Made with `--no-new-keyring`: further processes stay in the caller's session keyring too.
@@ -184,6 +188,7 @@ pub(crate) mod tests {
                 ..Saved::default()
             },
             shared_pidns: false,
+            resctrl: None,
             no_new_keyring: false,
             resources: None,
         }

@@ -196,6 +196,12 @@ pub fn stat(path: impl AsRef<Path>) -> Result<Stat> {
     statat(CWD, path, AtFlags::empty())
 }
 
+/// fsetxattr(2).
+pub fn set_xattr<F: AsFd>(fd: F, name: &str, value: &[u8]) -> Result<()> {
+    let flags = rfs::XattrFlags::empty();
+    sys!("fsetxattr", rfs::fsetxattr(&fd, name, value, flags), "{}, {name}", show(&fd))
+}
+
 /// The magic number of the file system that `fd` is on; see statfs(2).
 pub fn fs_magic<F: AsFd>(fd: F) -> Result<u64> {
     sys!("fstatfs", rfs::fstatfs(&fd), "{}", show(&fd)).map(|s| s.f_type as u64)

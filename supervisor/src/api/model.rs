@@ -153,6 +153,23 @@ pub struct FieldChange {
     pub old: Option<String>,
     /// JSON text; none = is not there any more.
     pub new: Option<String>,
+    /// The values are not shown on this socket; instead of each stands `"hidden"`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+}
+
+impl Plan {
+    /// Hides what those who may only look must not see: values of the environment.
+    pub(super) fn hide_values(&mut self) {
+        for field in self.changes.iter_mut().flat_map(|c| &mut c.fields) {
+            if field.key == "env" || field.key.starts_with("env.") {
+                field.hidden = true;
+                for value in [&mut field.old, &mut field.new].into_iter().flatten() {
+                    *value = "\"hidden\"".into();
+                }
+            }
+        }
+    }
 }
 
 /// What is to be done with some targets.

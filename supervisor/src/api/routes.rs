@@ -206,7 +206,8 @@ pub(super) async fn explain(
     Ok(Json(app.ask_soon(|answer| Call::Explain(target, answer)).await?))
 }
 
-/// What applying would change. Changes nothing itself. Allowed on the read-only socket.
+/// What applying would change. Changes nothing itself. Allowed on the read-only socket, where it does not show values of the
+/// environment.
 #[utoipa::path(
     post, path = "/v1/plan", request_body = PlanRequest,
     responses(Refused, (status = 200, body = Plan), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody))
@@ -215,7 +216,11 @@ pub(super) async fn plan(
     State(app): State<App>,
     Files(request): Files<PlanRequest>,
 ) -> Result<Json<Plan>, Fault> {
-    Ok(Json(app.ask_soon(|answer| Call::Plan(request, answer)).await?))
+    let mut plan = app.ask_soon(|answer| Call::Plan(request, answer)).await?;
+    if app.read_only {
+        plan.hide_values();
+    }
+    Ok(Json(plan))
 }
 
 /// Writes the files of the request, when it has some, and applies them; without files a full pass over the directory.

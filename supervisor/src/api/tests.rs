@@ -84,11 +84,20 @@ fn plan() -> Plan {
         changes: vec![ServiceChange {
             service: "web".into(),
             action: "restart".into(),
-            fields: vec![FieldChange {
-                key: "limits.memory".into(),
-                old: Some("67108864".into()),
-                new: Some("134217728".into()),
-            }],
+            fields: vec![
+                FieldChange {
+                    key: "limits.memory".into(),
+                    old: Some("67108864".into()),
+                    new: Some("134217728".into()),
+                    hidden: false,
+                },
+                FieldChange {
+                    key: "env.PASSWORD".into(),
+                    old: Some("\"old word\"".into()),
+                    new: Some("\"new word\"".into()),
+                    hidden: false,
+                },
+            ],
         }],
         problems: vec![],
     }
@@ -322,6 +331,20 @@ fn every_reading_route_answers() {
     assert_eq!(seqs, [4, 5]);
     let head = d.say("HEAD /v1/instances HTTP/1.1\r\nhost: k\r\nconnection: close\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[test]
+fn who_may_only_look_sees_no_values_of_the_environment() {
+    let d = Fake::start();
+    assert!(d.post("/v1/plan", "{}").body.contains("old word"));
+    let mut plan = plan();
+    plan.hide_values();
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(
+        !text.contains("word\\\"") && text.contains("env.PASSWORD") && text.contains("134217728"),
+        "{text}"
+    );
+    assert!(text.contains("\"hidden\":true"), "{text}");
 }
 
 #[test]

@@ -123,6 +123,14 @@ fn sign(action: &str) -> (char, Color) {
 
 fn line(field: &FieldChange, style: Style) -> String {
     let key = clean(&field.key);
+    if field.hidden {
+        let (color, sign, what) = match (&field.old, &field.new) {
+            (None, _) => (Color::Green, '+', "value"),
+            (_, None) => (Color::Red, '-', "value"),
+            _ => (Color::Yellow, '~', "changed, value"),
+        };
+        return style.paint(color, &format!("{sign} {key}: {what} not shown on this socket"));
+    }
     match (&field.old, &field.new) {
         (None, Some(new)) => style.paint(Color::Green, &format!("+ {key}: {}", clean(new))),
         (Some(old), None) => style.paint(Color::Red, &format!("- {key}: {}", clean(old))),

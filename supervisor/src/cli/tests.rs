@@ -75,6 +75,7 @@ fn nothing_of_others_reaches_the_terminal_as_a_control() {
                         key: "k\x1b".into(),
                         old: None,
                         new: Some("\x1b[31m".into()),
+                        hidden: false,
                     }],
                 }],
                 problems: vec![],
@@ -164,6 +165,7 @@ fn a_plan_is_a_diff() {
         key: key.into(),
         old: old.map(str::to_owned),
         new: new.map(str::to_owned),
+        hidden: key == "env.B",
     };
     let change = |service: &str, action: &str, fields| ServiceChange {
         service: service.into(),
@@ -177,7 +179,11 @@ fn a_plan_is_a_diff() {
             change(
                 "web",
                 "restart",
-                vec![field("limits.memory", Some("64"), Some("128")), field("env.A", Some("\"x\""), None)],
+                vec![
+                    field("limits.memory", Some("64"), Some("128")),
+                    field("env.A", Some("\"x\""), None),
+                    field("env.B", Some("\"hidden\""), Some("\"hidden\"")),
+                ],
             ),
         ],
         problems: vec![],
@@ -185,7 +191,7 @@ fn a_plan_is_a_diff() {
     assert_eq!(
         plans::diff(&plan, "to ", Style::fixed(false)),
         "+ db\n    + replicas: 1\n- old\n~ web (running instances are replaced)\n    ~ limits.memory: 64 -> 128\n    \
-         - env.A: \"x\"\n1 to add, 1 to change, 1 to remove\n"
+         - env.A: \"x\"\n    ~ env.B: changed, value not shown on this socket\n1 to add, 1 to change, 1 to remove\n"
     );
     assert!(plans::diff(&plan, "", Style::fixed(false)).ends_with("1 added, 1 changed, 1 removed\n"));
     assert_eq!(plans::diff(&Plan::default(), "to ", Style::fixed(false)), "nothing to do\n");

@@ -320,17 +320,21 @@ pub(super) fn whole_file(file: &str, message: String) -> Problem {
     Problem { file: file.to_owned(), line: 0, column: 0, key: String::new(), message }
 }
 
-/// Writes a file aside, syncs it, renames it into place, syncs the directory.
+/// Writes a file aside, syncs it, renames it into place, syncs the directory. A new file is for root alone, because there may
+/// be values in it that are not for everybody; one that was there keeps its mode.
 ///
 /// # Errors
 /// What the file system says; the old content is still there.
 pub(super) fn write_aside(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
     let parent = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
     // A name that is no service file, should it be left behind.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = parent.join(format!(".{name}.new"));
+    let mode = std::fs::metadata(path).map_or(0o600, |m| m.permissions().mode() & 0o777);
     let written = std::fs::File::create(&aside).and_then(|mut file| {
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()
     });

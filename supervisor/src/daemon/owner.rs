@@ -437,7 +437,9 @@ mod tests {
             group("busy", "cgroup.events", "populated 1\nfrozen 0\n"),
         );
         let (old, old_busy) = (group("old", "cgroup.procs", ""), group("old-busy", "cgroup.procs", "7\n"));
-        assert!(are_empty(&[none.clone(), idle.clone(), old.clone()]) && are_empty(&[old.clone()]));
+        assert!(
+            are_empty(&[none.clone(), idle.clone(), old.clone()]) && are_empty(std::slice::from_ref(&old))
+        );
         for bad in [vec![], vec![none], vec![busy], vec![idle, old_busy.clone()], vec![old_busy, old]] {
             assert!(!are_empty(&bad), "{bad:?}");
         }

@@ -48,7 +48,7 @@ pub fn changes(old: Option<&Service>, new: Option<&Service>) -> Option<ServiceCh
         .filter(|key| before.get(*key) != after.get(*key))
         .map(|key| {
             let text = |side: &BTreeMap<String, Value>| side.get(key).map(Value::to_string);
-            FieldChange { key: key.clone(), old: text(&before), new: text(&after) }
+            FieldChange { key: key.clone(), old: text(&before), new: text(&after), hidden: false }
         })
         .collect();
     let action = match (old, new) {

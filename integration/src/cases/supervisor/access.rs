@@ -199,6 +199,32 @@ fn api() -> Vec<Case> {
             }
             d.is("a.1", "running").map(|_| ())
         }),
+        sup("api.read-only-hides-values", "API: values of the environment").daemon(|d| {
+            d.service("a", &["trap", "TERM"], "[env]\nTOKEN = 'word-one'\n")?;
+            d.write("a", &d.text(&["trap", "TERM"], "[env]\nTOKEN = 'word-two'\nMORE = 'word-three'\n"))?;
+            let read_only = d.run.join("knarrd-ro.sock");
+            let plan = http(&read_only, "POST", "/v1/plan", Some("{}"))?.is(200)?;
+            ensure!(!plan.body.contains("word-"), "shown to who may only look: {}", plan.body);
+            ensure!(plan.body.contains("env.TOKEN") && plan.body.contains("env.MORE"), "{}", plan.body);
+            let line = ["--socket".into(), read_only.display().to_string(), "plan".into()];
+            let shown = d.t.command(&d.programs.knarrctl.clone(), &line).run()?.ok()?.stdout;
+            ensure!(shown.contains("~ env.TOKEN: changed, value not shown"), "{shown}");
+            ensure!(d.ctl(&["plan"])?.ok()?.stdout.contains("word-two"), "not shown to root");
+            d.write("a", &d.text(&["trap", "TERM"], "[env]\nTOKEN = \"word-four\\u0000\"\n"))?;
+            d.try_apply()?;
+            for path in ["/v1/services/a", "/v1/instances", "/v1/explain/a", "/v1/events?since=0"] {
+                let text = http(&read_only, "GET", path, None)?.is(200)?.body;
+                ensure!(!text.contains("word-"), "{path} shows a value: {text}");
+            }
+            // Nor does a file that the daemon writes.
+            d.ctl(&["rm", "a"])?.ok()?;
+            let text =
+                serde_json::json!({ "files": [{ "name": "a", "text": d.text(&["trap", "TERM"], "") }] });
+            d.request("POST", "/v1/apply", Some(&text.to_string()))?.is(200)?;
+            let mode = std::fs::metadata(d.services.join("a.toml"))?.mode();
+            ensure!(mode & 0o077 == 0, "a.toml has mode {mode:o}");
+            Ok(())
+        }),
         sup("api.strangers", "API: who may connect").daemon(|d| {
             // The sockets' own modes would keep a stranger out already; what counts is who asks.
             let socket = d.socket();

@@ -128,8 +128,12 @@ pub fn cases() -> Vec<Case> {
             ] {
                 ensure!(first[key] == want, "{key} is {}, want {want}", first[key]);
             }
-            let want = d.log("a.1")?.first().cloned().context("no log")?;
-            ensure!(first["MESSAGE"] == want, "journald has {}, the log {want:?}", first["MESSAGE"]);
+            let log = d.log("a.1")?;
+            ensure!(
+                log.iter().any(|l| first["MESSAGE"] == *l),
+                "journald has {}, the log {log:?}",
+                first["MESSAGE"]
+            );
             Ok(())
         }),
         served("own-words", "the daemon's own log", |d| {
@@ -172,10 +176,6 @@ fn served(name: &str, what: &str, story: impl Fn(&mut Daemon<'_, '_>) -> Result<
 /// Ends everything as an operator would.
 fn take_down(d: &mut Daemon<'_, '_>) -> Result<()> {
     systemctl(d, &["start", UNIT])?;
-    for name in ["a", "b"] {
-        let _ = fs::remove_file(d.services.join(format!("{name}.toml")));
-    }
-    d.apply()?;
     let known = d.get("/v1/instances")?;
     let mut names = crate::daemon::texts(&known, "service");
     names.dedup();

@@ -166,15 +166,20 @@ fn capability_sets(f: &mut Findings, at: &At<'_>, sets: &Capabilities) {
     }
     let bits = |set: &[String]| set.iter().filter_map(|n| cap_number(n)).fold(0u64, |bits, i| bits | 1 << i);
     let (permitted, inheritable) = (bits(permitted), bits(inheritable));
+    let here = at.key("ambient");
+    let mut off = Vec::new();
     for (i, name) in ambient.iter().enumerate() {
-        let here = at.key("ambient");
         let bit = cap_number(name).map_or(0, |i| 1 << i);
         if permitted & bit == 0 {
             f.fail(&here.item(i), format!("{} cannot be raised: it is not in permitted", quoted(name)));
         } else if inheritable & bit == 0 {
-            // The default configuration of the command `spec` of other runtimes is like this.
-            f.warn(&here.item(i), format!("{} stays off: it is not in inheritable", quoted(name)));
+            off.push(name.as_str());
         }
+    }
+    if !off.is_empty() {
+        // The default configuration of the command `spec` of other runtimes is like this, and so is that of image builders,
+        // which show every line to their user: one line for all of them.
+        f.warn(&here, format!("{} stays off: not in inheritable", quoted(&off.join(" "))));
     }
 }
 

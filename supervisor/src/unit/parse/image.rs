@@ -114,7 +114,7 @@ fn environment(r: &mut Reader, v: &Value) -> std::collections::BTreeMap<String, 
     for (name, at, value) in v.map(r) {
         if let Err(e) = env_name(&name) {
             r.say(Some(at), &value.key, e);
-        } else if let Some(text) = value.raw(r) {
+        } else if let Some(text) = value.unshown(r) {
             env.insert(name, text);
         }
     }

@@ -205,7 +205,7 @@ impl<'d, 'i> Value<'d, 'i> {
         self.value.is_table()
     }
 
-    /// Any text without NUL: what an argument or a value of the environment can be.
+    /// Any text without NUL: what an argument can be.
     pub(super) fn raw(&self, r: &mut Reader) -> Option<String> {
         let Some(text) = self.value.as_str() else { return self.wrong_type(r, "a string") };
         if text.contains('\0') {
@@ -213,6 +213,15 @@ impl<'d, 'i> Value<'d, 'i> {
             return None;
         }
         Some(text.to_owned())
+    }
+
+    /// The same for a value of the environment. Complaints are shown to those who may only look, it is not.
+    pub(super) fn unshown(&self, r: &mut Reader) -> Option<String> {
+        if self.value.as_str().is_some_and(|text| text.contains('\0')) {
+            self.say(r, "NUL in the value");
+            return None;
+        }
+        self.raw(r)
     }
 
     /// A text of one line, not empty.

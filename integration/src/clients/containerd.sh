@@ -1,0 +1,391 @@
+# containerd with ctr and with its CRI plugin, which Kubernetes calls: shim v2, the runtime as `BinaryName`.
+## env
+c() { ctr --address /run/c.sock --namespace suite "$@"; }
+# The plugin's own namespace.
+k() { ctr --address /run/c.sock --namespace k8s.io "$@"; }
+box="--snapshotter native --runc-binary $RUNTIME --runc-root /run/state"
+run() {
+    name=$1
+    shift
+    c run $box --cgroup "$PARENT/$name" "$@"
+}
+pid() { c task ls | sed -n "s/^$1 *\([0-9]*\) .*/\1/p"; }
+status() { c task ls | sed -n "s/^$1 *[0-9]* *//p"; }
+stay='trap "exit 0" TERM; echo >/tmp/ready; while :; do sleep 0.2; done'
+resident() { run "$1" -d suite/box:1 "$1" /bin/sh -c "$stay"; }
+# Rows that look at a container of this name share it.
+shared() {
+    touch "$DIR/shares"
+    status one | grep -q . || resident one;
+}
+
+cri() { /usr/bin/python3 "$DIR/cri.py" "$@"; }
+# sandbox NAME [MORE]: a pod on the host's network; the id is printed. MORE goes into the Linux part.
+config() {
+    printf '{"metadata":{"name":"%s","uid":"%s","namespace":"suite"},"log_directory":"%s/pods","linux":{"cgroup_parent":"%s"%s}}' \
+        "$1" "$1" "$DIR" "$PARENT" "$2"
+}
+on_host='{"network":2,"pid":1}'
+host=',"security_context":{"namespace_options":'$on_host'}'
+sandbox() {
+    cri RunPodSandbox "{\"config\":$(config "$1" "${2-$host}"),\"runtime_handler\":\"knarr\"}" | jq -r .pod_sandbox_id
+}
+# container POD NAME COMMAND [MORE] [LINUX]: created and started; the id is printed. MORE and LINUX are JSON to put in.
+container() {
+    created=$(cri CreateContainer "{\"pod_sandbox_id\":\"$1\",\"sandbox_config\":$(config pod "$host"),
+        \"config\":{\"metadata\":{\"name\":\"$2\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},\"command\":[\"/bin/sh\",\"-c\",$(printf %s "$3" | jq -Rs .)],
+        \"log_path\":\"$2.log\"${4-},\"linux\":{\"security_context\":{\"namespace_options\":$on_host}${5-}}}}" | jq -r .container_id)
+    cri StartContainer "{\"container_id\":\"$created\"}" >/dev/null
+    echo "$created"
+}
+state() { cri ContainerStatus "{\"container_id\":\"$1\"}" | jq -r '.status | "\(.state) \(.exit_code)"'; }
+log() { cut -d' ' -f4- "$DIR/pods/$1.log"; }
+first() { cri ContainerStatus "{\"container_id\":\"$1\",\"verbose\":true}" | jq -r .info.info | jq -r .pid; }
+in_container() {
+    id=$1
+    shift
+    cri ExecSync "{\"container_id\":\"$id\",\"cmd\":$(jq -nc '$ARGS.positional' --args -- "$@")}"
+}
+# The pod of the rows that only look, and a container in it.
+pod() {
+    touch "$DIR/shares"
+    [ -s "$DIR/pod" ] || sandbox pod >"$DIR/pod"
+    [ -s "$DIR/inner" ] || container "$(cat "$DIR/pod")" inner "$stay" >"$DIR/inner"
+    POD=$(cat "$DIR/pod") INNER=$(cat "$DIR/inner")
+}
+wipe() {
+    cri StopPodSandbox "{\"pod_sandbox_id\":\"$1\"}" >/dev/null
+    cri RemovePodSandbox "{\"pod_sandbox_id\":\"$1\"}" >/dev/null
+}
+tidy() {
+    for id in $(c task ls -q); do
+        c task rm -f "$id" >/dev/null 2>&1 || true
+    done
+    for id in $(c container ls -q); do
+        c container rm "$id" >/dev/null 2>&1 || true
+    done
+    for id in $(cri ListPodSandbox | jq -r '.items[].id'); do
+        wipe "$id" || true
+    done
+    rm -f "$DIR/pod" "$DIR/inner"
+}
+daemon() {
+    containerd --config "$DIR/containerd.toml" >>"$DIR/daemon.log" 2>&1 &
+    echo $! >"$DIR/daemon.pid"
+    until_ok 60 c version
+}
+## start
+mkdir -p "$DIR/pods" "$DIR/net"
+cat >"$DIR/containerd.toml" <<TOML
+version = 2
+root = "$DIR/containerd"
+state = "/run/c"
+[grpc]
+address = "/run/c.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "docker.io/suite/box:1"
+restrict_oom_score_adj = true
+disable_apparmor = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "$DIR/net"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+default_runtime_name = "knarr"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.knarr]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.knarr.options]
+BinaryName = "$RUNTIME"
+TOML
+cat >"$DIR/net/10-suite.conf" <<NET
+{"cniVersion":"0.4.0","name":"suite","type":"bridge","bridge":"suite0","isGateway":true,"ipMasq":false,
+ "ipam":{"type":"host-local","dataDir":"$DIR/ipam","subnet":"10.99.0.0/24"}}
+NET
+# An image archive by hand: one layer, one configuration, one manifest, one index.
+blobs="$DIR/oci/blobs/sha256"
+mkdir -p "$blobs"
+# put FILE: moves a file to the blobs; sets `digest` and `size`.
+put() {
+    digest=$(sha256sum "$1" | cut -d' ' -f1)
+    size=$(stat -c %s "$1")
+    mv "$1" "$blobs/$digest"
+}
+cp "$DIR/root.tar" "$DIR/blob"
+put "$DIR/blob"
+layer="{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:$digest\",\"size\":$size}"
+printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["/pause"],"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+    "$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')" "$digest" >"$DIR/blob"
+put "$DIR/blob"
+printf '{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[%s]}' \
+    "$digest" "$size" "$layer" >"$DIR/blob"
+put "$DIR/blob"
+named() {
+    printf '{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"io.containerd.image.name":"%s"}}' \
+        "$digest" "$size" "$1"
+}
+printf '{"schemaVersion":2,"manifests":[%s,%s]}' "$(named suite/box:1)" "$(named docker.io/suite/box:1)" >"$DIR/oci/index.json"
+printf '{"imageLayoutVersion":"1.0.0"}' >"$DIR/oci/oci-layout"
+tar -C "$DIR/oci" -cf "$DIR/image.tar" .
+daemon
+trap 'end "$(cat "$DIR/daemon.pid")"' EXIT
+c images import --snapshotter native "$DIR/image.tar" >/dev/null
+k images import --snapshotter native "$DIR/image.tar" >/dev/null
+## ctr.output: what the program prints arrives
+# want: hello
+run a --rm suite/box:1 a /bin/sh -c "echo hello; sleep 0.5"
+## ctr.exit-code: the program's exit code is the client's
+# want: code 42
+code run a --rm suite/box:1 a /bin/sh -c 'exit 42'
+## ctr.not-found: a missing program is an error and leaves no container
+# want: failed
+# want: 0
+run a --rm suite/box:1 a /no/such/program || echo failed
+c container ls -q | wc -l
+## ctr.identity: directory and environment
+# want: /tmp value
+run a --rm --cwd /tmp --env KEY=value suite/box:1 a /bin/sh -c 'echo $PWD $KEY; sleep 0.5'
+## ctr.tty: a terminal of its own
+# want: terminal
+script -qec "ctr --address /run/c.sock --namespace suite run $box --cgroup $PARENT/a --rm --tty suite/box:1 a /bin/sh -c 'test -t 1 && echo terminal'" \
+    /dev/null </dev/null | grep -o terminal
+## ctr.limits: memory and processor limits are in the host's files
+# want: 67108864
+# want: 150000
+run a -d --memory-limit 67108864 --cpus 1.5 suite/box:1 a /bin/sh -c "$stay"
+limit memory $(pid a) memory.limit_in_bytes memory.max
+limit cpu $(pid a) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
+tidy
+## ctr.security: no new privileges, a profile, a read-only root, capabilities
+# want: NoNewPrivs:	1
+# want: Seccomp:	2
+# want: refused
+# want: CapEff:	0000000000001000
+# ctr may lose the last words of a program that ends at once.
+show='; sleep 0.5'
+run a --rm suite/box:1 a /bin/sh -c "grep NoNewPrivs /proc/self/status$show"
+run a --rm --seccomp suite/box:1 a /bin/sh -c "grep -w Seccomp /proc/self/status$show"
+run a --rm --read-only suite/box:1 a /bin/sh -c "touch /file 2>/dev/null || echo refused$show"
+drop=$(for cap in CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE; do
+    echo "--cap-drop CAP_$cap"
+done)
+run a --rm $drop --cap-add CAP_NET_ADMIN suite/box:1 a /bin/sh -c "grep CapEff /proc/self/status$show"
+## ctr.net-host: the network of the host
+# want: host net
+[ "$(run a --rm --net-host suite/box:1 a /bin/sh -c 'stat -Lc %i /proc/self/ns/net; sleep 0.5')" = "$(stat -Lc %i /proc/self/ns/net)" ] && echo host net
+## ctr.exec: a second program and its exit code
+# want: inside
+# want: code 7
+shared
+c task exec --exec-id x one /bin/echo inside
+code c task exec --exec-id y one /bin/sh -c 'exit 7'
+## ctr.ps: processes of a task
+# want: listed
+shared
+c task ps one | grep -q "^$(pid one) " && echo listed
+## ctr.metrics: counters of the task
+# want: counted
+shared
+c task metrics one | grep -q 'memory\.usage[a-z_]* *[1-9]' && echo counted
+## ctr.pause: frozen and thawed
+# want: PAUSED
+# want: RUNNING
+shared
+c task pause one
+status one
+c task resume one
+status one
+## ctr.checkpoint: refused, the task goes on
+# want: refused
+# want: RUNNING
+shared
+c task checkpoint one >/dev/null 2>&1 || echo refused
+status one
+## ctr.restart-daemon: the daemon restarts and the task goes on
+# want: same
+# want: inside
+shared
+before=$(pid one)
+end "$(cat "$DIR/daemon.pid")"
+[ -e "/proc/$before" ]
+daemon
+[ "$before" = "$(pid one)" ] && echo same
+c task exec --exec-id z one /bin/echo inside
+## ctr.kill: a signal ends the task; it and its container are removed
+# want: STOPPED
+# want: 0
+shared
+until_ok 10 c task exec --exec-id ready one /bin/test -e /tmp/ready
+c task kill --signal TERM one
+until_ok 20 is STOPPED status one
+status one
+c task rm one >/dev/null 2>&1 || true
+c container rm one
+c container ls -q | wc -l
+## ctr.rm-force: a paused task goes at once, with its cgroup
+# want: gone
+resident two
+dir=$(group pids $(pid two))
+c task pause two
+c task rm -f two >/dev/null 2>&1 || true
+c container rm two
+until_ok 5 test ! -e "$dir" && echo gone
+## cri.status: the plugin is ready, and so is the network
+# want: RuntimeReady true
+# want: NetworkReady true
+/usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || skip program:python3-grpcio
+cri Status | jq -r '.status.conditions[] | "\(.type) \(.status)"'
+cri Version | jq -e '.runtime_name == "containerd"' >/dev/null
+## cri.sandbox: a pod with the runtime's handler
+# want: knarr 0
+pod
+cri PodSandboxStatus "{\"pod_sandbox_id\":\"$POD\"}" | jq -r '.status | "\(.runtime_handler) \(.state)"'
+## cri.container: a container runs in the pod and its output is in the log
+# want: from the container
+# want: 2 3
+pod
+id=$(container "$POD" short 'echo from the container; exit 3')
+ended() { [ "$(state $id)" = '2 3' ]; }
+until_ok 10 ended
+log short
+state $id
+cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
+## cri.not-found: a missing program is an error that says so
+# want: says so
+pod
+id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(config pod "$host"),
+    \"config\":{\"metadata\":{\"name\":\"none\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},\"command\":[\"/no/such\"],
+    \"linux\":{\"security_context\":{\"namespace_options\":$on_host}}}}" | jq -r .container_id)
+cri StartContainer "{\"container_id\":\"$id\"}" 2>&1 | grep -q 'no such file or directory' && echo says so
+cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
+## cri.state: the runtime itself knows the pods of the node, its sandbox and its container
+# want: 2
+pod
+"$RUNTIME" --root /run/containerd/runc/k8s.io list -q | wc -l
+## cri.exec-sync: output, errors and exit code of exec; a deadline
+# want: inside+problem+5
+# want: deadline
+pod
+in_container "$INNER" /bin/sh -c 'printf inside; printf problem >&2; exit 5' | jq -r '"\(.stdout)+\(.stderr)+\(.exit_code)"'
+cri ExecSync "{\"container_id\":\"$INNER\",\"cmd\":[\"/bin/sleep\",\"100\"],\"timeout\":1}" 2>&1 | grep -qi 'deadline\|timeout' && echo deadline
+## cri.namespaces: containers of a pod share network, ipc and host name; a shared pid namespace when asked
+# want: same net
+# want: same ipc
+# want: same uts
+pod
+other=$(container "$POD" other "$stay")
+for space in net ipc uts; do
+    [ "$(stat -Lc %i /proc/$(first "$INNER")/ns/$space)" = "$(stat -Lc %i /proc/$(first "$other")/ns/$space)" ] && echo same $space
+done
+cri StopContainer "{\"container_id\":\"$other\",\"timeout\":1}" >/dev/null
+cri RemoveContainer "{\"container_id\":\"$other\"}" >/dev/null
+## cri.limits: memory, processor and score are in the host's files
+# want: 67108864
+# want: 50000
+# want: 900
+pod
+id=$(container "$POD" limited "$stay" '' ',"resources":{"memory_limit_in_bytes":67108864,"cpu_period":100000,"cpu_quota":50000,"oom_score_adj":900}')
+limit memory $(first $id) memory.limit_in_bytes memory.max
+limit cpu $(first $id) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
+cat /proc/$(first $id)/oom_score_adj
+echo "$id" >"$DIR/limited"
+## cri.update: limits of a running container change
+# want: 41943040
+# want: 25000
+pod
+id=$(cat "$DIR/limited")
+cri UpdateContainerResources "{\"container_id\":\"$id\",\"linux\":{\"memory_limit_in_bytes\":41943040,\"cpu_period\":100000,\"cpu_quota\":25000}}" >/dev/null
+limit memory $(first $id) memory.limit_in_bytes memory.max
+limit cpu $(first $id) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
+## cri.stats: the use of memory is above zero
+# want: counted
+pod
+cri ContainerStats "{\"container_id\":\"$INNER\"}" | jq -e '.stats.memory.working_set_bytes.value | tonumber > 0' >/dev/null && echo counted
+## cri.oom: the reason of an end by memory is told
+# want: OOMKilled 137
+pod
+id=$(container "$POD" hog '/probe mem 200' '' ',"resources":{"memory_limit_in_bytes":33554432}')
+ended() { state $id | grep -q '^2 '; }
+until_ok 15 ended
+cri ContainerStatus "{\"container_id\":\"$id\"}" | jq -r '.status | "\(.reason) \(.exit_code)"'
+cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
+## cri.security: user, groups, capabilities, read-only root, no new privileges, default profile
+# want: uid=1000 gid=1000 groups=1000,2000
+# want: CapEff:	0000000000001000
+# want: refused
+# want: NoNewPrivs:	1
+# want: Seccomp:	2
+pod
+id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(config pod "$host"),
+    \"config\":{\"metadata\":{\"name\":\"user\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},\"command\":[\"/probe\",\"id\"],\"log_path\":\"user.log\",
+    \"linux\":{\"security_context\":{\"namespace_options\":$on_host,\"run_as_user\":{\"value\":1000},\"run_as_group\":{\"value\":1000},\"supplemental_groups\":[2000]}}}}" | jq -r .container_id)
+cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
+until_ok 5 test -s "$DIR/pods/user.log"
+log user
+id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(config pod "$host"),
+    \"config\":{\"metadata\":{\"name\":\"safe\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},
+    \"command\":[\"/bin/sh\",\"-c\",\"grep -w -e CapEff -e NoNewPrivs -e Seccomp /proc/self/status; touch /file || echo refused; echo end\"],\"log_path\":\"safe.log\",
+    \"linux\":{\"security_context\":{\"namespace_options\":$on_host,\"readonly_rootfs\":true,\"no_new_privs\":true,\"seccomp\":{\"profile_type\":0},
+        \"capabilities\":{\"drop_capabilities\":[\"ALL\"],\"add_capabilities\":[\"NET_ADMIN\"]}}}}}" | jq -r .container_id)
+cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
+until_ok 5 grep -q end "$DIR/pods/safe.log"
+log safe
+## cri.privileged: every capability and device, no profile
+# want: Seccomp:	0
+# want: device
+every_capability || skip cap-sys-resource
+privileged=',"security_context":{"privileged":true,"namespace_options":{"network":2,"pid":1}}'
+big=$(sandbox big "$privileged")
+id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$big\",\"sandbox_config\":$(config big "$privileged"),
+    \"config\":{\"metadata\":{\"name\":\"all\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},\"command\":[\"/bin/sh\",\"-c\",\"$stay\"],
+    \"linux\":{\"security_context\":{\"privileged\":true,\"namespace_options\":$on_host}}}}" | jq -r .container_id)
+cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
+in_container "$id" /bin/sh -c 'grep -w Seccomp /proc/self/status; test -e /dev/fuse && echo device' | jq -r .stdout
+wipe "$big"
+## cri.mounts: a read-only host directory, another with propagation
+# want: payload
+# want: refused
+pod
+mkdir -p "$DIR/bind"
+echo payload >"$DIR/bind/file"
+id=$(container "$POD" mounts 'cat /data/file; touch /data/x || echo refused; echo end' ",\"mounts\":[{\"container_path\":\"/data\",\"host_path\":\"$DIR/bind\",\"readonly\":true}]")
+until_ok 5 grep -q end "$DIR/pods/mounts.log"
+log mounts
+## cri.network: pods with a network of their own reach each other
+# want: answered
+plain=',"security_context":{"namespace_options":{"network":0,"pid":1}},"sysctls":{"net.ipv4.ip_unprivileged_port_start":"0"}'
+a=$(sandbox net-a "$plain")
+b=$(sandbox net-b "$plain")
+address=$(cri PodSandboxStatus "{\"pod_sandbox_id\":\"$a\"}" | jq -r .status.network.ip)
+on_host='{"network":0,"pid":1}'
+container "$a" server 'nc -l -p 80 -e echo answered' >/dev/null
+id=$(container "$b" client "for i in 1 2 3 4 5 6 7 8; do nc -w 1 $address 80 </dev/null && break; sleep 0.3; done; echo end")
+until_ok 10 grep -q end "$DIR/pods/client.log"
+log client
+wipe "$a"
+wipe "$b"
+## cri.shared-pid: containers of a pod see each other's processes
+# want: seen
+together=',"security_context":{"namespace_options":{"network":2,"pid":0}}'
+id=$(sandbox together "$together")
+on_host='{"network":2,"pid":0}'
+container "$id" one "exec -a marker /bin/sleep 1000" >/dev/null 2>&1 || container "$id" other '/bin/sleep 1000' >/dev/null
+looker=$(container "$id" two "$stay")
+in_container "$looker" /bin/sh -c 'cat /proc/[0-9]*/cmdline' | jq -r .stdout | tr '\000' ' ' | grep -q 'sleep' && echo seen
+wipe "$id"
+## cri.stop: asked to end, then killed
+# want: 2 0
+# want: 2 137
+pod
+in_container "$INNER" /bin/sh -c 'until test -e /tmp/ready; do sleep 0.1; done' >/dev/null
+cri StopContainer "{\"container_id\":\"$INNER\",\"timeout\":10}" >/dev/null
+state "$INNER"
+id=$(container "$POD" deaf 'trap "" TERM; echo deaf; while :; do sleep 1; done')
+until_ok 10 is deaf log deaf
+cri StopContainer "{\"container_id\":\"$id\",\"timeout\":1}" >/dev/null
+state "$id"
+## cri.remove: pod and containers are gone
+# want: 0 0
+pod
+wipe "$POD"
+rm -f "$DIR/pod" "$DIR/inner"
+echo "$(cri ListContainers | jq '.containers | length') $(cri ListPodSandbox | jq '.items | length')"

@@ -1,0 +1,132 @@
+"""cri METHOD [JSON]: one call of the Container Runtime Interface, its answer as JSON. Only the fields that the rows use."""
+# Runs with Debian's python3-grpcio and python3-protobuf; the messages are put together here, no generated code is needed.
+import json
+import sys
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format
+try:
+    from google.protobuf.message_factory import GetMessageClass as message_class
+except ImportError:
+    from google.protobuf.message_factory import MessageFactory
+    message_class = MessageFactory().GetPrototype
+
+# Message: field=number:type, `*` for a repeated one, `map` for strings by strings; types that are no scalars are messages.
+MESSAGES = """
+VersionRequest version=1:string
+VersionResponse version=1:string runtime_name=2:string runtime_version=3:string
+StatusRequest verbose=1:bool
+StatusResponse status=1:RuntimeStatus
+RuntimeStatus conditions=1:*RuntimeCondition
+RuntimeCondition type=1:string status=2:bool reason=3:string message=4:string
+Int64Value value=1:int64
+UInt64Value value=1:uint64
+NamespaceOption network=1:int32 pid=2:int32 ipc=3:int32 target_id=4:string
+SecurityProfile profile_type=1:int32 localhost_ref=2:string
+PodSandboxMetadata name=1:string uid=2:string namespace=3:string attempt=4:uint32
+LinuxSandboxSecurityContext namespace_options=1:NamespaceOption run_as_user=3:Int64Value privileged=6:bool seccomp=9:SecurityProfile
+LinuxPodSandboxConfig cgroup_parent=1:string security_context=2:LinuxSandboxSecurityContext sysctls=3:map
+PodSandboxConfig metadata=1:PodSandboxMetadata hostname=2:string log_directory=3:string labels=6:map annotations=7:map linux=8:LinuxPodSandboxConfig
+RunPodSandboxRequest config=1:PodSandboxConfig runtime_handler=2:string
+RunPodSandboxResponse pod_sandbox_id=1:string
+StopPodSandboxRequest pod_sandbox_id=1:string
+StopPodSandboxResponse
+RemovePodSandboxRequest pod_sandbox_id=1:string
+RemovePodSandboxResponse
+PodSandboxStatusRequest pod_sandbox_id=1:string verbose=2:bool
+PodSandboxStatusResponse status=1:PodSandboxStatus info=2:map
+PodSandboxStatus id=1:string metadata=2:PodSandboxMetadata state=3:int32 network=5:PodSandboxNetworkStatus runtime_handler=9:string
+PodSandboxNetworkStatus ip=1:string
+ListPodSandboxRequest
+ListPodSandboxResponse items=1:*PodSandbox
+PodSandbox id=1:string state=3:int32 runtime_handler=7:string
+ImageSpec image=1:string
+KeyValue key=1:string value=2:string
+Mount container_path=1:string host_path=2:string readonly=3:bool propagation=5:int32
+Device container_path=1:string host_path=2:string permissions=3:string
+LinuxContainerResources cpu_period=1:int64 cpu_quota=2:int64 cpu_shares=3:int64 memory_limit_in_bytes=4:int64 oom_score_adj=5:int64 cpuset_cpus=6:string unified=9:map
+Capability add_capabilities=1:*string drop_capabilities=2:*string
+LinuxContainerSecurityContext capabilities=1:Capability privileged=2:bool namespace_options=3:NamespaceOption run_as_user=5:Int64Value readonly_rootfs=7:bool supplemental_groups=8:*int64 no_new_privs=11:bool run_as_group=12:Int64Value masked_paths=13:*string readonly_paths=14:*string seccomp=15:SecurityProfile
+LinuxContainerConfig resources=1:LinuxContainerResources security_context=2:LinuxContainerSecurityContext
+ContainerMetadata name=1:string attempt=2:uint32
+ContainerConfig metadata=1:ContainerMetadata image=2:ImageSpec command=3:*string args=4:*string working_dir=5:string envs=6:*KeyValue mounts=7:*Mount devices=8:*Device log_path=11:string stdin=12:bool tty=14:bool linux=15:LinuxContainerConfig
+CreateContainerRequest pod_sandbox_id=1:string config=2:ContainerConfig sandbox_config=3:PodSandboxConfig
+CreateContainerResponse container_id=1:string
+StartContainerRequest container_id=1:string
+StartContainerResponse
+StopContainerRequest container_id=1:string timeout=2:int64
+StopContainerResponse
+RemoveContainerRequest container_id=1:string
+RemoveContainerResponse
+ContainerStatusRequest container_id=1:string verbose=2:bool
+ContainerStatusResponse status=1:ContainerStatus info=2:map
+ContainerStatus id=1:string state=3:int32 exit_code=7:int32 reason=10:string message=11:string
+ListContainersRequest
+ListContainersResponse containers=1:*Container
+Container id=1:string pod_sandbox_id=2:string state=6:int32
+ContainerStatsRequest container_id=1:string
+ContainerStatsResponse stats=1:ContainerStats
+ContainerStats cpu=2:CpuUsage memory=3:MemoryUsage
+CpuUsage usage_core_nano_seconds=2:UInt64Value
+MemoryUsage working_set_bytes=2:UInt64Value
+UpdateContainerResourcesRequest container_id=1:string linux=2:LinuxContainerResources
+UpdateContainerResourcesResponse
+ExecSyncRequest container_id=1:string cmd=2:*string timeout=3:int64
+ExecSyncResponse stdout=1:bytes stderr=2:bytes exit_code=3:int32
+ReopenContainerLogRequest container_id=1:string
+ReopenContainerLogResponse
+"""
+
+Field = descriptor_pb2.FieldDescriptorProto
+
+
+def describe():
+    package = descriptor_pb2.FileDescriptorProto(name="cri.proto", package="runtime.v1", syntax="proto3")
+    for line in MESSAGES.strip().splitlines():
+        name, *fields = line.split()
+        message = package.message_type.add(name=name)
+        for field in fields:
+            field, kind = field.split("=")
+            number, kind = kind.split(":")
+            many = kind.startswith("*")
+            kind = kind.lstrip("*")
+            entry = message.field.add(name=field, number=int(number))
+            entry.label = Field.LABEL_REPEATED if many or kind == "map" else Field.LABEL_OPTIONAL
+            if kind == "map":
+                pair = message.nested_type.add(name=field.title().replace("_", "") + "Entry")
+                pair.options.map_entry = True
+                for part, at in ("key", 1), ("value", 2):
+                    pair.field.add(name=part, number=at, type=Field.TYPE_STRING, label=Field.LABEL_OPTIONAL)
+                kind = name + "." + pair.name
+            if hasattr(Field, "TYPE_" + kind.upper()):
+                entry.type = getattr(Field, "TYPE_" + kind.upper())
+            else:
+                entry.type = Field.TYPE_MESSAGE
+                entry.type_name = ".runtime.v1." + kind
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(package)
+    return lambda name: message_class(pool.FindMessageTypeByName("runtime.v1." + name))
+
+
+def main():
+    method = sys.argv[1]
+    message = describe()
+    request = json_format.Parse(sys.argv[2] if len(sys.argv) > 2 else "{}", message(method + "Request")())
+    with grpc.insecure_channel("unix:///run/c.sock") as channel:
+        call = channel.unary_unary(
+            "/runtime.v1.RuntimeService/" + method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=message(method + "Response").FromString,
+        )
+        try:
+            answer = call(request, timeout=60)
+        except grpc.RpcError as error:
+            sys.exit("%s: %s" % (error.code().name, error.details()))
+    fields = json_format.MessageToDict(answer, including_default_value_fields=True, preserving_proto_field_name=True)
+    for stream in "stdout", "stderr":
+        if stream in fields:
+            fields[stream] = getattr(answer, stream).decode(errors="replace")
+    print(json.dumps(fields))
+
+
+main()
