@@ -34,7 +34,6 @@ pub use oom::OomWatch;
 pub use plan::{Group, Plan, Write, limits_plan, plan};
 pub use sub::Sub;
 pub use systemd::{Manager, Unit, UnitPlan};
-pub use systemd::{Manager, Unit, UnitPlan, plan_unit};
 pub use systemd_bus::Which;
 pub use systemd_plan::plan_unit;
 pub use systemd_value::Value;
