@@ -25,7 +25,7 @@ use crate::plan::{self, Plan, Request};
 use crate::report;
 use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
-use crate::spec::{self, Spec};
+use crate::spec::{self, Spec, annotations};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
 use crate::sys::fs;
 use crate::sys::process::{self, Child, ns_flags};
@@ -112,6 +112,11 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         fds: wish.fds,
     };
     let mut plan = plan::plan(&spec, &host, request)?;
+    plan.process.keep_groups = annotations::keeps_groups(&spec.annotations);
+    if plan.process.keep_groups && !plan.process.groups.is_empty() {
+        plan.warnings
+            .push("/process/user/additionalGids: not set, run.oci.keep_original_groups keeps others".into());
+    }
     needs_userns(&plan, &host)?;
     let notify = notify::asked().is_some() && plan.launch.has(ns_flags::MOUNT);
     if notify {
@@ -122,7 +127,9 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         report::warn(format_args!("{w}"));
     }
     report::step(format_args!("checked and planned: {} mounts", plan.mounts.len()));
-    let handover = Handover::prepare(wish.asked, plan.process.terminal)?;
+    let pidfd = annotations::pidfd_receiver(&spec.annotations).map(Path::new);
+    let asked = Asked { pidfd_socket: wish.asked.pidfd_socket.or(pidfd), ..wish.asked };
+    let handover = Handover::prepare(asked, plan.process.terminal)?;
     let root = open_root(&plan)?;
     let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
@@ -145,6 +152,8 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     if let Some(uid) = plan.cgroup_owner {
         group.delegate(uid).step("give the cgroup to the container's user")?;
     }
+    let below = plan.cgroup_below.as_ref().map(|b| group.make_below(&b.name, b.owner)).transpose();
+    let below = below.field("/annotations/run.oci.delegate-cgroup")?;
     report::step("the cgroup is made");
     if let (Some(asked), Some(groups)) = (&plan.resctrl, resctrl) {
         made.resctrl.insert(groups).make(asked)?;
@@ -159,6 +168,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         root: &root,
         gate: gate.as_ref(),
         resctrl: made.resctrl.as_ref(),
+        below: below.as_ref(),
         nofile,
     };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;

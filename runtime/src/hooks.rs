@@ -4,7 +4,7 @@
 
 use crate::error::{Code, Error, Result, errno_text, printable, quoted};
 use crate::interrupt;
-use crate::spec::Hook;
+use crate::spec::{Hook, annotations};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, sig};
 use crate::sys::{OwnedFd, errno, fs};
@@ -78,7 +78,10 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
         cmd.arg0(name).args(rest);
     }
     cmd.env_clear().envs(hook.env.iter().filter_map(|e| e.split_once('=')));
-    cmd.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let [stdout, stderr] = annotations::hook_files(state.annotations);
+    let stdout = stdout.map(append_to).transpose()?;
+    let copy = stderr.map(append_to).transpose()?;
+    cmd.stdin(Stdio::piped()).stdout(stdout.map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
     // Its own group, so that a timeout also ends what it started.
     cmd.process_group(0);
     // Nobody will hear of it any more when we are killed.
@@ -87,7 +90,7 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
         let why = e.raw_os_error().map_or_else(|| e.to_string(), errno_text);
         Error::new(Code::Hook, format!("cannot execute {}: {why}", quoted(&hook.path)))
     })?;
-    let attended = Attended::new(&mut child, &json).and_then(|mut a| a.until_end(hook.timeout));
+    let attended = Attended::new(&mut child, &json, copy).and_then(|mut a| a.until_end(hook.timeout));
     if !matches!(attended, Ok((_, false))) {
         let _ = process::kill_group(child.id() as i32, sig::SIGKILL);
     }
@@ -112,16 +115,18 @@ struct Attended<'a> {
     state: &'a [u8],
     /// The end of what it said.
     tail: Vec<u8>,
+    /// Where all of that goes.
+    copy: Option<OwnedFd>,
 }
 
 impl<'a> Attended<'a> {
-    fn new(child: &mut Child, state: &'a [u8]) -> Result<Attended<'a>> {
+    fn new(child: &mut Child, state: &'a [u8], copy: Option<OwnedFd>) -> Result<Attended<'a>> {
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         if let Some(pipe) = &stdin {
             fs::set_nonblocking(pipe)?;
         }
         let pidfd = process::pidfd_open(child.id() as i32)?;
-        Ok(Attended { pidfd, stdin, stderr, state, tail: Vec::new() })
+        Ok(Attended { pidfd, stdin, stderr, state, tail: Vec::new(), copy })
     }
 
     /// Gives what it said last, and true when the time, in seconds, ran out first.
@@ -171,6 +176,8 @@ impl<'a> Attended<'a> {
         let mut buf = [0u8; KEEP_STDERR];
         match fs::read_some(pipe, &mut buf) {
             Ok(n) if n > 0 => {
+                // A full disk is no reason to let the hook fail.
+                let _ = self.copy.as_ref().map(|file| fs::write_all(file, &buf[..n]));
                 self.tail.extend_from_slice(&buf[..n]);
                 let cut = self.tail.len().saturating_sub(KEEP_STDERR);
                 self.tail.drain(..cut);
@@ -189,6 +196,16 @@ impl<'a> Attended<'a> {
         }
         Ok(())
     }
+}
+
+/// The file of an annotation; the hook keeps running where it was started if it is replaced.
+fn append_to(path: &str) -> Result<OwnedFd> {
+    let flags = fs::OFlags::WRONLY
+        | fs::OFlags::CREATE
+        | fs::OFlags::APPEND
+        | fs::OFlags::NOCTTY
+        | fs::OFlags::NONBLOCK;
+    fs::open(path, flags, 0o600).map_err(|e| e.step("open the file for the output of hooks").path(path))
 }
 
 fn verdict(path: &str, status: ExitStatus, tail: &[u8]) -> Result<()> {

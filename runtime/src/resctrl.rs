@@ -3,6 +3,10 @@
 //! May use: `sys::fs`, `spec`, `error`, `mountinfo`.
 #![forbid(unsafe_code)]
 
+mod live;
+
+pub use live::{divides, lines_about};
+
 use crate::error::{Code, Context, Error, Result, quoted};
 use crate::mountinfo;
 use crate::spec::IntelRdt;

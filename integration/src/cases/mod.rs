@@ -1,5 +1,6 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
+mod annotations;
 mod cgroups;
 mod cli;
 mod contract;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Case> {
         exec::cases(),
         rootless::cases(),
         notify::cases(),
+        annotations::cases(),
         security::cases(),
         faults::cases(),
         engines::cases(),

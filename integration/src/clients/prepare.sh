@@ -14,7 +14,7 @@ for kept in "$DIR"/kept/*; do
 done
 mount -t tmpfs tmpfs /dev/shm
 mkdir -p "$DIR/tmp" "$DIR/image" /run/lock
-ip link set lo up
+"$BUSYBOX" ip link set lo up
 (
     cd "$DIR/image"
     mkdir -p bin dev etc home proc root sys tmp usr var

@@ -40,7 +40,7 @@ pub(super) fn is_of_devices(w: &Write) -> bool {
 mod tests {
     use super::*;
     use crate::cgroup::{Layout, plan};
-    use crate::spec::{Pids, Resources};
+    use crate::spec::{DeviceRule, Pids, Resources};
 
     fn planned(path: &str, resources: &Resources) -> Plan {
         let own = b"0::/user.slice/session\n";
@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn only_what_nobody_asked_for_can_be_missing() {
         assert!(denied("", &Resources::default()).is_ok());
-        let devices = Resources { devices: vec![Default::default()], ..Default::default() };
+        let devices = Resources {
+            devices: vec![DeviceRule { access: "rwm".into(), ..Default::default() }],
+            ..Default::default()
+        };
         assert!(denied("", &devices).is_ok());
         let named = denied("/a", &Resources::default()).unwrap_err();
         assert_eq!(named.field_path(), Some("/linux/cgroupsPath"));

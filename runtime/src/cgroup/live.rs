@@ -239,22 +239,37 @@ impl Cgroup {
         }
     }
 
+    /// Makes the v2 group `name` below this one, for `owner` if there is one. Gives its `cgroup.procs`, for init to write
+    /// `0` into, once the container has seen this group as the root of its cgroup namespace.
+    pub fn make_below(&self, name: &str, owner: Option<u32>) -> Result<OwnedFd> {
+        let dir = self.v2().ok_or_else(|| Error::new(Code::Unsupported, "the container has no cgroup2"))?;
+        fs::mkdirat(dir.fd()?, name, 0o755)?;
+        let below = Dir::new("", &dir.path.join(name), dir.whose);
+        if let Some(uid) = owner {
+            delegate(&below, uid)?;
+        }
+        fs::openat(below.fd()?, "cgroup.procs", fs::OFlags::WRONLY, 0)
+    }
+
     /// Gives the v2 directory to the container's root user, so that it can make groups of its own: the
     /// directory and the files that the kernel lists for it (/sys/kernel/cgroup/delegate, Linux 4.15).
     pub fn delegate(&self, uid: u32) -> Result<()> {
-        let Some(dir) = self.v2() else { return Ok(()) };
-        let fd = dir.fd()?;
-        fs::chown(fd, Some(uid), None)?;
-        let list = fs::read_regular("/sys/kernel/cgroup/delegate", 1 << 16)?;
-        for file in String::from_utf8_lossy(&list).split_whitespace() {
-            match fs::chownat(fd, file, Some(uid), None) {
-                // Files of controllers that are off.
-                Err(e) if e.is(errno::ENOENT) => {}
-                r => r?,
-            }
-        }
-        Ok(())
+        self.v2().map_or(Ok(()), |dir| delegate(dir, uid))
     }
+}
+
+fn delegate(dir: &Dir, uid: u32) -> Result<()> {
+    let fd = dir.fd()?;
+    fs::chown(fd, Some(uid), None)?;
+    let list = fs::read_regular("/sys/kernel/cgroup/delegate", 1 << 16)?;
+    for file in String::from_utf8_lossy(&list).split_whitespace() {
+        match fs::chownat(fd, file, Some(uid), None) {
+            // Files of controllers that are off.
+            Err(e) if e.is(errno::ENOENT) => {}
+            r => r?,
+        }
+    }
+    Ok(())
 }
 
 /// Freezes a hierarchy and thaws it when dropped, whatever happens in between.

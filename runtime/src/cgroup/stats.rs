@@ -24,9 +24,68 @@ pub struct Stats {
     pub network_interfaces: Option<Vec<()>>,
 }
 
-/// Nothing of a resctrl group is known here.
+/// Empty without groups of resctrl; filled by those who know them.
 #[derive(Debug, Default, Serialize)]
-pub struct IntelRdt {}
+pub struct IntelRdt {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l3_cache_info: Option<CacheInfo>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema_root: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem_bw_info: Option<MemoryInfo>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema_root: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// One for each L3 cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mbm_stats: Option<Vec<MemoryUse>>,
+    /// One for each L3 cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmt_stats: Option<Vec<CacheUse>>,
+}
+
+/// How the L3 cache can be divided.
+#[derive(Debug, Default, Serialize)]
+pub struct CacheInfo {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cbm_mask: String,
+    #[serde(skip_serializing_if = "zero")]
+    pub min_cbm_bits: u64,
+    #[serde(skip_serializing_if = "zero")]
+    pub num_closids: u64,
+}
+
+/// How memory bandwidth can be divided.
+#[derive(Debug, Default, Serialize)]
+pub struct MemoryInfo {
+    #[serde(skip_serializing_if = "zero")]
+    pub bandwidth_gran: u64,
+    #[serde(skip_serializing_if = "zero")]
+    pub delay_linear: u64,
+    #[serde(skip_serializing_if = "zero")]
+    pub min_bandwidth: u64,
+    #[serde(skip_serializing_if = "zero")]
+    pub num_closids: u64,
+}
+
+/// Bytes moved between a cache and memory.
+#[derive(Debug, Default, Serialize)]
+pub struct MemoryUse {
+    #[serde(skip_serializing_if = "zero")]
+    pub mbm_total_bytes: u64,
+    #[serde(skip_serializing_if = "zero")]
+    pub mbm_local_bytes: u64,
+}
+
+/// Bytes of a cache.
+#[derive(Debug, Default, Serialize)]
+pub struct CacheUse {
+    #[serde(skip_serializing_if = "zero")]
+    pub llc_occupancy: u64,
+}
 
 #[derive(Debug, Default, Serialize)]
 pub struct Cpu {

@@ -286,7 +286,9 @@ fn update(m: &ArgMatches, id: String) -> Result<UpdateArgs> {
         .filter(|name| word(m, name).is_some_and(|v| !v.is_empty()))
         .map(|name| format!("--{name}: not applied, the kernel has no separate kernel memory limit"))
         .collect();
-    if resources.is_some() && limits != Limits::default() {
+    // Schemata are no part of such a document.
+    let beside = Limits { l3_cache_schema: None, mem_bw_schema: None, ..limits.clone() };
+    if resources.is_some() && beside != Limits::default() {
         ignored.push("--resources: the limits given as options beside it are not applied".into());
     }
     Ok(UpdateArgs { id, resources, limits, ignored })

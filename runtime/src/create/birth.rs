@@ -31,6 +31,8 @@ pub(super) struct Parents<'a> {
     pub gate: Option<&'a OwnedFd>,
     /// The container's groups of resctrl.
     pub resctrl: Option<&'a Groups>,
+    /// See [`Inherit::below`].
+    pub below: Option<&'a OwnedFd>,
     /// See [`sources::make_room`].
     pub nofile: Option<u64>,
 }
@@ -96,7 +98,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, resctrl: _, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, gate, resctrl: _, below: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -107,6 +109,7 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
     Ok(Inherit {
         start,
         entrances: group.entrances(moved)?,
+        below: p.below.map(fs::dup).transpose()?,
         sources: sources::open(plan, group, host, p.proc)?,
         root_seen: fs::fstat(root)?,
         root: fs::dup(root)?,

@@ -211,6 +211,9 @@ fn ids(p: &ProcessPlan, proc: &Proc) -> Result<()> {
 /// Where a group map was written without privilege, nobody can change groups (user_namespaces(7)): then those that were
 /// there stay, and others cannot be had.
 fn groups(p: &ProcessPlan, proc: &Proc) -> Result<()> {
+    if p.keep_groups {
+        return Ok(());
+    }
     let denied = || proc.read("thread-self/setgroups").is_ok_and(|t| t.trim() == "deny");
     match cred::set_groups(&p.groups) {
         Err(e) if e.is(errno::EPERM) && denied() => match p.groups.as_slice() {

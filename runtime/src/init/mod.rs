@@ -31,6 +31,8 @@ pub struct Inherit {
     pub proc: Proc,
     /// See `Cgroup::entrances`.
     pub entrances: Vec<OwnedFd>,
+    /// `cgroup.procs` of a group below, see [`Plan::cgroup_below`].
+    pub below: Option<OwnedFd>,
     /// One per mount of the plan.
     pub sources: Vec<Source>,
     /// The root file system as the parent saw it.
@@ -70,6 +72,7 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
         start,
         proc,
         entrances,
+        below,
         sources,
         root,
         cgroup_ns,
@@ -79,7 +82,7 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
     } = inherit;
     let mut keep = vec![proc.fd(), root.as_fd()];
     keep.extend(link);
-    keep.extend(entrances.iter().chain(cgroup_ns).map(AsFd::as_fd));
+    keep.extend(entrances.iter().chain(cgroup_ns).chain(below).map(AsFd::as_fd));
     keep.extend(sources.iter().flat_map(Source::fds));
     if let Start::Gate { listener, .. } = start {
         keep.push(listener.as_fd());
@@ -89,7 +92,7 @@ fn drop_strangers(plan: &Plan, inherit: &Inherit, link: &[BorrowedFd<'_>]) -> Re
 
 /// The order of init. Reasons stand where a line must not move.
 fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
-    let Inherit { start, proc, entrances, sources, root_seen, root, nofile, cgroup_ns, own_cgroup_ns } =
+    let Inherit { start, proc, entrances, below, sources, root_seen, root, nofile, cgroup_ns, own_cgroup_ns } =
         inherit;
     // If the runtime dies before the container is ready, nobody would ever start or remove us.
     process::set_pdeathsig(Some(sig::SIGKILL))?;
@@ -106,6 +109,8 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
         ns::setns(fd, ns_flags::CGROUP).step("enter the cgroup namespace")?;
     }
     own_namespaces(plan, own_cgroup_ns)?;
+    // Not earlier: the container's own view begins at the group above.
+    enter_cgroups(below.into_iter().collect())?;
     let (root, deferred) = build_root(plan, root, root_seen, sources)?;
     let (link, host_pid) = link.root_ready()?;
     let state = plan.hook_state("creating", host_pid);

@@ -7,7 +7,8 @@ use crate::cgroup::{Cgroup, OomWatch};
 use crate::cli::{EventsArgs, Global};
 use crate::error::{Code, Error, Result};
 use crate::report;
-use crate::state::Status;
+use crate::resctrl;
+use crate::state::{Record, Status};
 use crate::sys::poll::{self, Interest};
 use crate::sys::{BorrowedFd, OwnedFd};
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub fn run(global: &Global, args: &EventsArgs) -> Result<i32> {
     let record = &container.record;
     let cgroup = Cgroup::open(&record.cgroup)?;
     if args.stats {
-        print(&args.id, "stats", Some(cgroup.stats()?))?;
+        print(&args.id, "stats", Some(stats(record, &cgroup)?))?;
         return Ok(0);
     }
     let init = record.init.ok_or_else(stopped)?.open(&record.boot_id)?.ok_or_else(stopped)?;
@@ -43,12 +44,17 @@ pub fn run(global: &Global, args: &EventsArgs) -> Result<i32> {
         report::warn(e);
         None
     });
-    follow(args, &cgroup, &init, watch)?;
+    follow(args, (record, &cgroup), &init, watch)?;
     Ok(0)
 }
 
 /// Statistics at every tick, in between what the kernel announces, until init has ended.
-fn follow(args: &EventsArgs, cgroup: &Cgroup, init: &OwnedFd, mut watch: Option<OomWatch<'_>>) -> Result<()> {
+fn follow(
+    args: &EventsArgs,
+    (record, cgroup): (&Record, &Cgroup),
+    init: &OwnedFd,
+    mut watch: Option<OomWatch<'_>>,
+) -> Result<()> {
     let mut tick = later(args.interval);
     loop {
         let mut fds: Vec<(BorrowedFd<'_>, Interest)> = vec![(init.as_fd(), Interest::Read)];
@@ -67,13 +73,22 @@ fn follow(args: &EventsArgs, cgroup: &Cgroup, init: &OwnedFd, mut watch: Option<
             return Ok(());
         }
         if tick.is_some_and(|t| Instant::now() >= t) {
-            match cgroup.stats() {
+            match stats(record, cgroup) {
                 Ok(stats) => print(&args.id, "stats", Some(stats))?,
                 Err(e) => report::warn(e),
             }
             tick = later(args.interval);
         }
     }
+}
+
+/// Of the cgroup, and of the groups of resctrl if it has any.
+fn stats(record: &Record, cgroup: &Cgroup) -> Result<Stats> {
+    let mut stats = cgroup.stats()?;
+    if let Some(groups) = &record.resctrl {
+        stats.intel_rdt = groups.usage(&resctrl::root()?);
+    }
+    Ok(stats)
 }
 
 /// The next tick; never, when it is too far away for the clock.

@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::link;
 use crate::plan::{self, seccomp};
 use crate::report;
-use crate::spec::{self, Spec};
+use crate::spec::{self, Spec, annotations};
 use crate::state::{Container, Record, Store, observe};
 use crate::sys::{OwnedFd, fs, poll, process};
 use std::path::PathBuf;
@@ -97,7 +97,8 @@ fn plan_job(global: &Global, args: &ExecArgs, spec: &Spec, record: &Record) -> R
         return Err(problem);
     }
     let linux = spec.linux();
-    let process = plan::process::plan(&wanted, base)?;
+    let mut process = plan::process::plan(&wanted, base)?;
+    process.keep_groups = annotations::keeps_groups(&spec.annotations);
     if process.apparmor.is_some() || process.selinux.is_some() {
         plan::lsm_present(&process, Lsm::detect())?;
     }

@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::plan::launch::KINDS;
 use crate::plan::{mounts, seccomp};
 use crate::report;
+use crate::spec::annotations;
 use crate::spec::words::{self, CAPABILITIES};
 use crate::sys::fs;
 use crate::sys::seccomp::{self as kernel, flag};
@@ -15,10 +16,6 @@ use std::collections::BTreeMap;
 
 /// The oldest configs that are taken.
 const OCI_MIN: &str = "1.0.0";
-
-/// Annotations of config.json, or how they begin, that change what is done. A caller that takes configs of others lets
-/// them through only if it means to.
-const ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,7 +102,8 @@ fn features() -> Features {
             ("io.knarr.commit", crate::cli::COMMIT),
             ("io.knarr.version", crate::VERSION),
         ]),
-        potentially_unsafe_config_annotations: &ANNOTATIONS,
+        // A caller that takes configs of others lets them through only if it means to.
+        potentially_unsafe_config_annotations: &annotations::MEANT,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::cli::{Global, Limits, Source, UpdateArgs};
 use crate::error::{Code, Context, Error, Result};
 use crate::plan;
 use crate::report;
+use crate::resctrl::{self, Groups};
 use crate::spec::{self, BlockIo, Cpu, Memory, Pids, Resources, read};
 use crate::state::{Container, Status};
 use crate::sys::fs;
@@ -23,22 +24,21 @@ pub fn run(global: &Global, args: &UpdateArgs) -> Result<i32> {
     }
     args.ignored.iter().for_each(report::warn);
     let new = wanted(args)?;
+    let schemata = schemata(&args.limits)?;
     let old = in_force(&container)?;
-    apply(&mut container, &old, new).step_with(|| format!("update container {}", args.id))?;
-    Ok(0)
+    let step = || format!("update container {}", args.id);
+    let back = divide(&mut container, &schemata).step_with(step)?;
+    let done = apply(&mut container, &old, new).step_with(step);
+    if let (Err(_), Some(groups)) = (&done, &container.record.resctrl)
+        && let Err(e) = groups.set(&back)
+    {
+        report::warn(e.step("take the new schemata back"));
+    }
+    done.map(|()| 0)
 }
 
 /// The limits that the caller asks for.
 fn wanted(args: &UpdateArgs) -> Result<Resources> {
-    let Limits { l3_cache_schema, mem_bw_schema, .. } = &args.limits;
-    for (schema, text) in [
-        (l3_cache_schema, "Intel RDT/CAT: l3 cache schema is not enabled"),
-        (mem_bw_schema, "Intel RDT/MBA: memory bandwidth schema is not enabled"),
-    ] {
-        if schema.is_some() {
-            return Err(Error::new(Code::Unsupported, text));
-        }
-    }
     let new = match &args.resources {
         Some(source) => {
             let (new, warnings) = read::document(&document(source)?).step("the document of --resources")?;
@@ -51,6 +51,42 @@ fn wanted(args: &UpdateArgs) -> Result<Resources> {
         Some(problem) => Err(problem),
         None => Ok(new),
     }
+}
+
+/// The lines for resctrl that the options ask for, which come with a document, too.
+fn schemata(limits: &Limits) -> Result<Vec<String>> {
+    let Limits { l3_cache_schema, mem_bw_schema, .. } = limits;
+    let mut lines = Vec::new();
+    for (schema, option, resource, text) in [
+        (l3_cache_schema, "l3-cache-schema", "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        (mem_bw_schema, "mem-bw-schema", "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ] {
+        let Some(schema) = schema else { continue };
+        if !resctrl::root().is_ok_and(|root| resctrl::divides(&root, resource)) {
+            return Err(Error::new(Code::Unsupported, text));
+        }
+        lines.extend(resctrl::lines_about(option, resource, schema)?);
+    }
+    Ok(lines)
+}
+
+/// Sets schemata, in a class of service that is made now if the container has none, and gives the old ones.
+fn divide(container: &mut Container, lines: &[String]) -> Result<Vec<String>> {
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(groups) = &container.record.resctrl {
+        return groups.set(lines);
+    }
+    let plan = resctrl::plan(&spec::IntelRdt::default(), container.id());
+    let groups = Groups::of(&plan, &resctrl::root()?);
+    // Recorded first, so that it goes with the container whatever happens.
+    container.record.resctrl = Some(groups.clone());
+    container.save()?;
+    groups.make(&plan)?;
+    let back = groups.set(lines)?;
+    groups.take(&Cgroup::open(&container.record.cgroup)?.pids()?)?;
+    Ok(back)
 }
 
 fn document(source: &Source) -> Result<Vec<u8>> {
@@ -83,7 +119,7 @@ fn from_options(limits: &Limits) -> Resources {
         memory_reservation,
         memory_swap,
         pids_limit,
-        // Refused before.
+        // Of resctrl, not of a cgroup.
         l3_cache_schema: _,
         mem_bw_schema: _,
     } = limits.clone();

@@ -15,7 +15,7 @@ use crate::fds::Kept;
 use crate::hooks::State;
 use crate::host::{Host, Lsm};
 use crate::resctrl;
-use crate::spec::{self, Spec};
+use crate::spec::{self, Spec, annotations};
 use crate::sys::mount::propagation;
 use crate::sys::process::ns_flags;
 use launch::Launch;
@@ -64,6 +64,8 @@ pub struct Plan {
     pub resctrl: Option<resctrl::Plan>,
     /// Who gets the cgroup, as the host sees the uid.
     pub cgroup_owner: Option<u32>,
+    /// A group below the container's, in which its process starts.
+    pub cgroup_below: Option<Below>,
     pub seccomp: Option<seccomp::Filter>,
     #[serde(skip)]
     pub hooks: spec::Hooks,
@@ -82,6 +84,14 @@ pub struct Interface {
     pub name: String,
     /// JSON pointer of the entry.
     pub field: String,
+}
+
+/// See [`spec::annotations::delegate`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Below {
+    pub name: String,
+    /// The container's root, as the host sees its uid.
+    pub owner: Option<u32>,
 }
 
 /// The root file system.
@@ -139,6 +149,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     if late_cgroup_ns {
         launch.new &= !ns_flags::CGROUP;
     }
+    let cgroup_below = cgroup_below(spec, host, &launch)?;
     let filter = linux.seccomp.as_ref().map(|s| seccomp::compile(s, seccomp::Arch::NATIVE)).transpose()?;
     let mut warnings = filter.as_ref().map(|f| f.warnings.clone()).unwrap_or_default();
     warnings.extend(cgroup.warnings.iter().cloned());
@@ -182,6 +193,7 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
         cgroup,
         resctrl: linux.intel_rdt.as_ref().map(|r| resctrl::plan(r, req.id)),
         cgroup_owner,
+        cgroup_below,
         seccomp: filter,
         hooks: spec.hooks.clone().unwrap_or_default(),
         no_pivot: req.no_pivot,
@@ -273,6 +285,16 @@ fn interfaces(asked: &BTreeMap<String, spec::NetDevice>, rootless: bool) -> Resu
         Ok(Interface { host: host.clone(), name: name.clone(), field })
     };
     asked.iter().map(one).collect()
+}
+
+fn cgroup_below(spec: &Spec, host: &Host, launch: &Launch) -> Result<Option<Below>> {
+    let Some(name) = annotations::delegate(&spec.annotations) else { return Ok(None) };
+    if !host.cgroups.v1.is_empty() || host.cgroups.v2.is_none() {
+        let text = "needs a host with cgroup2 alone";
+        return Err(Error::spec("/annotations/run.oci.delegate-cgroup", text).code(Code::Unsupported));
+    }
+    let owner = if launch.makes(ns_flags::USER) { launch::on_host(&launch.uid_maps, 0) } else { None };
+    Ok(Some(Below { name: name.to_string(), owner: owner.filter(|uid| *uid != host.euid) }))
 }
 
 fn root_propagation(name: &str) -> Result<Option<(u64, bool)>> {

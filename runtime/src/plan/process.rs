@@ -19,6 +19,8 @@ pub struct ProcessPlan {
     pub gid: u32,
     /// Exactly these, also when empty.
     pub groups: Vec<u32>,
+    /// The groups of the caller stay, and `groups` are not set.
+    pub keep_groups: bool,
     pub umask: u32,
     /// `None` when the config has no `capabilities`: then all sets are emptied, as in runc.
     pub caps: Caps,
@@ -90,6 +92,7 @@ pub fn plan(p: &spec::Process, base: &str) -> Result<ProcessPlan> {
     // that name it without the inheritable set are common, and run elsewhere without it: `spec::check` warns.
     caps.ambient &= caps.permitted & caps.inheritable;
     Ok(ProcessPlan {
+        keep_groups: false,
         args: args.clone(),
         env: env.clone(),
         cwd: cwd.clone(),

@@ -2,8 +2,10 @@
 //! Every complaint names the JSON pointer of the field. Pure: callers read the bytes. May use: std, serde, `error`.
 #![forbid(unsafe_code)]
 
+pub mod annotations;
 pub mod at;
 pub mod check;
+pub mod coverage;
 mod json;
 pub mod read;
 pub mod shape;

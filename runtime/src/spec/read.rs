@@ -1,6 +1,7 @@
 //! Bytes to typed data: size limit, strict scan, one typed parse. Nothing is interpreted here; the rules are in
 //! `check`. Pure: the caller reads the file, so that the bytes are read once. May use: serde_json, `json`.
 
+use super::annotations;
 use super::at::Warning;
 use super::json;
 use super::shape::Shaped;
@@ -17,7 +18,9 @@ pub const MAX_BYTES: usize = 8 << 20;
 /// Reads config.json. Errors are of class `Spec` and name the JSON pointer, or line and column, or both.
 /// The warnings are about keys that runtime-spec 1.3 does not have.
 pub fn config(bytes: &[u8]) -> Result<(Spec, Vec<Warning>)> {
-    document(bytes)
+    let (mut spec, warnings) = document(bytes)?;
+    annotations::fold(&mut spec);
+    Ok((spec, warnings))
 }
 
 /// Reads the document of `exec --process`, without the remarks of [`document`].

@@ -16,7 +16,9 @@ use crate::runtime::logged_error;
 /// The connection to one keeper.
 #[derive(Debug)]
 pub(super) struct Line {
-    orders: Orders,
+    pub(super) orders: Orders,
+    /// It can be told to go on in another log file.
+    pub(super) rotates: bool,
     /// Becomes true when the connection is over.
     gone: watch::Sender<bool>,
 }
@@ -59,7 +61,10 @@ impl Owner {
     /// Takes over a keeper's connection.
     pub(super) fn connect(&mut self, run: &RunId, keeper: Keeper) {
         let gone = watch::Sender::new(false);
-        self.keepers.insert(run.clone(), Line { orders: keeper.orders(), gone: gone.clone() });
+        self.keepers.insert(
+            run.clone(),
+            Line { orders: keeper.orders(), rotates: keeper.rotates(), gone: gone.clone() },
+        );
         tokio::task::spawn_local(listen(keeper, run.clone(), self.shop.done.clone(), gone));
     }
 
@@ -160,7 +165,7 @@ impl Owner {
                 }
                 self.feed_run(run, Event::Created { pid });
             }
-            Note::Rotated(_) => self.cap_logs(),
+            Note::Rotated(_) => self.cap.grew(),
             Note::Ended(record) => self.ended(run, *record),
         }
     }
@@ -212,22 +217,6 @@ impl Owner {
         match super::adopt::read_record(&self.options.dirs.exit_record(run)) {
             Some(record) if record.run == *run => self.ended(run, record),
             _ => self.feed_run(run, Event::Lost(Ending::MonitorLost)),
-        }
-    }
-
-    fn cap_logs(&mut self) {
-        let root = self.options.dirs.logs();
-        let total = self.options.log_total.map_or_else(|| crate::logs::default_cap(&root), Ok);
-        match total.and_then(|total| crate::logs::enforce_cap(&root, total)) {
-            Ok(removed) if removed.files > 0 => {
-                let text = format!(
-                    "{} log files removed, {} bytes: the cap for all logs",
-                    removed.files, removed.bytes
-                );
-                self.tell(None, None, "logs-capped", text);
-            }
-            Ok(_) => {}
-            Err(e) => warn!("the cap for all logs: {e}"),
         }
     }
 }

@@ -10,6 +10,7 @@ mod explain;
 mod files;
 mod hooks;
 mod keepers;
+mod logcap;
 mod oom;
 mod options;
 mod order;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::desired::InForce;
 use super::hooks::Cut;
 use super::keepers::Line;
+use super::logcap::Cap;
 use super::options::Options;
 use super::place::Place;
 use super::stats::Controllers;
@@ -121,6 +122,8 @@ pub(super) struct Owner {
     pub(super) turn_at: Option<Boot>,
     /// What runs without being anybody's: taken away. True while that is under way.
     pub(super) strays: BTreeMap<RunId, bool>,
+    /// The cap for all logs.
+    pub(super) cap: Cap,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -161,6 +164,7 @@ impl Owner {
             retry_at: None,
             turn_at: None,
             strays: BTreeMap::new(),
+            cap: Cap::default(),
             refused_by_disk: false,
         };
         (owner, reports)

@@ -68,6 +68,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.apply(wanted);
     owner.settle();
     owner.finish_removals();
+    owner.cap.grew();
     owner.commit();
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;

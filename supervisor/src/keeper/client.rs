@@ -13,7 +13,9 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 
-use super::protocol::{At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, SEALED, Stream, Word};
+use super::protocol::{
+    At, CHUNK_MAX, MESSAGE_MAX, OOM_PROTECTED, OWN_CGROUP, Order, ROTATES, SEALED, Stream, Word,
+};
 use super::record::{ExitRecord, VERSION};
 use crate::names::RunId;
 use crate::runtime::NOT_FOR_RUNTIMES;
@@ -110,6 +112,8 @@ pub struct Hello {
     pub own_cgroup: bool,
     /// Whether it has given up capabilities and system calls, as it does when its container is there.
     pub sealed: bool,
+    /// Whether it knows [`Order::Rotate`].
+    pub rotates: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -150,6 +154,7 @@ pub enum Note {
 #[derive(Debug)]
 pub struct Keeper {
     fd: Arc<UnixDatagram>,
+    rotates: bool,
 }
 
 /// The half that sends; any number of copies.
@@ -164,7 +169,7 @@ impl Keeper {
     /// answer within 10 s, or it speaks another language (`InvalidData`).
     pub async fn connect(dir: &Path) -> io::Result<(Keeper, Hello)> {
         let (fd, hello) = introduce(dir, Order::Control).await?;
-        Ok((Keeper { fd: Arc::new(fd) }, hello))
+        Ok((Keeper { fd: Arc::new(fd), rotates: hello.rotates }, hello))
     }
 
     /// The next note; `None` = the connection is over: the keeper is gone or has a newer controller. Cancel safe.
@@ -182,6 +187,11 @@ impl Keeper {
     /// The keeper is gone (`BrokenPipe`, `ConnectionReset`) or does not read (`WouldBlock`).
     pub fn send(&self, order: Order<'_>) -> io::Result<()> {
         send_now(&self.fd, order)
+    }
+
+    /// Whether it knows [`Order::Rotate`].
+    pub fn rotates(&self) -> bool {
+        self.rotates
     }
 
     /// A handle that only sends.
@@ -306,7 +316,7 @@ async fn introduce(dir: &Path, role: Order<'_>) -> io::Result<(UnixDatagram, Hel
             };
             let has = |flag| flags & flag != 0;
             let (oom_protected, own_cgroup, sealed) = (has(OOM_PROTECTED), has(OWN_CGROUP), has(SEALED));
-            Ok((fd, Hello { version, run, oom_protected, own_cgroup, sealed, phase }))
+            Ok((fd, Hello { version, run, oom_protected, own_cgroup, sealed, rotates: has(ROTATES), phase }))
         }
         _ => Err(foreign(&packet)),
     }

@@ -25,6 +25,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// The pause before a record that cannot be written is tried again.
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
+/// The controller hears of the log after so many bytes, so that all logs together can be kept within a limit, but no more
+/// often than this: it may be slow itself, and looks again a while after each word.
+const GROWN: (u64, Duration) = (256 * 1024, Duration::from_millis(900));
+
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// What both threads see.
@@ -40,6 +44,8 @@ pub struct Shared {
 pub struct Progress {
     /// The log file that is written.
     pub file: u32,
+    /// Changes with the file, and when the log has grown by [`GROWN`].
+    pub steps: u32,
     /// After [`Shared::close`]: all output is written or given up.
     pub flushed: bool,
     /// The record is on the disk under its name.
@@ -60,6 +66,7 @@ struct State {
     /// The reader waits for room.
     wanted: bool,
     closing: bool,
+    rotate: bool,
     record: Vec<u8>,
     write_record: bool,
     remove_record: bool,
@@ -74,6 +81,7 @@ impl Shared {
     pub fn new(log: &Log) -> io::Result<Arc<Shared>> {
         let progress = Progress {
             file: log.number(),
+            steps: 0,
             flushed: false,
             durable: false,
             removed: false,
@@ -85,6 +93,7 @@ impl Shared {
             stuck: false,
             wanted: false,
             closing: false,
+            rotate: false,
             record: Vec::with_capacity(RECORD_MAX),
             write_record: false,
             remove_record: false,
@@ -126,6 +135,12 @@ impl Shared {
     /// Gives a piece to be logged; the oldest go when there is no room.
     pub fn push(&self, stream: Stream, time: u64, piece: &[u8]) {
         self.lock().rings[stream as usize].push(time, piece);
+        self.work.notify_one();
+    }
+
+    /// Has the log go on in the next file.
+    pub fn rotate(&self) {
+        self.lock().rotate = true;
         self.work.notify_one();
     }
 
@@ -196,6 +211,7 @@ impl State {
 /// What is to be done.
 enum Work {
     Log,
+    Rotate,
     EndLog,
     Record,
     RemoveRecord,
@@ -207,6 +223,9 @@ pub struct Disk {
     shared: Arc<Shared>,
     log: Log,
     file: RecordFile,
+    /// Bytes of the log that the controller knows of.
+    told: u64,
+    told_at: Option<Instant>,
     log_again: Option<Instant>,
     pause: Duration,
     record_again: Option<Instant>,
@@ -217,14 +236,25 @@ impl Disk {
     /// All is opened and allocated; [`Disk::run`] does the rest.
     pub fn new(shared: Arc<Shared>, log: Log, file: RecordFile) -> Disk {
         let record = Vec::with_capacity(RECORD_MAX);
-        Disk { shared, log, file, log_again: None, pause: PAUSE.0, record_again: None, record }
+        Disk {
+            shared,
+            log,
+            file,
+            told: 0,
+            told_at: None,
+            log_again: None,
+            pause: PAUSE.0,
+            record_again: None,
+            record,
+        }
     }
 
     /// Works until the process ends.
     pub fn run(mut self) -> ! {
         loop {
             match self.wait() {
-                Work::Log => self.write_log(),
+                Work::Log => self.write_log(Log::write),
+                Work::Rotate => self.write_log(Log::turn),
                 Work::EndLog => self.end_log(),
                 Work::Record => self.write_record(),
                 Work::RemoveRecord => {
@@ -260,6 +290,9 @@ impl Disk {
                 return Work::Record;
             }
             if !state.progress.flushed && (state.closing || due(self.log_again)) {
+                if std::mem::take(&mut state.rotate) {
+                    return Work::Rotate;
+                }
                 if self.log.is_behind() || self.take(&mut state) {
                     return Work::Log;
                 }
@@ -296,9 +329,9 @@ impl Disk {
         self.log.is_behind()
     }
 
-    fn write_log(&mut self) {
+    fn write_log(&mut self, write: fn(&mut Log) -> Result<(), Trouble>) {
         let before = self.log.number();
-        match self.log.write() {
+        match write(&mut self.log) {
             Ok(()) if self.log_again.is_none() => {}
             Ok(()) => {
                 (self.log_again, self.pause) = (None, PAUSE.0);
@@ -306,9 +339,11 @@ impl Disk {
             }
             Err(trouble) => self.log_failed(trouble),
         }
-        if self.log.number() != before {
-            let file = self.log.number();
-            self.tell(|p| p.file = file);
+        let file = self.log.number();
+        let grown = self.log.written() - self.told >= GROWN.0;
+        if file != before || grown && self.told_at.is_none_or(|at| at.elapsed() >= GROWN.1) {
+            (self.told, self.told_at) = (self.log.written(), Some(Instant::now()));
+            self.tell(|p| (p.file, p.steps) = (file, p.steps.wrapping_add(1)));
         }
     }
 

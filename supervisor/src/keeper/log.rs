@@ -86,6 +86,7 @@ pub struct Log {
     number: u32,
     oldest: u32,
     size: u64,
+    written: u64,
     looked: u64,
     /// After so many the next look is due.
     look_after: u64,
@@ -137,6 +138,7 @@ impl Log {
             number: highest.max(1),
             oldest: lowest.min(highest.max(1)),
             size: 0,
+            written: 0,
             looked: LOOK_EVERY,
             look_after: 0,
             out: Vec::with_capacity(OUT),
@@ -153,6 +155,21 @@ impl Log {
     /// The file that is written now.
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Bytes that were written to all files.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Goes on in the next file, unless nothing is in this one.
+    ///
+    /// # Errors
+    /// As [`Log::write`].
+    pub fn turn(&mut self) -> Result<(), Trouble> {
+        self.write()?;
+        self.ensure_file()?;
+        if self.size > 0 { self.rotate() } else { Ok(()) }
     }
 
     /// Takes the next piece through `fill`, which returns its time and length; the last one must be done.
@@ -337,6 +354,7 @@ impl Log {
                 Ok(n) => {
                     self.out.drain(..n);
                     self.size += n as u64;
+                    self.written += n as u64;
                     self.looked += n as u64;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -14,12 +14,13 @@
 //! | 5 | end of standard input | | attach |
 //! | 6 | size of the terminal | u16 rows, u16 columns | both |
 //! | 7 | the end is journalled: remove the record, exit | | controller |
+//! | 8 | go on in the next log file; for keepers whose hello says so | | controller |
 //!
 //! | type | from the keeper | payload | to whom |
 //! |---|---|---|---|
 //! | 64 | hello | u32 version, u8 flags, u8 phase, u32 pid, u64 start time, u8 length of the run, run, record | both |
 //! | 65 | created | u32 pid, u64 start time | controller |
-//! | 66 | rotated: this log file is now written | u32 number | controller |
+//! | 66 | rotated: this log file is now written; again after every 256 KiB of log | u32 number | controller |
 //! | 67 | ended | record as JSON | both |
 //! | 68 | output | u8 stream (1 or 2), bytes | attach |
 #![forbid(unsafe_code)]
@@ -55,6 +56,8 @@ pub enum Order<'a> {
     },
     /// The record is in the journal: remove its file and exit.
     Ack,
+    /// Go on in the next log file, unless nothing is in this one. Only for keepers that say [`ROTATES`].
+    Rotate,
 }
 
 /// How far a keeper is. The record is JSON that `serde_json` reads as [`super::record::ExitRecord`].
@@ -94,7 +97,7 @@ pub enum Word<'a> {
         /// Field 22 of its `/proc/PID/stat`.
         start_time: u64,
     },
-    /// A new log file is written.
+    /// This log file is written, and either it is new or the log has grown.
     Rotated(u32),
     /// The container has ended.
     Ended(&'a [u8]),
@@ -108,6 +111,8 @@ pub const OOM_PROTECTED: u8 = 1;
 pub const OWN_CGROUP: u8 = 2;
 /// The keeper has given up the capabilities and system calls that it no longer needs.
 pub const SEALED: u8 = 4;
+/// The keeper knows [`Order::Rotate`].
+pub const ROTATES: u8 = 8;
 
 /// One of the two outputs. A terminal has only the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +175,7 @@ impl<'a> Order<'a> {
             Order::StdinEof => (Head::new(5, &[]), &[]),
             Order::Resize { rows, cols } => (Head::new(6, &[&rows.to_le_bytes(), &cols.to_le_bytes()]), &[]),
             Order::Ack => (Head::new(7, &[]), &[]),
+            Order::Rotate => (Head::new(8, &[]), &[]),
         }
     }
 
@@ -187,6 +193,7 @@ impl<'a> Order<'a> {
                 cols: u16::from_le_bytes(array(rest, 2)?),
             },
             7 => Order::Ack,
+            8 => Order::Rotate,
             _ => return None,
         })
     }
@@ -303,6 +310,7 @@ mod tests {
             (Order::StdinEof, b"\x05"),
             (Order::Resize { rows: 24, cols: 0x150 }, b"\x06\x18\0\x50\x01"),
             (Order::Ack, b"\x07"),
+            (Order::Rotate, b"\x08"),
         ] {
             let (head, body) = order.encode();
             assert_eq!(packet(head.as_bytes(), body), bytes, "{order:?}");
@@ -335,7 +343,7 @@ mod tests {
     #[test]
     fn cut_and_foreign_packets_are_no_messages() {
         let long = [4; CHUNK_MAX + 2];
-        for bytes in [&b""[..], b"\x00", b"\x03\x01", b"\x06\x01\0\x02", b"\x08", b"\xff", &long] {
+        for bytes in [&b""[..], b"\x00", b"\x03\x01", b"\x06\x01\0\x02", b"\x09", b"\xff", &long] {
             assert_eq!(Order::decode(bytes), None);
         }
         let hello = b"\x40\x01\0\0\0\x03\x01\x07\0\0\0\x02\x01\0\0\0\0\0\0\x05a.1.2";

@@ -15,7 +15,7 @@ use caps::Capability;
 use super::conns::{Conns, Role, SLOTS};
 use super::disk::{Progress, RECORD_MAX, Room, Shared};
 use super::evidence::Place;
-use super::protocol::{At, CHUNK_MAX, Order, SEALED, Stream, Word};
+use super::protocol::{At, CHUNK_MAX, Order, ROTATES, SEALED, Stream, Word};
 use super::record::{Memory, VERSION};
 use super::seal::Filter;
 use super::text::{self, End, Facts};
@@ -154,7 +154,7 @@ impl Server {
             run,
             boot_id,
             dir,
-            flags: 0,
+            flags: ROTATES,
             owner: sys::user(),
             listen,
             conns: Conns::default(),
@@ -490,6 +490,10 @@ impl Server {
                 }
                 true
             }
+            (Role::Controller, Order::Rotate) => {
+                self.shared.rotate();
+                true
+            }
             (Role::Controller | Role::Attached, Order::Resize { rows, cols }) => {
                 self.resize(rows, cols);
                 true
@@ -540,11 +544,11 @@ impl Server {
     }
 
     fn hear(&mut self) {
-        let before = self.seen.file;
+        let before = self.seen.steps;
         let lost = self.seen.lost;
         self.seen = self.shared.progress();
         self.seen.lost = self.seen.lost.max(lost);
-        if self.seen.file != before {
+        if self.seen.steps != before {
             self.conns.say_all(Role::Controller, Word::Rotated(self.seen.file));
         }
         for output in self.outputs.iter_mut().filter(|o| matches!(o.flow, Flow::Held(_))) {

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::names::Instance;
 use crate::sys;
 
 /// The most that the logs of a host may take, whatever its file system could hold.
@@ -80,6 +82,45 @@ pub fn enforce_cap(root: &Path, total: u64) -> io::Result<Removed> {
         }
     }
     failed.map_or(Ok(removed), Err)
+}
+
+/// The file that an instance's log is written to, or was last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Whose log.
+    pub instance: Instance,
+    /// The file's number.
+    pub number: u64,
+    /// Bytes in it.
+    pub bytes: u64,
+}
+
+/// The files that are written, or were last, the largest first; empty ones are left out.
+///
+/// # Errors
+/// As [`usage`].
+pub fn heaviest(root: &Path) -> io::Result<Vec<Current>> {
+    let last = |(name, files): (String, Vec<(u64, u64)>)| {
+        let (number, bytes) = *files.last().filter(|(_, bytes)| *bytes > 0)?;
+        Some(Current { instance: name.parse().ok()?, number, bytes })
+    };
+    let mut all: Vec<_> = files(root)?.into_iter().filter_map(last).collect();
+    all.sort_by_key(|c| std::cmp::Reverse(c.bytes));
+    Ok(all)
+}
+
+/// Removes a file that nobody writes. An empty one with the next number takes its place: numbers go on.
+///
+/// # Errors
+/// The next one cannot be made, or this one not be removed.
+pub fn replace(root: &Path, current: &Current) -> io::Result<()> {
+    let dir = root.join(current.instance.to_string());
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(super::file(&dir, current.number.saturating_add(1)))?;
+    fs::remove_file(super::file(&dir, current.number))
 }
 
 /// Removes a log directory with everything in it. That there is none is no error.

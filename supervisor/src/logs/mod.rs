@@ -14,7 +14,7 @@ mod tail;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use keep::{Removed, Usage, default_cap, enforce_cap, remove, usage};
+pub use keep::{Current, Removed, Usage, default_cap, enforce_cap, heaviest, remove, replace, usage};
 pub use line::{LogLine, Stream};
 pub use read::{LogReader, Query};
 

@@ -331,6 +331,14 @@ fn the_cap_takes_the_oldest_files_of_the_largest_and_never_the_current_ones() {
     let removed = super::enforce_cap(root.path(), 10).unwrap();
     assert_eq!(removed, super::Removed { files: 2, bytes: 500, left: 1400 });
     assert_eq!((left("big.1"), left("small.1"), left("current.1")), (vec![4], vec![2], vec![1]));
+    // The files that are written, or were last: one that nobody writes makes room for an empty one with the next number.
+    let heaviest = super::heaviest(root.path()).unwrap();
+    assert!(heaviest.is_sorted_by(|a, b| a.bytes >= b.bytes) && heaviest.len() == 3, "{heaviest:?}");
+    let big = heaviest.iter().find(|c| c.instance.to_string() == "big.1").unwrap();
+    assert_eq!(big.number, 4);
+    super::replace(root.path(), big).unwrap();
+    assert_eq!(left("big.1"), vec![5]);
+    assert_eq!(super::heaviest(root.path()).unwrap().len(), 2);
     assert!(root.path().join("stray").exists() && root.path().join("small.1/notes.txt").exists());
     assert!(super::default_cap(root.path()).unwrap() > 0);
     assert_eq!(super::enforce_cap(&root.path().join("none"), 1).unwrap(), super::Removed::default());

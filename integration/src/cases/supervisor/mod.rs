@@ -9,6 +9,7 @@ mod files;
 mod hooks;
 mod host;
 mod life;
+mod logcap;
 mod logs;
 mod long;
 mod order;
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         config::cases(),
         hooks::cases(),
         logs::cases(),
+        logcap::cases(),
         access::cases(),
         files::cases(),
         removal::cases(),

@@ -112,6 +112,7 @@ pub fn findings(spec: &Spec) -> Findings {
         hooks::check(&mut f, &top.key("hooks"), hooks);
     }
     annotation_keys(&mut f, &top.key("annotations"), annotations);
+    super::annotations::check(&mut f, &top.key("annotations"), spec);
     if let Some(linux) = linux {
         linux::check(&mut f, &top.key("linux"), linux, spec, &spaces);
     }
@@ -182,7 +183,7 @@ fn annotation_keys(f: &mut Findings, at: &At<'_>, annotations: &BTreeMap<String,
 }
 
 impl Findings {
-    fn fail(&mut self, at: &At<'_>, text: impl Into<String>) {
+    pub(super) fn fail(&mut self, at: &At<'_>, text: impl Into<String>) {
         if self.errors.len() < MAX_FINDINGS {
             self.errors.push(at.error(text));
         }
