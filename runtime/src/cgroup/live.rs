@@ -114,6 +114,8 @@ impl Cgroup {
             match fs::write_file_at(fd, "cgroup.kill", b"1") {
                 // Linux before 5.14.
                 Err(e) if e.is(errno::ENOENT) => self.signal_all(dir, until, deadline)?,
+                // systemd removes the group of a unit as soon as the last process in it has ended.
+                Err(e) if e.is(errno::ENODEV) => {}
                 r => r?,
             }
             // The v1 freezer, unlike that of v2, keeps a killed process from dying.
