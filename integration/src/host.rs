@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::sched::CloneFlags;
 
 /// Something a case cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,8 @@ pub enum Need {
     NoResctrl,
     /// An RDMA device.
     Rdma,
+    /// Pairs of virtual network interfaces, and a command that makes them with addresses.
+    Veth,
     /// An x86-64 machine, for its foreign system call tables.
     X86_64,
     /// A machine of the suite's own, whose clock may be set.
@@ -91,6 +94,7 @@ impl Need {
             Need::Numa => "numa".into(),
             Need::NoResctrl => "no-resctrl".into(),
             Need::Rdma => "rdma".into(),
+            Need::Veth => "veth".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
             Need::Systemd => "systemd".into(),
@@ -183,6 +187,7 @@ impl Host {
                 .is_ok_and(|table| !table.contains(" - resctrl ")),
             Need::Numa => Path::new("/proc/self/numa_maps").exists(),
             Need::Rdma => Path::new("/sys/class/infiniband/mlx5_0").exists(),
+            Need::Veth => makes_interfaces(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
             Need::OwnMachine => self.own_machine,
             // sd_booted(3).
@@ -235,6 +240,15 @@ impl Host {
         let _ = std::fs::remove_dir(&dir);
         found
     }
+}
+
+/// Whether interfaces like those of the cases can be made: the kernel may lack the driver, and a small `ip` the words.
+fn makes_interfaces() -> bool {
+    let Some(ip) = find_program("ip") else { return false };
+    let mut command = Command::new(ip);
+    command.args("link add kn0 mtu 1400 type veth peer name kn1".split(' '));
+    crate::os::isolate(&mut command, CloneFlags::CLONE_NEWNET);
+    command.output().is_ok_and(|o| o.status.success())
 }
 
 type Mounts = (BTreeMap<String, PathBuf>, Option<PathBuf>);

@@ -62,7 +62,7 @@ fn script(t: &mut Trial<'_>, text: &str) {
 }
 
 fn story(name: &str, tell: impl Fn(&mut Trial<'_>, Net) -> Result<()> + 'static) -> Case {
-    case(name).checks(SPEC).needs([Need::Busybox, Need::Program("ip")]).steps(move |t| {
+    case(name).checks(SPEC).needs([Need::Busybox, Need::Veth]).steps(move |t| {
         base::capabilities(&mut t.spec, &["CAP_NET_ADMIN", "CAP_NET_RAW"]);
         let net = Net::new(t)?;
         tell(t, net)
