@@ -475,10 +475,16 @@ impl<'y> Trial<'y> {
         }
     }
 
+    /// A copy of a program where an ordinary user may start it; the way to the original may be closed, as below a root's home.
+    pub fn within_reach(&self, program: &Path) -> Result<PathBuf> {
+        let copy = self.dir.join("program");
+        fs::copy(program, &copy).with_context(|| format!("copy {}", program.display()))?;
+        Ok(copy)
+    }
+
     /// From now on an ordinary user calls the runtime, and owns the bundle and the state.
     pub fn become_user(&mut self) -> Result<()> {
-        let copy = self.dir.join("runtime");
-        fs::copy(&self.runtime.path, &copy).context("copy the runtime")?;
+        let copy = self.within_reach(&self.runtime.path)?;
         fs::create_dir_all(self.state_root())?;
         let mine = [self.dir.join("out"), self.state_root(), self.bundle.clone(), self.rootfs()];
         let below = ["proc", "dev", "sys", "tmp", "etc", "data"].map(|d| self.rootfs().join(d));

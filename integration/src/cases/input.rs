@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::base::{self, PROBE, merge};
 use crate::case::{Case, case};
 use crate::host::Need;
-use crate::os;
 use crate::trial::Trial;
 
 /// All of this subject.
@@ -980,8 +979,9 @@ fn files() -> Vec<Case> {
         case("input.B004-config-not-readable").checks("catalogue B004").steps(|t| {
             let run = |t: &mut Trial<'_>| {
                 let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());
-                t.rt(&["run", "--bundle", &bundle, &id]).adjust(os::as_nobody).run()
+                t.rt(&["run", "--bundle", &bundle, &id]).run()
             };
+            t.user = Some(t.within_reach(&t.runtime.path)?);
             t.write_config()?;
             fs::set_permissions(t.bundle.join("config.json"), fs::Permissions::from_mode(0o000))?;
             // The log of another user goes where that user may write.

@@ -233,7 +233,7 @@ fn api() -> Vec<Case> {
             }
             std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
             let line = d.ctl_line(&["ps"]);
-            let program = d.programs.knarrctl.clone();
+            let program = d.t.within_reach(&d.programs.knarrctl)?;
             let out = d.t.command(&program, &line).adjust(os::as_nobody).run()?.fails()?;
             d.ctl(&["ps"])?.ok()?;
             ensure!(!out.stdout.contains("STATE"), "a stranger was answered: {}", out.stdout);
