@@ -14,6 +14,7 @@ pub mod logs;
 pub mod machine;
 pub mod names;
 pub mod policy;
+pub mod probe;
 pub mod runtime;
 #[allow(unsafe_code)]
 pub mod sys;
