@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cni;
 pub mod daemon;
 pub mod dirs;
+pub mod health;
 pub mod journal;
 pub mod keeper;
 pub mod logs;
