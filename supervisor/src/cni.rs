@@ -64,6 +64,15 @@ struct Record {
     result: Option<Value>,
 }
 
+impl Record {
+    /// With prefix, as the last plugin gave them.
+    fn addresses(&self) -> Vec<String> {
+        let ips = self.result.as_ref().and_then(|r| r.get("ips")).and_then(Value::as_array);
+        let address = |ip: &Value| ip.get("address").and_then(Value::as_str).map(str::to_owned);
+        ips.into_iter().flatten().filter_map(address).collect()
+    }
+}
+
 /// Attaches the network namespace (`/proc/PID/ns/net` of the created container) to the networks in this order: `eth0`,
 /// `eth1`, ... When one fails, it and those before it are detached again.
 ///
@@ -93,6 +102,16 @@ pub fn recorded(dirs: &Dirs) -> Vec<RunId> {
     let mut runs: Vec<RunId> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     runs.sort_unstable();
     runs
+}
+
+/// The addresses that a run's networks gave it, in their order, without prefix.
+pub fn addresses(run: &RunId, dirs: &Dirs) -> Vec<String> {
+    let entries = std::fs::read_dir(directory(run, dirs)).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|e| e.path()).collect();
+    files.sort_unstable();
+    let records = files.iter().filter_map(|f| serde_json::from_slice::<Record>(&std::fs::read(f).ok()?).ok());
+    let plain = |a: String| a.split('/').next().unwrap_or_default().to_owned();
+    records.flat_map(|r| r.addresses()).map(plain).collect()
 }
 
 async fn attach_at(
@@ -142,9 +161,7 @@ async fn one(
         record.result = Some(result);
     }
     write(&file, &record)?;
-    let ips = record.result.as_ref().and_then(|r| r.get("ips")).and_then(Value::as_array);
-    let address = |ip: &Value| ip.get("address").and_then(Value::as_str).map(str::to_owned);
-    let addresses = ips.into_iter().flatten().filter_map(address).collect();
+    let addresses = record.addresses();
     Ok(Attached { network: network.to_owned(), interface: record.interface, addresses })
 }
 

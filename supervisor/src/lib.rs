@@ -8,12 +8,14 @@ pub mod clock;
 pub mod cni;
 pub mod daemon;
 pub mod dirs;
+pub mod health;
 pub mod journal;
 pub mod keeper;
 pub mod logs;
 pub mod machine;
 pub mod names;
 pub mod policy;
+pub mod probe;
 pub mod runtime;
 #[allow(unsafe_code)]
 pub mod sys;

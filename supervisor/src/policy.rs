@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::keeper::record::{End, ExitRecord};
 use crate::unit::service::{Match, OnCrashLoop, Policy, Restart, RuleAction};
 
@@ -18,12 +20,30 @@ pub enum Ending {
         /// What was said.
         text: String,
     },
+    /// It was stopped because it was not well.
+    Unwell {
+        /// Which probe failed how.
+        unwell: Unwell,
+        /// How it ended then.
+        end: Box<Ending>,
+    },
     /// Nobody saw it: its keeper was killed.
     MonitorLost,
     /// The host went down under it.
     Reboot,
     /// The daemon died while the run was being made, and nothing of it is there.
     Interrupted,
+}
+
+/// Why a run was given up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unwell {
+    /// Which probe failed how, one line for people.
+    pub why: String,
+    /// It stays down, whatever the policy says of failures.
+    pub stays_down: bool,
+    /// How long it ran, or was ready, until then: counts for `restart.reset`.
+    pub ran: Duration,
 }
 
 impl Ending {
@@ -41,6 +61,7 @@ impl Ending {
     pub fn text(&self) -> String {
         match self {
             Ending::NeverRan { code, text } => format!("could not be started ({code}): {text}"),
+            Ending::Unwell { unwell, end } => format!("unhealthy ({}), {}", unwell.why, end.text()),
             Ending::MonitorLost => "its keeper is gone, nobody saw its end (monitor-lost)".into(),
             Ending::Reboot => "the host went down under it".into(),
             Ending::Interrupted => "the daemon ended while it was being made".into(),
@@ -174,6 +195,9 @@ pub fn after_end(restart: &Restart, ending: &Ending, history: History) -> Decisi
     // It was wanted and never got its chance, whatever the policy says of ends.
     if *ending == Ending::Interrupted {
         return again(restart, ending, history, "it is still wanted");
+    }
+    if let Ending::Unwell { unwell: Unwell { stays_down: true, .. }, .. } = ending {
+        return Decision::Fail { why: format!("{text}; on_unhealthy stop") };
     }
     if let Some(rule) = restart.rules.iter().position(|r| matches(&r.when, ending)) {
         let nth = rule + 1;
@@ -355,6 +379,28 @@ mod tests {
             |ran, failures, gone| pause_left(&r, at(ran, failures, 1), Duration::from_secs(gone)).as_secs();
         assert_eq!((left(1, 4, 0), left(1, 4, 5), left(1, 4, 8), left(1, 4, 1 << 40)), (8, 3, 0, 0));
         assert_eq!(left(120, 1, 0), 0);
+    }
+
+    #[test]
+    fn who_is_not_well_has_failed_however_it_ended() {
+        let unwell = |stays_down| Ending::Unwell {
+            unwell: Unwell { why: "liveness probe failed".into(), stays_down, ran: Duration::ZERO },
+            end: Box::new(exited(0)),
+        };
+        let mut r = restart(Policy::OnFailure(None));
+        // A rule is about ends of its own.
+        let when = Match { codes: vec![(0, 0)], signals: vec![], oom: false, not: false };
+        r.rules = vec![Rule { when, action: RuleAction::Complete }];
+        let d = after_end(&r, &unwell(false), at(1, 1, 1));
+        assert_eq!(after(&d), (2, 2));
+        assert!(matches!(&d, Decision::Restart { why, .. }
+            if why == "unhealthy (liveness probe failed), exited 0; restart policy on-failure"));
+        let d = after_end(&r, &unwell(true), at(1, 1, 1));
+        assert!(matches!(&d, Decision::Fail { why } if why.ends_with("; on_unhealthy stop")), "{d:?}");
+        assert!(matches!(
+            after_end(&restart(Policy::No), &unwell(false), at(1, 0, 1)),
+            Decision::Fail { .. }
+        ));
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Runtime {
         self.call(run, &["kill"], &[&signal.to_string()]).await.map(drop)
     }
 
+    /// The command line of `exec` for a program that gets this many descriptors from number 3 on. Not started yet.
+    pub fn exec(&self, run: &RunId, descriptors: usize, program: &[&str]) -> Command {
+        self.command(run, &["exec", "--preserve-fds", &descriptors.to_string()], program)
+    }
+
     /// Ends and removes the container, whatever it is; one that does not exist is removed.
     ///
     /// # Errors

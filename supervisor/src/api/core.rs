@@ -4,7 +4,9 @@
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use super::model::Verb;
-use super::model::{EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, VersionInfo};
+use super::model::{
+    EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
+};
 use crate::dirs::Dirs;
 use crate::names::{Instance, RunId, ServiceName};
 
@@ -54,6 +56,8 @@ pub enum Call {
     /// What is wanted of some targets, each with the place for its own answer. Those that depend on each other are stopped
     /// and started in that order.
     Order { verb: Verb, targets: Vec<(Target, Answer<()>)>, wait: bool },
+    /// Answers when all instances are so.
+    Wait { target: Target, sight: Sight, answer: Answer<()> },
     /// A signal to the first process of each instance, by number.
     Kill { target: Target, signal: i32, answer: Answer<()> },
     /// Why it is as it is.

@@ -27,6 +27,10 @@ pub struct InstanceStatus {
     pub since: String,
     /// Seconds of CLOCK_BOOTTIME since that change.
     pub seconds: f64,
+    /// It runs, its startup probe has passed, its liveness probe does not fail and its readiness probe passes; what it does
+    /// not have does not count.
+    #[serde(default)]
+    pub ready: bool,
     /// Starts after an end, since the service was last started by hand or changed.
     pub restarts: u32,
     /// Exit code of the last end: 128 + signal when a signal ended it.
@@ -67,8 +71,58 @@ pub struct ServiceStatus {
     pub depends_on: Vec<String>,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
+    /// The probes of all instances.
+    #[serde(default)]
+    pub probes: Vec<ProbeInfo>,
     /// The last exits of all instances, newest first.
     pub exits: Vec<ExitInfo>,
+}
+
+/// One probe of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProbeInfo {
+    /// `web.1`.
+    pub instance: String,
+    /// startup, liveness, readiness.
+    pub probe: String,
+    /// unknown, passing, failing.
+    pub state: String,
+    /// Failures in a row that counted.
+    pub failures: u32,
+    /// The last answers, oldest first.
+    pub looks: Vec<LookInfo>,
+    /// The first of the last row of failures.
+    pub first_failing: Option<LookInfo>,
+}
+
+/// One answer of a probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LookInfo {
+    /// Wall time, RFC 3339.
+    pub at: String,
+    /// pass, fail, timed-out, error.
+    pub verdict: String,
+    /// One line for people: "HTTP status 503, want 200-399".
+    pub text: String,
+    /// What came, the first 4 KiB. What is not UTF-8 is replaced.
+    pub output: String,
+    /// How long it took, in seconds; the set-up of a program is not in it.
+    pub seconds: f64,
+    /// Why it does not count, when it does not: the host was under pressure.
+    pub excused: Option<String>,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sight {
+    /// All its instances are ready.
+    #[default]
+    Ready,
+    /// All its instances run, have come up and do not fail.
+    Healthy,
+    /// None of its instances runs, and none will by itself.
+    Stopped,
 }
 
 /// One end of one run.

@@ -18,6 +18,7 @@ use super::{events, exec, logs, model, orders, routes};
         routes::instances,
         routes::service,
         routes::remove,
+        routes::wait,
         routes::start,
         routes::stop,
         routes::restart,
@@ -31,7 +32,7 @@ use super::{events, exec, logs, model, orders, routes};
         exec::exec,
         exec::attach
     ),
-    components(schemas(model::Lagged, model::Control, model::TerminalSize, model::ErrorBody))
+    components(schemas(model::Lagged, model::Sight, model::Control, model::TerminalSize, model::ErrorBody))
 )]
 struct Document;
 

@@ -16,7 +16,9 @@ use utoipa::{IntoParams, IntoResponses};
 
 use super::core::{Answer, Call, Handle, Refusal, Target, Verb};
 use super::fault::Fault;
-use super::model::{ErrorBody, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, VersionInfo};
+use super::model::{
+    ErrorBody, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
+};
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
 use super::{events, exec, logs, openapi, orders};
@@ -72,6 +74,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::GET, "/v1/instances", get(instances)),
         (Method::GET, "/v1/services/{target}", get(service)),
         (Method::DELETE, "/v1/services/{target}", delete(remove)),
+        (Method::GET, "/v1/services/{target}/wait", get(wait)),
         (Method::POST, "/v1/services/{target}/start", post(start)),
         (Method::POST, "/v1/services/{target}/stop", post(stop)),
         (Method::POST, "/v1/services/{target}/restart", post(restart)),
@@ -154,6 +157,17 @@ pub(super) struct Wait {
     pub(super) wait: bool,
 }
 
+/// What is waited for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct For {
+    /// ready, healthy or stopped.
+    #[serde(default, rename = "for")]
+    #[param(rename = "for")]
+    sight: Sight,
+}
+
 /// Which signal.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -233,6 +247,21 @@ pub(super) async fn apply(
     Files(request): Files<PlanRequest>,
 ) -> Result<Json<Plan>, Fault> {
     Ok(Json(app.handle.ask(|answer| Call::Apply(request, answer)).await?))
+}
+
+/// Answers when all instances are so, however long it takes.
+#[utoipa::path(
+    get, path = "/v1/services/{target}/wait",
+    params(("target" = String, Path, description = "service or instance, `web` or `web.1`"), For),
+    responses(Refused, (status = 204, description = "they are"))
+)]
+pub(super) async fn wait(
+    State(app): State<App>,
+    Wanted(target): Wanted,
+    Params(For { sight }): Params<For>,
+) -> Result<StatusCode, Fault> {
+    app.handle.ask(|answer| Call::Wait { target, sight, answer }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Wanted up again.

@@ -37,6 +37,7 @@ pub(crate) fn instance(name: &str, replica: u32, state: &str) -> InstanceStatus 
         pid: Some(4711),
         since: "2026-11-21T12:00:00Z".into(),
         seconds: 75.5,
+        ready: state == "running",
         restarts: 3,
         last_exit: Some(137),
         memory: Some(12 << 20),
@@ -67,6 +68,7 @@ fn status(name: &str) -> ServiceStatus {
         problems: vec![],
         depends_on: vec!["db: healthy (met)".into()],
         instances: vec![instance(name, 1, "running")],
+        probes: vec![],
         exits: vec![ExitInfo {
             run: format!("{name}.1.6"),
             at: "2026-11-21T11:59:00Z".into(),
@@ -141,7 +143,9 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
         Call::Order { targets, .. } => {
             targets.into_iter().for_each(|(target, answer)| drop(answer.send(known(&target))));
         }
-        Call::Kill { target, answer, .. } => drop(answer.send(known(&target))),
+        Call::Wait { target, answer, .. } | Call::Kill { target, answer, .. } => {
+            drop(answer.send(known(&target)))
+        }
         Call::Explain(target, a) => drop(a.send(known(&target).map(|()| Explanation {
             name: target.to_string(),
             summary: "waits before the next try".into(),

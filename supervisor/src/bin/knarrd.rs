@@ -78,6 +78,7 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         restart_burst: u32::try_from(number("restart-burst").unwrap_or(10))?,
         log_total: number("log-total"),
         log_min_free: u8::try_from(number("log-min-free").unwrap_or(10)).context("--log-min-free")?,
+        endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
 }
@@ -148,6 +149,13 @@ fn command() -> Command {
             "log-min-free",
             "Percent of the file system that logs leave free, 1 GiB at most [default: 10]",
         ))
+        .arg(
+            Arg::new("endpoints")
+                .long("endpoints")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("List ready instances in this file, as JSON, for proxies"),
+        )
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(
             Arg::new("log-level")

@@ -97,7 +97,7 @@ fn looking() -> [Command; 3] {
     ]
 }
 
-fn orders() -> [Command; 7] {
+fn orders() -> [Command; 8] {
     [
         Command::new("plan")
             .about("What applying would change; changes nothing itself")
@@ -125,6 +125,16 @@ fn orders() -> [Command; 7] {
             .about("Stops and starts services")
             .arg(names(true, TARGETS))
             .arg(no_wait())
+            .arg(json()),
+        Command::new("wait")
+            .about("Returns when services are ready, healthy or stopped")
+            .arg(
+                value("for", None, "WHAT", "What is waited for: ready, healthy or stopped")
+                    .value_parser(["ready", "healthy", "stopped"])
+                    .default_value("ready"),
+            )
+            .arg(value("timeout", None, "TIME", "Fail after this time, such as 30s or 5m; without it never"))
+            .arg(names(true, TARGETS))
             .arg(json()),
         Command::new("kill")
             .about("Sends a signal to the first process of each instance")

@@ -94,6 +94,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "stop" => orders::order(ctx, Verb::Stop, m).await,
         "restart" => orders::order(ctx, Verb::Restart, m).await,
         "rm" => orders::order(ctx, Verb::Remove, m).await,
+        "wait" => orders::wait(ctx, m).await,
         "kill" => orders::kill(ctx, m).await,
         "logs" => streams::logs(ctx, m).await,
         "events" => streams::events(ctx, m).await,

@@ -10,13 +10,16 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::client::segment;
-use super::failure::{Failure, Result};
+use super::failure::{FAILED, Failure, Result};
 use super::text::clean;
 use super::{Ctx, out, out_json};
 use crate::api::model::{InstanceStatus, OrderOutcome, OrderRequest, Verb};
 
 /// How long an order may take before it is asked what it waits for, and then again.
 const ASK: Duration = Duration::from_secs(1);
+
+/// As long as a clock of this program can count.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// What became of one name.
 #[derive(Serialize)]
@@ -63,6 +66,35 @@ pub(super) async fn kill(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     ended.sort_by_key(|(at, _)| *at);
     let ended = names.into_iter().zip(ended).map(|(name, (_, result))| (name, result.err()));
     report(ctx, m, "signalled", ended, &BTreeMap::new())
+}
+
+/// `wait`: returns when all names are as wanted.
+pub(super) async fn wait(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let names = names(m);
+    let sight = m.get_one::<String>("for").map_or("ready", String::as_str);
+    let timeout = m
+        .get_one::<String>("timeout")
+        .map(|text| crate::unit::duration(text).map_err(|e| Failure::usage(format!("--timeout: {e}"))));
+    let timeout = timeout.transpose()?;
+    let until = tokio::time::Instant::now() + timeout.unwrap_or(FOR_EVER);
+    let mut under_way = JoinSet::new();
+    for (at, name) in names.iter().enumerate() {
+        let path = format!("/v1/services/{}/wait?for={sight}", segment(name));
+        let (client, name, sight) = (ctx.client.clone(), name.clone(), sight.to_owned());
+        under_way.spawn(async move {
+            let asked = tokio::time::timeout_at(until, client.order(Method::GET, &path)).await;
+            let late = || Failure::new(FAILED, format!("{name} is not {sight} after {}", span(timeout)));
+            (at, asked.unwrap_or_else(|_| Err(late())))
+        });
+    }
+    let mut ended: Vec<_> = under_way.join_all().await;
+    ended.sort_by_key(|(at, _)| *at);
+    let ended = names.into_iter().zip(ended).map(|(name, (_, result))| (name, result.err()));
+    report(ctx, m, sight, ended, &BTreeMap::new())
+}
+
+fn span(time: Option<Duration>) -> String {
+    crate::policy::span(time.unwrap_or_default())
 }
 
 fn names(m: &ArgMatches) -> Vec<String> {

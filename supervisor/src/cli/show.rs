@@ -10,7 +10,7 @@ use super::failure::{Failure, Result};
 use super::table::{Cell, Column, render};
 use super::text::{Color, Style, clean, duration, moment, size, state_color};
 use super::{Ctx, out, out_json};
-use crate::api::model::{Explanation, InstanceStatus, ServiceStatus, VersionInfo};
+use crate::api::model::{Explanation, InstanceStatus, ProbeInfo, ServiceStatus, VersionInfo};
 
 /// How texts are set: the colours, the width, and what time it is where.
 #[derive(Debug, Clone)]
@@ -72,9 +72,10 @@ impl Filter {
 }
 
 /// The columns of a table of instances.
-const INSTANCES: [Column; 8] = [
+const INSTANCES: [Column; 9] = [
     Column::word("NAME"),
     Column::word("STATE"),
+    Column::note("READY", 4),
     Column::figure("SINCE", 2),
     Column::figure("RESTARTS", 5),
     Column::figure("LAST-EXIT", 4),
@@ -92,6 +93,7 @@ pub(super) fn instances(all: &[InstanceStatus], paper: &Paper) -> String {
             vec![
                 Cell::new(&i.instance),
                 Cell::colored(&i.state, state_color(&i.state)),
+                ready(i),
                 Cell::new(&duration(i.seconds)),
                 Cell::new(&i.restarts.to_string()),
                 Cell::maybe(i.last_exit),
@@ -102,6 +104,15 @@ pub(super) fn instances(all: &[InstanceStatus], paper: &Paper) -> String {
         })
         .collect();
     render(&INSTANCES, &rows, paper.width, paper.style)
+}
+
+/// Only of what runs it is worth a word.
+fn ready(i: &InstanceStatus) -> Cell {
+    match (i.state.as_str(), i.ready) {
+        ("running", true) => Cell::new("yes"),
+        ("running", false) => Cell::colored("no", Some(Color::Yellow)),
+        _ => Cell::new("-"),
+    }
 }
 
 /// `12M/64M`, `12M`, `-`.
@@ -142,6 +153,38 @@ const EXITS: [Column; 5] = [
     Column::text("HOW", 1),
 ];
 
+/// Probes in a table.
+const PROBES: [Column; 6] = [
+    Column::word("INSTANCE"),
+    Column::word("PROBE"),
+    Column::word("IS"),
+    Column::figure("FAILURES", 2),
+    Column::figure("LAST", 3),
+    Column::text("ANSWER", 1),
+];
+
+/// One probe with its last answer.
+fn probe(p: &ProbeInfo, paper: &Paper) -> Vec<Cell> {
+    let color = match p.state.as_str() {
+        "failing" => Some(Color::Red),
+        "passing" => Some(Color::Green),
+        _ => None,
+    };
+    let last = p.looks.last();
+    let text = last.map(|l| match &l.excused {
+        Some(why) => format!("{} (does not count: {why})", l.text),
+        None => l.text.clone(),
+    });
+    vec![
+        Cell::new(&p.instance),
+        Cell::new(&p.probe),
+        Cell::colored(&p.state, color),
+        Cell::new(&p.failures.to_string()),
+        Cell::maybe(last.map(|l| paper.moment(&l.at))),
+        Cell::maybe(text),
+    ]
+}
+
 /// Everything about a service.
 pub(super) fn service(s: &ServiceStatus, paper: &Paper) -> String {
     let mut out = paper.style.paint(Color::Bold, &clean(&s.service));
@@ -168,6 +211,11 @@ pub(super) fn service(s: &ServiceStatus, paper: &Paper) -> String {
     }
     out.push('\n');
     out.push_str(&instances(&s.instances, paper));
+    if !s.probes.is_empty() {
+        let rows: Vec<Vec<Cell>> = s.probes.iter().map(|p| probe(p, paper)).collect();
+        out.push('\n');
+        out.push_str(&render(&PROBES, &rows, paper.width, paper.style));
+    }
     if !s.exits.is_empty() {
         let rows: Vec<Vec<Cell>> = s
             .exits

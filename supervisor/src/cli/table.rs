@@ -26,6 +26,10 @@ impl Column {
     pub(super) const fn word(title: &'static str) -> Column {
         Column { title, text: false, right: false, drop: 0 }
     }
+    /// A word that is not cut.
+    pub(super) const fn note(title: &'static str, drop: u8) -> Column {
+        Column { title, text: false, right: false, drop }
+    }
     /// A text that may be cut.
     pub(super) const fn text(title: &'static str, drop: u8) -> Column {
         Column { title, text: true, right: false, drop }

@@ -43,16 +43,16 @@ fn tables_fit_the_terminal() {
     let wide = show::instances(&some(), &paper(Some(200)));
     assert_eq!(wide, show::instances(&some(), &paper(None)));
     assert!(!wide.contains('…'));
-    for title in ["NAME", "STATE", "SINCE", "RESTARTS", "LAST-EXIT", "PID", "MEMORY", "DETAIL"] {
+    for title in ["NAME", "STATE", "READY", "SINCE", "RESTARTS", "LAST-EXIT", "PID", "MEMORY", "DETAIL"] {
         assert!(wide.lines().next().unwrap().contains(title), "{title}");
     }
     let narrow = show::instances(&some(), &paper(Some(80)));
     assert!(narrow.contains('…') && narrow.contains("backoff"), "{narrow}");
     assert_eq!(
-        show::instances(&some()[..2], &paper(Some(80))),
-        "NAME   STATE    SINCE  RESTARTS  LAST-EXIT   PID   MEMORY  DETAIL\n\
-         db.1   held     1m15s         3          -     -        -  stopped by hand\n\
-         web.1  running  1m15s         3        137  4711  12M/64M  next try in 4 s\n"
+        show::instances(&some()[..2], &paper(Some(90))),
+        "NAME   STATE    READY  SINCE  RESTARTS  LAST-EXIT   PID   MEMORY  DETAIL\n\
+         db.1   held     -      1m15s         3          -     -        -  stopped by hand\n\
+         web.1  running  yes    1m15s         3        137  4711  12M/64M  next try in 4 s\n"
     );
 }
 

@@ -82,6 +82,7 @@ impl Owner {
         }
         self.replace_outdated();
         self.replace_as_asked();
+        self.resume_watched();
         Ok(())
     }
 
@@ -179,8 +180,13 @@ impl Owner {
             None => State::Creating { run: run.clone(), hooks: false },
         };
         if open.stopping {
-            slot.machine.state =
-                State::Stopping { run: run.clone(), pid: open.pid, kill_at: Boot::now(), kills: 0 };
+            slot.machine.state = State::Stopping {
+                run: run.clone(),
+                pid: open.pid,
+                kill_at: Boot::now(),
+                kills: 0,
+                unwell: open.unwell.clone(),
+            };
         }
         if let Some(record) = read_record(&self.options.dirs.exit_record(run)).filter(|r| r.run == *run) {
             info!("{run} ended while no daemon was there");
@@ -221,8 +227,13 @@ impl Owner {
                 let (stop, now) = (self.service(&run.instance).0.stop.clone(), Boot::now());
                 if let Some(slot) = self.slots.get_mut(&run.instance) {
                     let kill_at = now.after(stop.grace);
-                    slot.machine.state =
-                        State::Stopping { run: run.clone(), pid: Some(pid), kill_at, kills: 0 };
+                    slot.machine.state = State::Stopping {
+                        run: run.clone(),
+                        pid: Some(pid),
+                        kill_at,
+                        kills: 0,
+                        unwell: open.unwell.clone(),
+                    };
                 }
                 self.stop_again(run, stop.signal.number);
             }
@@ -340,7 +351,7 @@ impl Owner {
             "adopted",
             format!("{run} was not in the journal and is what the service wants"),
         );
-        OpenRun { run: run.run, boot_id, version, pid: None, started: None, stopping: false, again: false }
+        OpenRun { run: run.run, boot_id, version, ..OpenRun::default() }
     }
 
     /// Networks of runs that are gone, which could not be taken down.

@@ -3,6 +3,7 @@
 
 use super::desired::{whole_file, write_aside};
 use super::owner::Owner;
+use super::waiters::Until;
 use crate::api::core::{Answer, Call, Refusal, Running, Target, Verb};
 use crate::api::model::{Plan, PlanRequest, VersionInfo};
 use crate::machine::State;
@@ -24,6 +25,13 @@ impl Owner {
             }
             Call::Order { verb: Verb::Remove, targets, wait } => self.remove(targets, wait),
             Call::Order { verb, targets, wait } => self.order(verb, targets, wait),
+            Call::Wait { target, sight, answer } => match self.targets(&target) {
+                Ok(instances) => {
+                    let waits = instances.into_iter().map(|i| (i, Until::Seen(sight))).collect();
+                    self.when(true, waits, answer);
+                }
+                Err(refusal) => reply(answer, Err(refusal)),
+            },
             Call::Kill { target, signal, answer } => {
                 let killed = self.kill(&target, signal);
                 reply(answer, killed);

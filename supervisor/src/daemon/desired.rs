@@ -178,6 +178,7 @@ impl Owner {
             self.write(&[Record::Keep { service: name.clone() }]);
         }
         self.tell(Some(name), None, "applied", text.clone());
+        self.change_probes(name);
         self.match_instances(name, (change.action == "restart").then_some(text));
     }
 
@@ -213,6 +214,10 @@ impl Owner {
                 Some(why) if existed => self.replace_in_turn(&instance, why),
                 _ => self.feed(&instance, Event::Up { fresh: !existed }),
             }
+        }
+        if again.is_some() {
+            let all = self.slots.keys().filter(|i| i.service == *name).cloned().collect();
+            self.restart_dependents(&all);
         }
     }
 

@@ -6,13 +6,17 @@ use std::time::Duration;
 use super::order::describe;
 use super::owner::{Owner, Slot};
 use crate::api::core::Target;
-use crate::api::model::{EventInfo, ExitInfo, Explanation, InstanceStatus, ServiceStatus, Waits};
+use crate::api::model::{
+    EventInfo, ExitInfo, Explanation, InstanceStatus, LookInfo, ProbeInfo, ServiceStatus, Waits,
+};
 use crate::clock::Boot;
+use crate::health::{Look, Standing, Track};
 use crate::journal::record::{Event, Kept, KeptExit};
 use crate::keeper::record::End;
 use crate::machine::{Next, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::span;
+use crate::probe::{Outcome, Verdict};
 
 /// How many events an explanation shows.
 const CHAIN: usize = 20;
@@ -62,6 +66,7 @@ impl Owner {
             pid,
             since: machine.changed.1.to_string(),
             seconds: Boot::now().since(machine.changed.0).as_secs_f64(),
+            ready: self.fitness(slot).ready,
             restarts: machine.restarts,
             last_exit: kept.and_then(|k| k.exits.back()).and_then(code),
             memory: usage.memory,
@@ -83,7 +88,7 @@ impl Owner {
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
-            State::Running { .. } => String::new(),
+            State::Running { .. } => unready(slot).unwrap_or_default(),
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
             State::Stopping { kills, .. } => format!("killed {kills} times"),
             State::Cleaning { failed: 0, next: Next::Pause { until: at, .. }, .. } => {
@@ -121,6 +126,7 @@ impl Owner {
             problems: in_force.problems.clone(),
             depends_on: depends.collect(),
             instances: slots.iter().map(|s| self.status_of(s)).collect(),
+            probes: slots.iter().flat_map(|s| probes(s)).collect(),
             exits: exits.into_iter().take(20).map(|(i, e)| exit_info(i, e)).collect(),
         })
     }
@@ -161,6 +167,9 @@ impl Owner {
         let kept = self.journal.image().instances.get(&machine.instance);
         if let State::Running { run, pid, .. } = &machine.state {
             summary = format!("runs since {lasted} as {run}, process {pid}");
+            if let Some(why) = unready(slot) {
+                summary.push_str(&format!(", {why}"));
+            }
             if machine.restarts > 0
                 && let Some(last) = kept.and_then(|k| k.exits.back())
             {
@@ -201,6 +210,49 @@ impl Owner {
             | State::Running { .. }
             | State::Cleaning { .. } => None,
         }
+    }
+}
+
+/// `not ready: readiness probe failed 3 times in a row: exit code 1`.
+fn unready(slot: &Slot) -> Option<String> {
+    let watched = slot.watched.as_ref().filter(|w| slot.machine.run() == Some(&w.run))?;
+    watched.health.unready_because().map(|why| format!("not ready: {why}"))
+}
+
+/// The probes of the last run.
+fn probes(slot: &Slot) -> Vec<ProbeInfo> {
+    let tracks = slot.watched.as_ref().map_or(&[][..], |w| w.health.tracks());
+    let info = |track: &Track| ProbeInfo {
+        instance: slot.machine.instance.to_string(),
+        probe: track.role.word().into(),
+        state: match track.standing {
+            Standing::Unknown => "unknown",
+            Standing::Passing => "passing",
+            Standing::Failing => "failing",
+        }
+        .into(),
+        failures: track.failures,
+        looks: track.looks.iter().map(look_info).collect(),
+        first_failing: track.first_failing.as_ref().map(look_info),
+    };
+    tracks.iter().map(info).collect()
+}
+
+fn look_info(look: &Look) -> LookInfo {
+    let Look { at, outcome: Outcome { verdict, text, output, took }, excused } = look;
+    LookInfo {
+        at: at.to_string(),
+        verdict: match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::TimedOut => "timed-out",
+            Verdict::Error => "error",
+        }
+        .into(),
+        text: text.clone(),
+        output: String::from_utf8_lossy(output).into_owned(),
+        seconds: took.as_secs_f64(),
+        excused: excused.clone(),
     }
 }
 

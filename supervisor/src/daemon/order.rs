@@ -1,13 +1,17 @@
 //! Dependencies between services: who waits for whom at the start, and who goes first at the stop.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use crate::clock::Boot;
+use crate::journal::record::Record;
 use crate::machine::State;
 use crate::names::{Instance, ServiceName};
 use crate::unit;
 use crate::unit::service::{Condition, Dependency, Service};
 
-use super::owner::Owner;
+use super::desired::InForce;
+use super::owner::{Owner, Slot};
 
 impl Owner {
     /// What an instance waits for, for people, and when waiting becomes a failure. `None` = everything is there.
@@ -40,9 +44,8 @@ impl Owner {
         {
             instances += 1;
             let there = match dependency.condition {
-                Condition::Started | Condition::Healthy => {
-                    matches!(slot.machine.state, State::Running { .. })
-                }
+                Condition::Started => matches!(slot.machine.state, State::Running { .. }),
+                Condition::Healthy => self.fitness(slot).ready,
                 Condition::Completed => slot.machine.state == State::Done { success: true },
             };
             if !there {
@@ -62,6 +65,43 @@ impl Owner {
             names.filter(|name| self.depends(instance, name, 0)).map(|n| n.as_str()).collect();
         names.dedup();
         (!names.is_empty()).then(|| format!("{}: comes up first", names.join(", ")))
+    }
+
+    /// Instances that are to be restarted after some others, because of `restart = true` in a dependency, also by way of
+    /// others; those others are not among them. What does not run or is not wanted is left as it is.
+    pub(super) fn restarts_with(&self, instances: &BTreeSet<Instance>) -> BTreeSet<Instance> {
+        let mut services: BTreeSet<_> = instances.iter().map(|i| i.service.clone()).collect();
+        loop {
+            let with = |f: &&InForce| {
+                let depends = |d: &Dependency| d.restart && services.contains(&d.service);
+                !services.contains(&f.service.name) && f.service.depends_on.iter().any(depends)
+            };
+            let more: Vec<_> = self.services.values().filter(with).map(|f| f.service.name.clone()).collect();
+            if more.is_empty() {
+                break;
+            }
+            services.extend(more);
+        }
+        let of = |s: &&Slot| {
+            let named = instances.iter().any(|i| i.service == s.machine.instance.service);
+            !named
+                && services.contains(&s.machine.instance.service)
+                && s.machine.up
+                && s.machine.run().is_some()
+        };
+        self.slots.values().filter(of).map(|s| s.machine.instance.clone()).collect()
+    }
+
+    /// Restarts what depends on some services that are restarted, and says in the journal that it is to be.
+    pub(super) fn restart_dependents(&mut self, instances: &BTreeSet<Instance>) {
+        let dependents = self.restarts_with(instances);
+        let runs = dependents.iter().filter_map(|i| self.slots.get(i)?.machine.run().cloned());
+        let records: Vec<_> = runs.map(|run| Record::Again { run }).collect();
+        self.note(&records);
+        let mut names: Vec<_> = instances.iter().map(|i| i.service.as_str()).collect();
+        names.dedup();
+        let why = format!("restarts with {}", names.join(", "));
+        dependents.iter().for_each(|i| self.replace_in_turn(i, &why));
     }
 
     /// Whether something that depends on this instance's service is on its way down and not there yet.

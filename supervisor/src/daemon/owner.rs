@@ -10,9 +10,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{info, warn};
 
 use super::desired::InForce;
+use super::endpoints::Endpoints;
 use super::hooks::Cut;
 use super::keepers::Line;
 use super::logcap::Cap;
+use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
 use super::stats::Controllers;
@@ -25,7 +27,7 @@ use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
-use crate::machine::{Effect, Event, Machine, Now, Rules, State};
+use crate::machine::{Counts, Effect, Event, Machine, Now, Rules, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
 use crate::unit::bundle;
@@ -66,6 +68,8 @@ pub(super) struct Slot {
     pub(super) removed: bool,
     /// For the post-stop hooks: `KNARR_EXIT_CODE=3`.
     pub(super) ending: Option<String>,
+    /// What its probes say of the last run that ran.
+    pub(super) watched: Option<Watched>,
 }
 
 impl Slot {
@@ -85,6 +89,7 @@ impl Slot {
             rising: None,
             removed: false,
             ending: None,
+            watched: None,
         }
     }
 
@@ -124,6 +129,10 @@ pub(super) struct Owner {
     pub(super) strays: BTreeMap<RunId, bool>,
     /// The cap for all logs.
     pub(super) cap: Cap,
+    /// Looks at what runs.
+    pub(super) looks: Looks,
+    /// The file that lists what is ready.
+    pub(super) endpoints: Option<Endpoints>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -145,6 +154,7 @@ impl Owner {
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
+        let endpoints = options.endpoints.clone().map(Endpoints::new);
         let owner = Owner {
             options,
             boot_id,
@@ -165,6 +175,8 @@ impl Owner {
             turn_at: None,
             strays: BTreeMap::new(),
             cap: Cap::default(),
+            looks: Looks::default(),
+            endpoints,
             refused_by_disk: false,
         };
         (owner, reports)
@@ -191,6 +203,7 @@ impl Owner {
     pub(super) fn feed(&mut self, instance: &Instance, event: Event) {
         let (service, version) = self.service(instance);
         let now = Now { moment: Moment::now(), jitter: crate::sys::random::unit() };
+        let counts = self.slots.get(instance).map_or(Counts::Started, |s| self.counts(s));
         let Some(slot) = self.slots.get_mut(instance) else { return };
         // A run is stopped by the rules it was made with, and followed by those in force now.
         let made = slot.made_from.as_ref().map_or_else(|| service.clone(), |(s, _)| s.clone());
@@ -205,12 +218,11 @@ impl Owner {
             version: &version,
             boot_id: &self.boot_id,
             apart,
+            counts,
         };
         let effects = slot.machine.step(event, now, rules);
         self.carry_out(instance, effects, now.moment);
-        if let Some(slot) = self.slots.get(instance).filter(|s| s.again_pending.is_none()) {
-            self.waiters.look(&slot.machine);
-        }
+        self.look_for_waiters(instance);
     }
 
     /// Everything is written down; everything else waits for [`Owner::commit`], in order.
@@ -264,7 +276,7 @@ impl Owner {
     }
 
     /// Appends to the journal.
-    fn note(&mut self, records: &[Record]) {
+    pub(super) fn note(&mut self, records: &[Record]) {
         if records.is_empty() {
             return;
         }
@@ -352,7 +364,8 @@ impl Owner {
                 let ending = self.slots.get_mut(instance).and_then(|s| s.ending.take());
                 let unwritten = self.unacked.contains(&run);
                 let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));
-                let rest = Rest { gone: self.gone(&run), cgroup, of_container, ending, unwritten };
+                let (gone, looks) = (self.gone(&run), self.end_looks(&run));
+                let rest = Rest { gone, cgroup, of_container, ending, unwritten, looks };
                 tokio::task::spawn_local(self.shop.clone().clean(job, rest));
             }
             // Written before.

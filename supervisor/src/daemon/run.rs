@@ -70,6 +70,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.finish_removals();
     owner.cap.grew();
     owner.commit();
+    owner.tell_endpoints();
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;
 
@@ -109,6 +110,7 @@ pub async fn run(options: Options) -> Result<Ended> {
         }
         owner.settle();
         owner.commit();
+        owner.tell_endpoints();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();

@@ -2,15 +2,27 @@
 #![forbid(unsafe_code)]
 
 use crate::api::core::{Answer, Refusal};
+use crate::api::model::Sight;
 use crate::machine::{Machine, State};
+
+use super::looks::Fitness;
 
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
-    /// It runs in a later run than this one.
-    Running(u32),
+    /// It is ready, or has ended with success, in a later run than this one.
+    Ready(u32),
+    /// What somebody watches for, however long it takes.
+    Seen(Sight),
     /// Nothing of it is there.
     Down,
+}
+
+impl Until {
+    /// An instance that is gone is as far as it gets.
+    fn is_down(self) -> bool {
+        matches!(self, Until::Down | Until::Seen(Sight::Stopped))
+    }
 }
 
 /// One request that waits for some instances.
@@ -42,6 +54,7 @@ impl Waiters {
             answer.send(Ok(())).ok();
             return;
         }
+        self.forget_those_who_left();
         let free = self.waiters.iter().position(Option::is_none);
         let waiter = Some(Waiter::new(instances.len(), answer));
         let index = match free {
@@ -59,11 +72,21 @@ impl Waiters {
         self.list.extend(instances.into_iter().map(|(i, until)| (i, until, index)));
     }
 
+    /// Who has hung up waits for nothing.
+    fn forget_those_who_left(&mut self) {
+        for place in &mut self.waiters {
+            place.take_if(|w| w.answer.as_ref().is_none_or(|answer| answer.is_closed()));
+        }
+        let there = |index: usize| self.waiters.get(index).is_some_and(Option::is_some);
+        self.list.retain(|(_, _, index)| there(*index));
+    }
+
     /// Answers those whose instance got there, or cannot get there any more.
-    pub(super) fn look(&mut self, machine: &Machine) {
+    pub(super) fn look(&mut self, machine: &Machine, fitness: Fitness) {
         let mut i = 0;
         while let Some((instance, until, index)) = self.list.get(i) {
-            let verdict = if *instance == machine.instance { verdict(machine, *until) } else { None };
+            let verdict =
+                if *instance == machine.instance { verdict(machine, fitness, *until) } else { None };
             let Some(verdict) = verdict else {
                 i += 1;
                 continue;
@@ -84,7 +107,7 @@ impl Waiters {
             }
             let (until, index) = (*until, *index);
             self.list.swap_remove(i);
-            let verdict = if until == Until::Down { Ok(()) } else { Err(format!("{instance} was removed")) };
+            let verdict = if until.is_down() { Ok(()) } else { Err(format!("{instance} was removed")) };
             self.arrived(index, verdict);
         }
     }
@@ -106,21 +129,24 @@ impl Waiters {
     }
 }
 
-fn verdict(machine: &Machine, until: Until) -> Option<Result<(), String>> {
+fn verdict(machine: &Machine, fitness: Fitness, until: Until) -> Option<Result<(), String>> {
     let failed = || Some(Err(format!("{}: {}", machine.instance, machine.reason)));
     match (until, &machine.state) {
+        (Until::Seen(sight), state) => is_seen(sight, state, fitness).then_some(Ok(())),
         (Until::Down, State::Down) => Some(Ok(())),
         (Until::Down, _) if machine.up => Some(Err(format!("{} is wanted up again", machine.instance))),
         (Until::Down, _) => None,
-        (Until::Running(after), State::Running { run, .. }) => (run.run > after).then_some(Ok(())),
+        (Until::Ready(after), State::Running { run, .. }) => {
+            (run.run > after && fitness.ready).then_some(Ok(()))
+        }
         // A job may be over before anybody looks.
-        (Until::Running(after), State::Done { success: true }) if machine.last_run > after => Some(Ok(())),
-        (Until::Running(_), State::Done { success: false } | State::Backoff { .. }) => failed(),
-        (Until::Running(_), State::Down) => {
+        (Until::Ready(after), State::Done { success: true }) if machine.last_run > after => Some(Ok(())),
+        (Until::Ready(_), State::Done { success: false } | State::Backoff { .. }) => failed(),
+        (Until::Ready(_), State::Down) => {
             Some(Err(format!("{} was stopped: {}", machine.instance, machine.reason)))
         }
         (
-            Until::Running(_),
+            Until::Ready(_),
             State::Waiting { .. }
             | State::Queued
             | State::Creating { .. }
@@ -129,5 +155,13 @@ fn verdict(machine: &Machine, until: Until) -> Option<Result<(), String>> {
             | State::Cleaning { .. }
             | State::Done { .. },
         ) => None,
+    }
+}
+
+fn is_seen(sight: Sight, state: &State, fitness: Fitness) -> bool {
+    match sight {
+        Sight::Ready => fitness.ready,
+        Sight::Healthy => fitness.well,
+        Sight::Stopped => matches!(state, State::Down | State::Done { .. }),
     }
 }

@@ -58,7 +58,10 @@ impl Owner {
             .collect();
         match verb {
             Verb::Start => self.bring_up(&all),
-            Verb::Restart => all.iter().for_each(|i| self.replace_in_turn(i, BY_HAND)),
+            Verb::Restart => {
+                all.iter().for_each(|i| self.replace_in_turn(i, BY_HAND));
+                self.restart_dependents(&all);
+            }
             Verb::Stop | Verb::Remove => {
                 all.iter().for_each(|i| self.bring_down_in_turn(i, "stopped by hand"))
             }
@@ -92,9 +95,9 @@ impl Owner {
     }
 
     fn until_it_runs(&self, instance: &Instance, new: bool) -> Until {
-        let Some(slot) = self.slots.get(instance) else { return Until::Running(0) };
+        let Some(slot) = self.slots.get(instance) else { return Until::Ready(0) };
         let last = slot.machine.last_run;
-        Until::Running(match slot.machine.state {
+        Until::Ready(match slot.machine.state {
             _ if new => last,
             // One that runs already is there.
             State::Running { .. } => last.saturating_sub(1),
@@ -102,16 +105,14 @@ impl Owner {
         })
     }
 
-    fn when(&mut self, wait: bool, waits: Vec<(Instance, Until)>, answer: Answer<()>) {
+    pub(super) fn when(&mut self, wait: bool, waits: Vec<(Instance, Until)>, answer: Answer<()>) {
         if !wait {
             return reply(answer, Ok(()));
         }
         let instances: Vec<_> = waits.iter().map(|(i, _)| i.clone()).collect();
         self.waiters.add(waits, answer);
         for instance in instances {
-            if let Some(slot) = self.slots.get(&instance) {
-                self.waiters.look(&slot.machine);
-            }
+            self.look_for_waiters(&instance);
         }
     }
 

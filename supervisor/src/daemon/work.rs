@@ -7,15 +7,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::hooks::{self, Cut};
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
+use crate::probe::Outcome;
 use crate::runtime::Runtime;
 use crate::unit::bundle;
-use crate::unit::service::{Network, Service};
+use crate::unit::service::{Network, Role, Service};
 
 /// How long a keeper may take to go after its container was deleted.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ pub(super) enum Done {
     Said(RunId, Option<Note>),
     /// What is left of a run is gone, or not.
     Cleaned(RunId, Result<(), String>),
+    /// A probe has its answer.
+    Looked(RunId, Role, Outcome),
     /// Something to tell about a run.
     Tell(RunId, &'static str, String),
 }
@@ -78,6 +82,8 @@ pub(super) struct Rest {
     pub(super) ending: Option<String>,
     /// The end is not on disk yet: the keeper has to keep its record, and its directory stays.
     pub(super) unwritten: bool,
+    /// Looks that are under way: a program that a probe runs is in the container's cgroup.
+    pub(super) looks: Vec<JoinHandle<()>>,
 }
 
 /// What is left of a keeper.
@@ -221,6 +227,10 @@ impl Shop {
 
     async fn try_clean(&self, job: &Job, rest: Rest) -> Result<(), String> {
         let run = &job.run;
+        for look in rest.looks {
+            // One that was ended before its time has nothing to say.
+            look.await.ok();
+        }
         let left = match rest.gone {
             Some(gone) => Left::Connected(gone),
             None => self.find_keeper(run, rest.cgroup.as_deref()).await,

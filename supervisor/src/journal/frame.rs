@@ -180,7 +180,7 @@ mod tests {
 
     fn line() -> Vec<u8> {
         let mut out = Vec::new();
-        put_record(&mut out, &Record::Stopping { run: "web.1.7".parse().unwrap() });
+        put_record(&mut out, &Record::Stopping { run: "web.1.7".parse().unwrap(), unwell: None });
         out
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn a_line_comes_back_and_is_text() {
         let bytes = line();
         assert!(bytes.starts_with(b"r 0000"), "{}", String::from_utf8_lossy(&bytes));
-        let want = Line::Record(Record::Stopping { run: "web.1.7".parse().unwrap() });
+        let want = Line::Record(Record::Stopping { run: "web.1.7".parse().unwrap(), unwell: None });
         assert_eq!(take(&bytes), Found::Line(want, bytes.len()));
     }
 

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Boot;
+use crate::health::Known;
 use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId, ServiceName};
+use crate::policy::Unwell;
 
 /// How many events are kept (`events --since`).
 pub const EVENTS_KEPT: usize = 10_000;
@@ -64,10 +66,20 @@ pub enum Record {
         /// When.
         at: Boot,
     },
-    /// The daemon is about to stop the run: the end that follows is wanted.
+    /// The daemon is about to stop the run: the end that follows is wanted, unless it is stopped because it is not well.
     Stopping {
         /// The run.
         run: RunId,
+        /// Why it is not well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unwell: Option<Unwell>,
+    },
+    /// What its probes say of the run has changed.
+    Health {
+        /// The run.
+        run: RunId,
+        /// What is known now.
+        known: Known,
     },
     /// The run is to be replaced by another one, in its turn.
     Again {
@@ -124,7 +136,7 @@ impl Record {
             }
             Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
             Record::Remove { .. } | Record::Keep { .. } => true,
-            Record::Started { .. } | Record::Event(_) => false,
+            Record::Started { .. } | Record::Health { .. } | Record::Event(_) => false,
         }
     }
 }
@@ -171,7 +183,7 @@ pub struct Kept {
 }
 
 /// A run that has not ended, as far as is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OpenRun {
     /// Its number.
     pub run: u32,
@@ -185,6 +197,12 @@ pub struct OpenRun {
     pub started: Option<Boot>,
     /// The daemon was about to stop it.
     pub stopping: bool,
+    /// Because it was not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Unwell>,
+    /// What its probes said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Known>,
     /// It is to be replaced in its turn.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
@@ -245,10 +263,7 @@ impl Image {
                     run: run.run,
                     boot_id: boot_id.clone(),
                     version: version.clone(),
-                    pid: None,
-                    started: None,
-                    stopping: false,
-                    again: false,
+                    ..OpenRun::default()
                 });
             }
             Record::Started { run, pid, at } => {
@@ -256,9 +271,14 @@ impl Image {
                     (open.pid, open.started) = (Some(*pid), Some(*at));
                 }
             }
-            Record::Stopping { run } => {
+            Record::Stopping { run, unwell } => {
                 if let Some(open) = self.open(run) {
-                    open.stopping = true;
+                    (open.stopping, open.unwell) = (true, unwell.clone());
+                }
+            }
+            Record::Health { run, known } => {
+                if let Some(open) = self.open(run) {
+                    open.health = Some(*known);
                 }
             }
             Record::Again { run } => {

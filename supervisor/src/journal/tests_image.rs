@@ -35,7 +35,7 @@ fn record() -> impl Strategy<Value = Record> {
         }),
         2 => (run(), any::<u32>())
             .prop_map(|(run, pid)| Record::Started { run, pid, at: Boot::default() }),
-        2 => run().prop_map(|run| Record::Stopping { run }),
+        2 => run().prop_map(|run| Record::Stopping { run, unwell: None }),
         1 => run().prop_map(|run| Record::Again { run }),
         4 => (run(), any::<u32>(), any::<Option<bool>>(), any::<String>()).prop_map(
             |(run, failures, finished, text)| Record::Ended {
@@ -177,7 +177,7 @@ fn a_run_that_was_never_the_open_one_changes_nothing_of_it() {
     image.apply(&intent("web.1.5"));
     let before = image.clone();
     image.apply(&Record::Started { run: "web.1.4".parse().unwrap(), pid: 1, at: Boot::default() });
-    image.apply(&Record::Stopping { run: "web.1.4".parse().unwrap() });
+    image.apply(&Record::Stopping { run: "web.1.4".parse().unwrap(), unwell: None });
     image.apply(&Record::Started { run: "web.2.5".parse().unwrap(), pid: 1, at: Boot::default() });
     assert_eq!(image, before);
 }

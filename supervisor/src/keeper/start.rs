@@ -13,10 +13,14 @@ use super::log::{Limits, Log};
 use super::protocol::{OOM_PROTECTED, OWN_CGROUP};
 use super::seal::Filter;
 use super::serve::{Console, Server, Streams};
+use crate::probe::inside;
 use crate::sys::keeper::{self as sys, Side};
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    if let Some(command) = inside::asked(std::env::args_os()) {
+        return inside::main(&command);
+    }
     sys::close_inherited();
     sys::small_heap();
     let args = match args::parse(std::env::args_os().skip(1)) {

@@ -21,7 +21,7 @@ use crate::clock::{Boot, Moment};
 use crate::journal::record::Record;
 use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId};
-use crate::policy::{self, Decision, Ending, History, span};
+use crate::policy::{self, Decision, Ending, History, Unwell, span};
 use crate::unit::service::{Restart, Stop};
 
 /// How long the kernel gets to end a killed container before it is killed again.
@@ -52,6 +52,17 @@ pub struct Rules<'a> {
     pub boot_id: &'a str,
     /// Nothing that is left of this run is in the way of the next one.
     pub apart: bool,
+    /// From when on its running counts for `restart.reset`.
+    pub counts: Counts,
+}
+
+/// From when on the running of a run counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Counts {
+    /// From its start.
+    Started,
+    /// From when it was ready first; `None` = it never was.
+    Ready(Option<Boot>),
 }
 
 /// The moment of a step, and the chance that goes into it.
@@ -181,6 +192,9 @@ impl Machine {
             Event::Unwanted { why } => self.on_unwanted(&why, &mut out),
             Event::Down { why } => self.on_down(why, now, rules, &mut out),
             Event::Again { why } => self.on_again(why, now, rules, &mut out),
+            Event::Unwell { why, grace, stays_down } => {
+                self.on_unwell(why, grace, stays_down, now, rules, &mut out);
+            }
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
             Event::Turn => self.on_turn(rules, &mut out),
@@ -211,6 +225,7 @@ impl Machine {
         let was_up = std::mem::replace(&mut self.up, true);
         match &mut self.state {
             State::Down => self.wait("started"),
+            State::Stopping { unwell, .. } if fresh => *unwell = None,
             State::Backoff { .. } if fresh => self.wait("started by hand"),
             State::Done { .. } if fresh => self.wait("started"),
             // The clean-up of a stopped run goes on; then what is wanted counts.
@@ -251,14 +266,44 @@ impl Machine {
 
     fn on_down(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
         self.on_unwanted(&why, out);
-        self.end_run(&why, now, rules, out);
+        self.forgive();
+        self.end_run(&why, None, now, rules, out);
+    }
+
+    /// Somebody wants the run to end: that it was about to be stopped anyhow is no failure any more.
+    fn forgive(&mut self) {
+        if let State::Stopping { unwell, .. } = &mut self.state {
+            *unwell = None;
+        }
+    }
+
+    fn on_unwell(
+        &mut self,
+        why: String,
+        grace: Option<Duration>,
+        stays_down: bool,
+        now: Now,
+        rules: Rules<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Running { since, .. } = &self.state else { return };
+        // One that is not wanted any more only waits for its turn.
+        if !self.up {
+            return;
+        }
+        let ran = ran(rules, *since, now.moment.boot);
+        let own = Stop { grace: grace.unwrap_or(rules.stop.grace), ..rules.stop.clone() };
+        let unwell = Unwell { why, stays_down, ran };
+        let rules = Rules { stop: &own, ..rules };
+        self.end_run("unhealthy", Some(unwell), now, rules, out);
     }
 
     fn on_again(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
         self.up = true;
         self.forget_failures();
         self.reason.clone_from(&why);
-        self.end_run(&why, now, rules, out);
+        self.forgive();
+        self.end_run(&why, None, now, rules, out);
         match &mut self.state {
             State::Down | State::Backoff { .. } | State::Done { .. } => self.wait(&why),
             State::Waiting { .. } | State::Queued => {}
@@ -271,7 +316,14 @@ impl Machine {
     }
 
     /// Tells a run that exists to end: by its signal when it runs, else at once.
-    fn end_run(&mut self, why: &str, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+    fn end_run(
+        &mut self,
+        why: &str,
+        unwell: Option<Unwell>,
+        now: Now,
+        rules: Rules<'_>,
+        out: &mut Vec<Effect>,
+    ) {
         let (run, pid, gently) = match &self.state {
             State::Creating { run, hooks } => (run.clone(), None, *hooks),
             State::Starting { run, pid } => (run.clone(), Some(*pid), false),
@@ -283,7 +335,7 @@ impl Machine {
             | State::Backoff { .. }
             | State::Done { .. } => return,
         };
-        out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone() })));
+        out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone(), unwell: unwell.clone() })));
         let signal = &rules.stop.signal;
         if gently && signal.name != "KILL" {
             let grace = span(rules.stop.grace);
@@ -294,12 +346,12 @@ impl Machine {
             out.push(Effect::Tell("stopping", format!("{why}: {what}, killed after {grace}")));
             out.push(effect);
             let kill_at = now.moment.boot.after(rules.stop.grace);
-            self.state = State::Stopping { run, pid, kill_at, kills: 0 };
+            self.state = State::Stopping { run, pid, kill_at, kills: 0, unwell };
         } else {
             out.push(Effect::Tell("stopping", format!("{why}: killed")));
             out.push(Effect::Kill(run.clone()));
             let kill_at = now.moment.boot.after(KILL_PATIENCE);
-            self.state = State::Stopping { run, pid, kill_at, kills: 1 };
+            self.state = State::Stopping { run, pid, kill_at, kills: 1, unwell };
         }
     }
 
@@ -429,11 +481,12 @@ impl Machine {
         rules: Rules<'_>,
         out: &mut Vec<Effect>,
     ) {
-        let (run, since, wanted) = match &self.state {
+        let (run, began, wanted) = match &self.state {
             // One that ends by itself before its turn to be stopped has come is as good as stopped.
             State::Creating { run, .. } | State::Starting { run, .. } => (run.clone(), None, !self.up),
             State::Running { run, since, .. } => (run.clone(), Some(*since), !self.up),
-            State::Stopping { run, .. } => (run.clone(), None, true),
+            State::Stopping { run, unwell: Some(_), .. } => (run.clone(), None, !self.up),
+            State::Stopping { run, unwell: None, .. } => (run.clone(), None, true),
             // A second word about a run whose end is written.
             State::Cleaning { run, .. } => {
                 out.push(Effect::Ack(run.clone()));
@@ -445,12 +498,13 @@ impl Machine {
             | State::Backoff { .. }
             | State::Done { .. } => return,
         };
+        let (ending, well) = self.blame(ending);
         let text = ending.text();
         let (next, finished, told) = if wanted {
             (Next::Goal, None, Effect::Tell("stopped", text.clone()))
         } else {
-            let ran =
-                since.map_or(Duration::ZERO, |s| exit.as_ref().map_or(now.moment.boot, |e| e.ended).since(s));
+            let end = exit.as_ref().map_or(now.moment.boot, |e| e.ended);
+            let ran = well.or_else(|| began.map(|b| ran(rules, b, end))).unwrap_or(Duration::ZERO);
             self.decide(&ending, ran, now, rules)
         };
         out.push(Effect::Journal(Box::new(Record::Ended {
@@ -464,7 +518,7 @@ impl Machine {
         out.push(Effect::Ack(run.clone()));
         if !wanted {
             let kind = match ending {
-                Ending::Seen(_) => "exited",
+                Ending::Seen(_) | Ending::Unwell { .. } => "exited",
                 Ending::NeverRan { .. } => "start-failed",
                 Ending::MonitorLost => "monitor-lost",
                 Ending::Reboot => "reboot",
@@ -481,6 +535,17 @@ impl Machine {
         }
         out.push(Effect::Clean(run.clone()));
         self.state = State::Cleaning { run, next, failed: 0, retry_at: None };
+    }
+
+    /// An end that its probes asked for is a failure of its own kind; then also how long it was well before.
+    fn blame(&self, ending: Ending) -> (Ending, Option<Duration>) {
+        match &self.state {
+            State::Stopping { unwell: Some(unwell), .. } if !ending.innocent() => {
+                let (unwell, ran) = (unwell.clone(), unwell.ran);
+                (Ending::Unwell { unwell, end: Box::new(ending) }, Some(ran))
+            }
+            _ => (ending, None),
+        }
     }
 
     /// What follows from an end that nobody asked for: what comes next, what is written, what is told.
@@ -620,7 +685,7 @@ impl Machine {
                     Next::Goal => State::Down,
                 };
             }
-            State::Stopping { run, kill_at, kills, .. } => {
+            State::Stopping { run, kill_at, kills, unwell, .. } => {
                 *kills = kills.saturating_add(1);
                 let stuck = *kills > KILLS;
                 *kill_at = boot.after(if stuck { CLEAN_PAUSE_MAX } else { KILL_PATIENCE });
@@ -628,6 +693,7 @@ impl Machine {
                     ("stuck", format!("{run} does not end after {KILLS} kills"))
                 } else {
                     let waited = match *kills {
+                        1 if unwell.is_some() => "its grace".to_owned(),
                         1 => format!("its grace of {}", span(rules.stop.grace)),
                         _ => format!("{} of being killed", span(KILL_PATIENCE)),
                     };
@@ -667,6 +733,14 @@ impl Machine {
     }
 }
 
+/// How long a run had run when it ended, or had been ready where that is what counts.
+fn ran(rules: Rules<'_>, since: Boot, end: Boot) -> Duration {
+    match rules.counts {
+        Counts::Started => end.since(since),
+        Counts::Ready(since) => since.map_or(Duration::ZERO, |ready| end.since(ready)),
+    }
+}
+
 /// The pause after so many failed attempts to take a run away, and what is told.
 fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
     let pause = CLEAN_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(CLEAN_PAUSE_MAX);
@@ -685,6 +759,7 @@ mod tests {
         service: Service,
         seconds: u64,
         apart: bool,
+        counts: Counts,
     }
 
     impl Trial {
@@ -692,7 +767,7 @@ mod tests {
             let mut service = Service::unknown(&"web".parse().unwrap());
             service.restart.policy = policy;
             let machine = Machine::new("web.1".parse().unwrap(), moment(0));
-            Trial { machine, service, seconds: 0, apart: false }
+            Trial { machine, service, seconds: 0, apart: false, counts: Counts::Started }
         }
 
         fn step(&mut self, event: Event) -> Vec<Effect> {
@@ -703,6 +778,7 @@ mod tests {
                 version: "v",
                 boot_id: "b",
                 apart: self.apart,
+                counts: self.counts,
             };
             self.machine.step(event, Now { moment: moment(self.seconds), jitter: 0.0 }, rules)
         }
@@ -821,6 +897,76 @@ mod tests {
         t.seconds = 1;
         assert!(matches!(t.step(Event::Due)[..], [Effect::Clean(_)]));
         assert_eq!((t.machine.word(), t.machine.deadline()), ("waiting", None));
+    }
+
+    fn unwell(stays_down: bool) -> Event {
+        Event::Unwell { why: "liveness probe failed".into(), grace: Some(Duration::from_secs(3)), stays_down }
+    }
+
+    #[test]
+    fn who_is_not_well_is_stopped_and_that_is_a_failure() {
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        let effects = t.step(unwell(false));
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(&**r, Record::Stopping { unwell: Some(_), .. }))
+        );
+        assert!(effects.iter().any(|e| matches!(e, Effect::Stop(_, s) if s.name == "TERM")));
+        assert_eq!((t.machine.word(), t.machine.deadline()), ("stopping", Some(moment(3).boot)));
+        let effects = t.exit(0);
+        assert!(
+            matches!(&effects[0], Effect::Journal(r) if matches!(&**r, Record::Ended { failures: 1, text, .. }
+                if text == "unhealthy (liveness probe failed), exited 0"))
+        );
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.word(), "backoff");
+        // Once more, and it is to stay down.
+        t.seconds = 1;
+        t.step(Event::Due);
+        t.start();
+        t.step(unwell(true));
+        t.exit(143);
+        t.step(Event::Cleaned);
+        assert_eq!(t.machine.word(), "failed");
+    }
+
+    #[test]
+    fn a_wish_while_it_is_given_up_counts_more() {
+        for wish in
+            [Event::Down { why: "w".into() }, Event::Again { why: "w".into() }, Event::Up { fresh: true }]
+        {
+            let mut t = Trial::new(UnlessStopped);
+            t.run();
+            t.step(unwell(true));
+            t.step(wish.clone());
+            let effects = t.exit(143);
+            assert!(
+                matches!(&effects[0], Effect::Journal(r) if matches!(&**r, Record::Ended { failures: 0, finished: None, .. })),
+                "{wish:?}: {effects:?}"
+            );
+        }
+        // One that only waits for its turn to be stopped is left alone.
+        let mut t = Trial::new(UnlessStopped);
+        t.run();
+        t.step(Event::Unwanted { why: "w".into() });
+        assert!(t.step(unwell(false)).is_empty());
+    }
+
+    #[test]
+    fn a_long_run_that_was_never_ready_is_no_healthy_one() {
+        for (counts, pause) in
+            [(Counts::Started, 0), (Counts::Ready(None), 2), (Counts::Ready(Some(moment(10).boot)), 0)]
+        {
+            let mut t = Trial::new(UnlessStopped);
+            t.counts = counts;
+            t.machine.failures = 1;
+            t.run();
+            t.machine.failures = 1;
+            t.seconds = 130;
+            t.exit(1);
+            let State::Cleaning { next: Next::Pause { until, .. }, .. } = t.machine.state else { panic!() };
+            assert_eq!(until.since(moment(130).boot), Duration::from_secs(pause), "{counts:?}");
+        }
     }
 
     #[test]
@@ -962,6 +1108,8 @@ mod tests {
                 Event::Unwanted { why: "unwanted".into() },
                 Event::Down { why: "down".into() },
                 Event::Again { why: "again".into() },
+                unwell(false),
+                unwell(true),
                 Event::Lost(Ending::MonitorLost),
                 Event::NeverRan { code: "c".into(), text: "t".into(), exit: None },
                 Event::Due,
@@ -973,7 +1121,7 @@ mod tests {
         let mut t = Trial::new(UnlessStopped);
         (t.service.restart.delay, t.service.restart.max_delay) = (Duration::ZERO, Duration::ZERO);
         let (mut last, mut beside) = (0, 0);
-        for _ in 0..20_000 {
+        for _ in 0..40_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             t.seconds += seed >> 60;
             t.apart = seed >> 58 & 1 == 0;

@@ -1,10 +1,12 @@
 //! What an instance can be in, what can happen to it, and what can follow. Pure data.
 
+use std::time::Duration;
+
 use crate::clock::Boot;
 use crate::journal::record::Record;
 use crate::keeper::record::ExitRecord;
 use crate::names::RunId;
-use crate::policy::Ending;
+use crate::policy::{Ending, Unwell};
 use crate::unit::service::Signal;
 
 /// Where an instance is.
@@ -54,6 +56,8 @@ pub enum State {
         kill_at: Boot,
         /// How often it was killed.
         kills: u32,
+        /// It is stopped because it is not well: its end is a failure.
+        unwell: Option<Unwell>,
     },
     /// It ended; what is left of the run is taken away.
     Cleaning {
@@ -127,6 +131,15 @@ pub enum Event {
     Down {
         /// For people: "stopped by hand".
         why: String,
+    },
+    /// Its probes say that it is not well.
+    Unwell {
+        /// Which one failed how.
+        why: String,
+        /// From the signal to the kill; `None` = the service's own grace.
+        grace: Option<Duration>,
+        /// It stays down.
+        stays_down: bool,
     },
     /// What runs is to be replaced by a fresh run.
     Again {

@@ -357,6 +357,152 @@ pub const KEYS: &[Key] = &[
         "See `secrets`.",
     ),
     next("configs[].on_change.signal", "signal", "", r#""HUP""#, "See `secrets`."),
+    live("probes", "table", "none", "", "How it is looked at while it runs."),
+    live(
+        "probes.startup",
+        "table",
+        "none",
+        "",
+        "Must pass once after each start before the other two begin; a failure is one of liveness.",
+    ),
+    live("probes.liveness", "table", "none", "", "Whether it is well; when not, `on_unhealthy` follows."),
+    live(
+        "probes.readiness",
+        "table",
+        "none",
+        "",
+        "Whether others can use it: `depends_on` with `healthy`, `knarrctl start`, the endpoint file.",
+    ),
+    live(
+        "probes.on_unhealthy",
+        "`restart`, `stop` or `none`",
+        "`\"restart\"`",
+        r#""stop""#,
+        "`restart` stops it, and `restart` decides as after a failure; `stop` leaves it down as failed; `none` only says so.",
+    ),
+    live(
+        "probes.*.exec",
+        "list of text",
+        "none",
+        r#"["/bin/check", "-q"]"#,
+        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`.",
+    ),
+    live("probes.*.http", "table", "none", "", "An HTTP request from inside its network namespace."),
+    live("probes.*.http.port", "1 to 65535", "required", "8080", "Where to."),
+    live("probes.*.http.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
+    live("probes.*.http.path", "text that begins with `/`", "`\"/\"`", r#""/healthz""#, "What is asked for."),
+    live("probes.*.http.method", "capital letters", "`\"GET\"`", r#""HEAD""#, "How."),
+    live(
+        "probes.*.http.headers",
+        "table of text",
+        "none",
+        r#"{ Host = "shop" }"#,
+        "Sent with it; `Connection`, `Content-Length` and `Transfer-Encoding` are not yours.",
+    ),
+    live(
+        "probes.*.http.status",
+        "list of 100 to 599 or `\"A-B\"`",
+        "`[\"200-399\"]`",
+        r#"[200, "300-308"]"#,
+        "Status codes that pass; a redirect is not followed.",
+    ),
+    live("probes.*.http.tls", "true or table", "none", "true", "With TLS."),
+    live(
+        "probes.*.http.tls.verify",
+        "true or false",
+        "true",
+        "false",
+        "The certificate must be valid for `name`, or `host`.",
+    ),
+    live("probes.*.http.tls.name", "host name", "`host`", r#""shop.test""#, "Asked for and verified."),
+    live(
+        "probes.*.http.tls.ca",
+        "path",
+        "the host's",
+        r#""/etc/shop/ca.pem""#,
+        "Authorities on the host, in PEM.",
+    ),
+    live("probes.*.tcp", "table", "none", "", "A TCP connection from inside its network namespace."),
+    live("probes.*.tcp.port", "1 to 65535", "required", "5432", "Where to."),
+    live("probes.*.tcp.host", "address or `localhost`", "`\"localhost\"`", r#""::1""#, "Where to."),
+    live(
+        "probes.*.grpc",
+        "table",
+        "none",
+        "",
+        "`grpc.health.v1.Health/Check` from inside its network namespace, without TLS.",
+    ),
+    live("probes.*.grpc.port", "1 to 65535", "required", "50051", "Where to."),
+    live("probes.*.grpc.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
+    live("probes.*.grpc.service", "text", "the server", r#""shop.Cart""#, "Which of its services."),
+    live(
+        "probes.*.initial_delay",
+        "0s to 1d",
+        "`\"0s\"`",
+        r#""5s""#,
+        "From the start to the first time; with a startup probe, from when that passed.",
+    ),
+    live(
+        "probes.*.period",
+        "100ms to 1d",
+        "`\"10s\"`, startup `\"2s\"`",
+        r#""30s""#,
+        "From the end of one to the next: two are never under way at once.",
+    ),
+    live(
+        "probes.*.timeout",
+        "1ms to 10m",
+        "`\"5s\"`, readiness `\"2s\"`",
+        r#""1s""#,
+        "An answer that takes longer is a failure; the set-up of `exec` is not counted.",
+    ),
+    live(
+        "probes.*.success_threshold",
+        "1 to 1000",
+        "1",
+        "1",
+        "So many passes in a row are needed after a failure; more than 1 for readiness only.",
+    ),
+    live(
+        "probes.*.failure_threshold",
+        "1 to 100000",
+        "3, startup 60",
+        "5",
+        "So many failures in a row are needed.",
+    ),
+    live(
+        "probes.*.grace",
+        "0s to 1d",
+        "`stop.grace`",
+        r#""3s""#,
+        "From the signal to the kill in a stop that this probe causes; not for readiness.",
+    ),
+    live(
+        "healthcheck",
+        "table",
+        "none",
+        "",
+        "The health check of Compose, read as a startup and a liveness probe; not together with those.",
+    ),
+    live(
+        "healthcheck.test",
+        "text or list of text",
+        "required",
+        r#"["CMD", "/bin/check"]"#,
+        "`[\"CMD\", ...]` is a program, `[\"CMD-SHELL\", TEXT]` or a text is for `/bin/sh -c`, `[\"NONE\"]` is none.",
+    ),
+    live("healthcheck.interval", "100ms to 1d", "`\"30s\"`", r#""10s""#, "`period` of liveness."),
+    live("healthcheck.timeout", "1ms to 10m", "`\"30s\"`", r#""3s""#, "`timeout` of both."),
+    live("healthcheck.retries", "1 to 1000", "3", "5", "`failure_threshold` of liveness."),
+    live(
+        "healthcheck.start_period",
+        "0s to 1h",
+        "`\"0s\"`",
+        r#""40s""#,
+        "How long failures do not count while it has not passed once.",
+    ),
+    live("healthcheck.start_interval", "100ms to 1d", "`\"5s\"`", r#""1s""#, "`period` of startup."),
+    live("healthcheck.disable", "true or false", "false", "true", "No probes."),
     live(
         "depends_on",
         "list of names or tables",
@@ -378,6 +524,13 @@ pub const KEYS: &[Key] = &[
         "no limit",
         r#""5m""#,
         "A start that waits longer is a failed start.",
+    ),
+    live(
+        "depends_on[].restart",
+        "true or false",
+        "false",
+        "true",
+        "An order or a changed file that restarts the other service restarts this one after it; a crash does not.",
     ),
     next(
         "hooks",
@@ -457,6 +610,12 @@ pub fn needs_restart(key: &str) -> bool {
         }
         pattern.push(c);
     }
+    // Three tables whose keys are listed once.
+    if let Some((probe, rest)) = pattern.strip_prefix("probes.").and_then(|rest| rest.split_once('.'))
+        && probe != "on_unhealthy"
+    {
+        pattern = format!("probes.*.{rest}");
+    }
     let below = |k: &&Key| {
         pattern.strip_prefix(k.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
@@ -479,6 +638,7 @@ mod tests {
             ("secrets[0].mode", true),
             ("logs.journald", false),
             ("logs.max_size", true),
+            ("probes.liveness.http.port", false),
             ("unheard", true),
         ] {
             assert_eq!(needs_restart(key), restart, "{key}");

@@ -16,6 +16,6 @@ pub(crate) mod test_dir;
 pub use change::{changes, run_version, version};
 pub use dir::{Loaded, load_dir, load_files, read_file};
 pub use keys::{Change, KEYS, Key};
-pub(crate) use parse::value::signal;
+pub(crate) use parse::value::{duration, signal};
 pub use parse::{SIZE_MAX, locate, parse};
 pub use set::{check_set, service_of, start_order};

@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
     Condition, Dependency, FileMount, Hook, Hooks, Image, Limits, Logs, Match, Mount, MountKind, Network,
-    OnChange, OnCrashLoop, Policy, Process, Restart, Rule, RuleAction, Seccomp, Security, Service, Stop,
+    OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule, RuleAction,
+    Seccomp, Security, Service, Stop,
 };
+use crate::probe::{Http, Kind, Tls};
 
 /// A table that leaves out what is not there.
 #[derive(Default)]
@@ -62,6 +64,7 @@ pub(super) fn render(service: &Service) -> Value {
         ports,
         restart,
         stop,
+        probes,
         depends_on,
         hooks,
         logs,
@@ -94,6 +97,7 @@ pub(super) fn render(service: &Service) -> Value {
     t.full("ports", json!(ports));
     t.full("restart", put_restart(restart));
     t.full("stop", put_stop(stop));
+    t.full("probes", put_probes(probes));
     t.full("depends_on", depends_on.iter().map(dependency).collect::<Vec<_>>());
     t.full("hooks", put_hooks(hooks));
     t.full("logs", put_logs(logs));
@@ -228,8 +232,77 @@ fn put_stop(stop: &Stop) -> Table {
     t
 }
 
+fn put_probes(probes: &Probes) -> Table {
+    let Probes { startup, liveness, readiness, on_unhealthy } = probes;
+    let mut t = Table::default();
+    let all = [
+        ("startup", Role::Startup, startup),
+        ("liveness", Role::Liveness, liveness),
+        ("readiness", Role::Readiness, readiness),
+    ];
+    for (name, role, probe) in all {
+        t.some(name, probe.as_ref().map(|p| put_probe(p, role)));
+    }
+    t.unless("on_unhealthy", on_unhealthy, &OnUnhealthy::Restart, |o| json!(o));
+    t
+}
+
+fn put_probe(probe: &Probe, role: Role) -> Table {
+    let default = parse::default_probe(role, probe.kind.clone());
+    let Probe { kind, initial_delay, period, timeout, success_threshold, failure_threshold, grace } = probe;
+    let mut t = Table::default();
+    match kind {
+        Kind::Exec { command } => t.put("exec", json!(command)),
+        Kind::Http(http) => t.put("http", put_http(http)),
+        Kind::Tcp { host, port } => t.put("tcp", put_address(host, *port)),
+        Kind::Grpc { host, port, service } => {
+            let mut grpc = put_address(host, *port);
+            grpc.unless("service", service, &String::new(), |s| json!(s));
+            t.put("grpc", grpc);
+        }
+        Kind::Push => t.put("push", true),
+    }
+    let time = |d: &std::time::Duration| json!(duration_text(*d));
+    t.unless("initial_delay", initial_delay, &default.initial_delay, time);
+    t.unless("period", period, &default.period, time);
+    t.unless("timeout", timeout, &default.timeout, time);
+    t.unless("success_threshold", success_threshold, &default.success_threshold, |n| json!(n));
+    t.unless("failure_threshold", failure_threshold, &default.failure_threshold, |n| json!(n));
+    t.some("grace", grace.map(duration_text));
+    t
+}
+
+fn put_address(host: &String, port: u16) -> Table {
+    let mut t = Table::default();
+    t.put("port", port);
+    t.unless("host", host, &parse::HOST.to_owned(), |h| json!(h));
+    t
+}
+
+fn put_http(http: &Http) -> Table {
+    let Http { host, port, path, method, headers, status, tls } = http;
+    let mut t = put_address(host, *port);
+    t.unless("path", path, &parse::PATH.to_owned(), |p| json!(p));
+    t.unless("method", method, &parse::METHOD.to_owned(), |m| json!(m));
+    let headers: Map<String, Value> = headers.iter().map(|(name, v)| (name.clone(), json!(v))).collect();
+    t.full("headers", headers);
+    let range = |(a, b): &(u16, u16)| if a == b { json!(a) } else { json!(format!("{a}-{b}")) };
+    t.unless("status", status, &parse::STATUS.to_vec(), |all| all.iter().map(range).collect());
+    t.some("tls", tls.as_ref().map(put_tls));
+    t
+}
+
+fn put_tls(tls: &Tls) -> Value {
+    let Tls { verify, name, ca } = tls;
+    let mut t = Table::default();
+    t.unless("verify", verify, &true, |b| json!(b));
+    t.some("name", name.as_deref());
+    t.some("ca", ca.as_ref().map(|p| json!(p)));
+    if t.0.is_empty() { json!(true) } else { t.into() }
+}
+
 fn dependency(dependency: &Dependency) -> Value {
-    let Dependency { service, condition, timeout } = dependency;
+    let Dependency { service, condition, timeout, restart } = dependency;
     let mut t = Table::default();
     t.put("service", service.as_str());
     t.unless("condition", condition, &Condition::Started, |c| match c {
@@ -238,6 +311,7 @@ fn dependency(dependency: &Dependency) -> Value {
         Condition::Completed => json!("completed"),
     });
     t.some("timeout", timeout.map(duration_text));
+    t.unless("restart", restart, &false, |b| json!(b));
     t.into()
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::names::ServiceName;
+use crate::probe::Kind;
 
 /// One service file, read and checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +43,8 @@ pub struct Service {
     pub restart: Restart,
     /// How it is stopped.
     pub stop: Stop,
+    /// How it is looked at while it runs.
+    pub probes: Probes,
     /// What must be there before it starts.
     pub depends_on: Vec<Dependency>,
     /// What is run on the host around it.
@@ -309,6 +312,93 @@ pub struct Stop {
     pub grace: Duration,
 }
 
+/// How it is looked at while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Probes {
+    /// Must pass once after each start before the others begin; a failure is one of liveness.
+    pub startup: Option<Probe>,
+    /// Whether it is well; else `on_unhealthy` follows.
+    pub liveness: Option<Probe>,
+    /// Whether it can be used by others; nothing else follows.
+    pub readiness: Option<Probe>,
+    /// What follows when it is not well.
+    pub on_unhealthy: OnUnhealthy,
+}
+
+impl Probes {
+    /// The probe of a role.
+    pub fn of(&self, role: Role) -> Option<&Probe> {
+        match role {
+            Role::Startup => self.startup.as_ref(),
+            Role::Liveness => self.liveness.as_ref(),
+            Role::Readiness => self.readiness.as_ref(),
+        }
+    }
+
+    /// Nobody looks.
+    pub fn is_empty(&self) -> bool {
+        self.startup.is_none() && self.liveness.is_none() && self.readiness.is_none()
+    }
+}
+
+/// Which of the three probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Whether it has come up.
+    Startup,
+    /// Whether it is well.
+    Liveness,
+    /// Whether it can be used.
+    Readiness,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Startup, Role::Liveness, Role::Readiness];
+
+    /// As service files have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Startup => "startup",
+            Role::Liveness => "liveness",
+            Role::Readiness => "readiness",
+        }
+    }
+}
+
+/// One question that is asked again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: Kind,
+    /// From the start (with a startup probe, from when that passed) to the first time.
+    pub initial_delay: Duration,
+    /// From the end of one to the next.
+    pub period: Duration,
+    /// An answer that takes longer is a failure.
+    pub timeout: Duration,
+    /// So many passes in a row count after a failure.
+    pub success_threshold: u32,
+    /// So many failures in a row count.
+    pub failure_threshold: u32,
+    /// Stands in for `stop.grace` in a stop that this probe causes.
+    pub grace: Option<Duration>,
+}
+
+/// What follows when it is not well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnhealthy {
+    /// It is stopped, and its restart policy decides as after a failure.
+    #[default]
+    Restart,
+    /// It is stopped and stays down as failed until somebody starts it.
+    Stop,
+    /// It is said, and it goes on.
+    None,
+}
+
 /// What must be there before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Dependency {
@@ -318,6 +408,8 @@ pub struct Dependency {
     pub condition: Condition,
     /// A start that waits longer is a failed start; `None` = no limit.
     pub timeout: Option<Duration>,
+    /// An order or a changed file that restarts the other service restarts this one after it.
+    pub restart: bool,
 }
 
 /// The conditions of Compose.
@@ -326,7 +418,7 @@ pub struct Dependency {
 pub enum Condition {
     /// All its instances run.
     Started,
-    /// All its instances are ready; without a readiness check that is: they run.
+    /// All its instances are ready; without probes that is: they run.
     Healthy,
     /// All its instances ended with success.
     Completed,
@@ -394,6 +486,7 @@ impl Service {
                 on_crash_loop: OnCrashLoop::Keep,
             },
             stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
+            probes: Probes::default(),
             depends_on: Vec::new(),
             hooks: Hooks::default(),
             logs: Logs { max_size: 10 << 20, max_files: 5, journald: false },

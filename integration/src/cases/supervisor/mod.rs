@@ -14,6 +14,7 @@ mod logs;
 mod long;
 mod order;
 mod orders;
+mod probes;
 mod removal;
 mod restart;
 mod survival;
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         restart::cases(),
         order::cases(),
         orders::cases(),
+        probes::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),

@@ -163,7 +163,8 @@ fn ids(r: &mut Reader, v: &Value) -> Option<(u32, u32)> {
     })
 }
 
-fn hostname(r: &mut Reader, v: &Value) -> Option<String> {
+/// What uname(2) takes as a name of a host.
+pub(super) fn hostname(r: &mut Reader, v: &Value) -> Option<String> {
     v.parsed(r, |text| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
         if text.len() > HOSTNAME_MAX {

@@ -3,6 +3,7 @@
 mod image;
 mod parts;
 mod policy;
+mod probes;
 mod read;
 pub(in crate::unit) mod value;
 
@@ -18,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 pub(in crate::unit) use self::image::env_name;
 pub(in crate::unit) use self::parts::CAPABILITIES;
 pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
+pub(in crate::unit) use self::probes::{HOST, METHOD, PATH, STATUS, default_probe};
 use self::read::{Reader, Table, place};
 use crate::api::model::Problem;
 use crate::names::ServiceName;
@@ -116,6 +118,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let ports = t.get(r, "ports").map(|v| v.each(r, parts::port)).unwrap_or_default();
     let restart = policy::restart(r, t);
     let stop = policy::stop(r, t);
+    let probes = probes::probes(r, t);
     let depends_on = t.get(r, "depends_on").map(|v| policy::dependencies(r, &v, name)).unwrap_or_default();
     let hooks: Hooks = parts::section(r, t, "hooks", policy::hooks);
     let logs = policy::logs(r, t);
@@ -135,6 +138,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         ports,
         restart,
         stop,
+        probes,
         depends_on,
         hooks,
         logs,

@@ -177,7 +177,12 @@ pub(super) fn dependencies(r: &mut Reader, v: &Value, own: &ServiceName) -> Vec<
 fn dependency(r: &mut Reader, v: &Value) -> Option<Dependency> {
     let name = |r: &mut Reader, v: &Value| v.parsed(r, str::parse::<ServiceName>);
     if v.is_string() {
-        return Some(Dependency { service: name(r, v)?, condition: Condition::Started, timeout: None });
+        return Some(Dependency {
+            service: name(r, v)?,
+            condition: Condition::Started,
+            timeout: None,
+            restart: false,
+        });
     }
     let t = v.table(r)?;
     let service = t.need(r, "service").and_then(|v| name(r, &v));
@@ -188,7 +193,8 @@ fn dependency(r: &mut Reader, v: &Value) -> Option<Dependency> {
     ];
     let condition = t.get(r, "condition").map_or(Some(Condition::Started), |v| v.word(r, &words));
     let timeout = t.get(r, "timeout").and_then(|v| v.duration(r, TICK..=MONTH));
-    Some(Dependency { service: service?, condition: condition?, timeout })
+    let restart = t.get(r, "restart").and_then(|v| v.boolean(r)).unwrap_or(false);
+    Some(Dependency { service: service?, condition: condition?, timeout, restart })
 }
 
 pub(super) fn hooks(r: &mut Reader, t: &Table) -> Hooks {

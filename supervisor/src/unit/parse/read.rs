@@ -439,8 +439,13 @@ impl<'d, 'i> Value<'d, 'i> {
 
     /// A table whose keys are known.
     pub(super) fn table(&self, r: &mut Reader) -> Option<Table<'d, 'i>> {
+        self.table_like(r, &self.pattern)
+    }
+
+    /// The same for one of several tables whose keys are listed once.
+    pub(super) fn table_like(&self, r: &mut Reader, pattern: &str) -> Option<Table<'d, 'i>> {
         let Some(entries) = self.value.as_table() else { return self.wrong_type(r, "a table") };
-        let (path, pattern) = (self.key.clone(), self.pattern.clone());
+        let (path, pattern) = (self.key.clone(), pattern.to_owned());
         let table = Table { path, pattern, at: Some(self.at.clone()), entries };
         table.check(r);
         Some(table)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{DeTable, Reader, Table, locate, parse, service};
 use crate::names::ServiceName;
+use crate::probe::{Kind, Tls};
 use crate::unit::service::*;
 
 /// A file with every key but those that exclude others.
@@ -24,7 +25,7 @@ hostname = "web"
 runtime = "/usr/sbin/runc"
 network = { cni = ["web"] }
 ports = ["8080/tcp", 53]
-depends_on = ["db", { service = "migrate", condition = "completed", timeout = "5m" }]
+depends_on = ["db", { service = "migrate", condition = "completed", timeout = "5m", restart = true }]
 
 [limits]
 memory = "64MiB"
@@ -69,6 +70,24 @@ grace = "1m30s"
 max_size = "1MiB"
 max_files = 3
 journald = true
+
+[probes]
+on_unhealthy = "stop"
+
+[probes.startup]
+http = { port = 8080, host = "::1", path = "/up?x=1", method = "HEAD", headers = { Host = "shop", X-A = "b" }, status = [200, "300-308"], tls = { verify = true, name = "shop.test", ca = "/etc/ca.pem" } }
+initial_delay = "1s"
+grace = "3s"
+
+[probes.liveness]
+exec = ["/bin/check", "-q"]
+period = "1s"
+timeout = "500ms"
+failure_threshold = 5
+
+[probes.readiness]
+grpc = { port = 50051, host = "127.0.0.1", service = "shop.Cart" }
+success_threshold = 2
 
 [[mounts]]
 source = "/srv/data"
@@ -121,6 +140,7 @@ fn a_file_of_one_line_has_the_defaults() {
     assert_eq!((s.stop.signal.number, s.stop.grace), (15, secs(10)));
     assert_eq!((s.logs.max_size, s.logs.max_files, s.logs.journald), (10 << 20, 5, false));
     assert_eq!((s.process, s.limits, s.security), Default::default());
+    assert!(s.probes.is_empty());
     assert!(s.mounts.is_empty() && s.files.is_empty() && s.depends_on.is_empty());
 }
 
@@ -159,6 +179,23 @@ fn every_value_of_a_full_file_arrives() {
     assert!(matches!(&conf.on_change, OnChange::Signal(s) if s.name == "HUP"));
     assert_eq!(s.depends_on[0].condition, Condition::Started);
     assert_eq!(s.depends_on[1].timeout, Some(Duration::from_secs(300)));
+    assert!(s.depends_on[1].restart && !s.depends_on[0].restart);
+    let Some(Kind::Http(http)) = s.probes.startup.as_ref().map(|p| &p.kind) else { panic!() };
+    assert_eq!((http.port, http.host.as_str(), http.path.as_str()), (8080, "::1", "/up?x=1"));
+    assert_eq!(http.headers, [("Host".to_owned(), "shop".to_owned()), ("X-A".into(), "b".into())]);
+    assert_eq!(http.status, [(200, 200), (300, 308)]);
+    let tls = Tls { verify: true, name: Some("shop.test".into()), ca: Some("/etc/ca.pem".into()) };
+    assert_eq!(http.tls, Some(tls));
+    let p = s.probes.startup.as_ref().unwrap();
+    let (secs, millis) = (Duration::from_secs, Duration::from_millis);
+    assert_eq!((p.initial_delay, p.period, p.timeout), (secs(1), secs(2), secs(5)));
+    assert_eq!((p.failure_threshold, p.grace), (60, Some(secs(3))));
+    let p = s.probes.liveness.as_ref().unwrap();
+    assert_eq!(p.kind, Kind::Exec { command: vec!["/bin/check".into(), "-q".into()] });
+    assert_eq!((p.period, p.timeout, p.failure_threshold), (secs(1), millis(500), 5));
+    let p = s.probes.readiness.as_ref().unwrap();
+    assert_eq!((p.timeout, p.success_threshold, p.failure_threshold), (secs(2), 2, 3));
+    assert_eq!(s.probes.on_unhealthy, OnUnhealthy::Stop);
     assert_eq!(s.hooks.pre_start[0].timeout.as_secs(), 5);
     assert_eq!(s.hooks.post_stop[0].timeout.as_secs(), 30);
 }
@@ -188,6 +225,9 @@ fn the_fixed_spelling_reads_back_as_the_same_service() {
         &root,
         "bundle = \"/b\"\nrestart = \"no\"\nnetwork = \"none\"",
         "bundle = \"/b\"\nrestart = \"always\"",
+        "bundle = \"/b\"\nhealthcheck.test = \"true\"\nhealthcheck.start_period = \"1h\"\nhealthcheck.start_interval = \"100ms\"",
+        "bundle = \"/b\"\nprobes.liveness.tcp.port = 1\nprobes.readiness.http = { port = 2, tls = true }",
+        "bundle = \"/b\"\nprobes.liveness.http = { port = 2, tls.verify = false }",
     ] {
         let service = good(text);
         let rendered = crate::unit::render::render(&service);
@@ -206,7 +246,10 @@ fn every_listed_key_is_read_and_no_other() {
     let listed: std::collections::BTreeSet<String> =
         crate::unit::KEYS.iter().map(|k| k.path.to_owned()).collect();
     // One is read only when the other is not the one that is used.
-    let asked = r.asked.clone().into_iter().chain(["secrets[].on_change.signal".to_owned()]).collect();
+    let others =
+        ["secrets[].on_change.signal".to_owned(), "probes.*.tcp.host".into(), "probes.*.tcp.port".into()];
+    let healthcheck = listed.iter().filter(|k| k.starts_with("healthcheck.")).cloned();
+    let asked = r.asked.clone().into_iter().chain(others).chain(healthcheck).collect();
     assert_eq!(listed, asked);
 }
 
@@ -235,12 +278,18 @@ fn examples_are_good() {
                     "secrets[]" | "configs[]" if name == "target" => "source = \"/s\"\n",
                     "secrets[]" | "configs[]" => "source = \"/s\"\ntarget = \"/t\"\n",
                     "depends_on[]" if name != "service" => "service = \"db\"\n",
+                    "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" if name != "port" => "port = 80\n",
+                    "probes.*" if name != "exec" => "exec = [\"/x\"]\n",
+                    "probes" | "probes.*" | "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" => "",
+                    "healthcheck" if name != "test" => "test = \"true\"\n",
                     _ if name == "timeout" => "command = [\"/x\"]\n",
                     _ => "",
                 };
-                if table.ends_with("on_change") {
+                if table.ends_with("on_change") || table.ends_with(".tls") {
                     continue;
                 }
+                let table = table.replace(".*", ".readiness");
+                let table = if key.path == "probes.*.grace" { "probes.liveness" } else { &table };
                 let header = match table.strip_suffix("[]") {
                     Some(list) => format!("[[{list}]]"),
                     None => format!("[{table}]"),
@@ -301,5 +350,26 @@ fn the_examples_of_the_documentation_are_good() {
     assert!(blocks.len() >= 2);
     for block in blocks {
         good(block);
+    }
+}
+
+#[test]
+fn a_health_check_of_compose_is_a_startup_and_a_liveness_probe() {
+    let secs = Duration::from_secs;
+    let of = |text: &str| good(&format!("bundle = \"/b\"\n[healthcheck]\n{text}")).probes;
+    let probes = of("test = \"curl -f x || exit 1\"\nretries = 2\nstart_period = \"11s\"\ntimeout = \"4s\"");
+    let (startup, liveness) = (probes.startup.unwrap(), probes.liveness.unwrap());
+    let shell = ["/bin/sh", "-c", "curl -f x || exit 1"].map(str::to_owned).to_vec();
+    assert_eq!((&startup.kind, &liveness.kind), (&Kind::Exec { command: shell.clone() }, &startup.kind));
+    assert_eq!((startup.period, startup.failure_threshold, startup.timeout), (secs(5), 5, secs(4)));
+    assert_eq!((liveness.period, liveness.initial_delay), (secs(30), secs(30)));
+    assert_eq!((liveness.failure_threshold, liveness.timeout), (2, secs(4)));
+    assert_eq!(probes.readiness, None);
+    let probes = of("test = [\"CMD\", \"/c\", \"-x\"]");
+    let startup = probes.startup.unwrap();
+    assert_eq!(startup.kind, Kind::Exec { command: vec!["/c".into(), "-x".into()] });
+    assert_eq!((startup.period, startup.failure_threshold, startup.timeout), (secs(30), 3, secs(30)));
+    for none in ["disable = true", "test = [\"NONE\"]", "test = \"x\"\ndisable = true"] {
+        assert!(of(none).is_empty(), "{none}");
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::unit) fn size_text(bytes: u64) -> String {
 const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// `10s`, `1m30s`, `500ms`: units from the longest to the shortest, each once.
-pub(in crate::unit) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let want = "want a time such as \"10s\", \"1m30s\" or \"500ms\"";
     let bad = |what: &str| Err(format!("{what}, got {text:?}, {want}"));
     let mut rest = text;
