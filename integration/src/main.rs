@@ -2,6 +2,7 @@
 //! One thread, own `main`: cases fork, wait and reap, which a threaded test runner would disturb.
 
 mod base;
+mod boundary;
 mod case;
 mod cases;
 mod clients;
@@ -36,9 +37,11 @@ fn main() -> ExitCode {
         Some(("supervisor", m)) => run_cases(m, cases::supervisor()),
         Some(("clients", m)) => run_clients(m),
         Some(("soak", m)) => run_soak(m),
+        Some(("boundary", m)) => run_boundary(m),
         Some(("list", m)) => list_cases(m),
         Some(("report", m)) => report_files(m),
         Some(("nothing", _)) => Ok(true),
+        Some(("call", m)) => call(m),
         _ => Ok(false),
     };
     match done {
@@ -70,6 +73,16 @@ fn cli() -> Cli {
                 .arg(number("seed", "1").help("Another seed, another order of things"))
                 .arg(one("write").value_name("FILE").help("Write the figures there")),
         )
+        .subcommand(
+            run_options(Cli::new("boundary").about("Disturb a runtime at every system call of its commands"))
+                .arg(
+                    one("sample")
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u32))
+                        .help("Only so many boundaries of each command"),
+                )
+                .arg(number("seed", "1").help("Another seed, other boundaries")),
+        )
         .subcommand(Cli::new("list").about("List cases").arg(filter()))
         .subcommand(
             Cli::new("report")
@@ -78,6 +91,18 @@ fn cli() -> Cli {
                 .arg(Arg::new("file").required(true).num_args(1..).help("Files written by --output")),
         )
         .subcommand(Cli::new("nothing").hide(true))
+        .subcommand(Cli::new("call").hide(true).arg(
+            Arg::new("words").required(true).num_args(1..).allow_hyphen_values(true).trailing_var_arg(true),
+        ))
+}
+
+/// Runs a program that is killed when we are, as containerd's shim runs a runtime.
+fn call(m: &ArgMatches) -> Result<bool> {
+    let mut words = m.get_many::<String>("words").into_iter().flatten();
+    let mut command = Command::new(words.next().context("no program")?);
+    command.args(words);
+    os::dies_with_us(&mut command);
+    Ok(command.status().context("call")?.success())
 }
 
 fn one(name: &'static str) -> Arg {
@@ -314,6 +339,18 @@ fn run_soak(m: &ArgMatches) -> Result<bool> {
     if let Some(file) = m.get_one::<String>("write") {
         fs::write(file, &text).with_context(|| file.clone())?;
     }
+    Ok(passed)
+}
+
+fn run_boundary(m: &ArgMatches) -> Result<bool> {
+    let page = std::rc::Rc::default();
+    let sample = m.get_one::<u32>("sample").map(|n| *n as usize);
+    let cases = cases::long_boundary(sample, u64::from(*m.get_one::<u32>("seed").unwrap_or(&1)), &page);
+    let passed = run_cases(m, cases)?;
+    eprintln!(
+        "\n| runtime | case | boundaries | disturbed | survived | violations |\n|---|---|---|---|---|---|\n{}",
+        page.borrow()
+    );
     Ok(passed)
 }
 

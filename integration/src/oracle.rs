@@ -1,7 +1,7 @@
 //! The oracle: what the host looks like before and after a trial. Mounts, processes, cgroups, state,
 //! files outside the container and host-wide settings must be as before, whatever the runtime did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,9 @@ pub struct Before {
     tripwire: BTreeMap<PathBuf, String>,
     shared: BTreeMap<PathBuf, String>,
     fds: usize,
+    children: BTreeSet<i32>,
+    cgroups: BTreeSet<PathBuf>,
+    states: BTreeSet<String>,
 }
 
 impl Before {
@@ -46,21 +49,35 @@ impl Before {
             tripwire: listing(&wire),
             shared: shared(trial.yard),
             fds: open_fds(),
+            children: children().into_iter().map(|(pid, _)| pid).collect(),
+            cgroups: cgroups(trial.yard).into_iter().collect(),
+            states: names(&trial.state_root()).into_iter().collect(),
         })
+    }
+
+    /// Processes that were not there.
+    pub fn new_children(&self) -> Vec<(i32, String)> {
+        children().into_iter().filter(|(pid, _)| !self.children.contains(pid)).collect()
+    }
+
+    /// Cgroups that were not there, deepest first.
+    pub fn new_cgroups(&self, yard: &Yard) -> Vec<PathBuf> {
+        cgroups(yard).into_iter().filter(|dir| !self.cgroups.contains(dir)).collect()
     }
 
     /// Everything that differs now.
     pub fn complaints(&self, trial: &Trial<'_>) -> Vec<String> {
         let mut all = Vec::new();
         // A process that was killed needs a moment to be gone; nothing else may.
-        let gone = wait_for(u64::from(trial.yard.patience), || Ok(children().is_empty().then_some(())));
+        let gone =
+            wait_for(u64::from(trial.yard.patience), || Ok(self.new_children().is_empty().then_some(())));
         if gone.is_err() {
-            for (pid, name) in children() {
+            for (pid, name) in self.new_children() {
                 all.push(format!("process {pid} ({name}) is left"));
             }
         }
-        let _ = wait_for(1, || Ok(cgroups(trial.yard).is_empty().then_some(())));
-        all.extend(cgroups(trial.yard).iter().map(|c| format!("cgroup {} is left", c.display())));
+        let _ = wait_for(1, || Ok(self.new_cgroups(trial.yard).is_empty().then_some(())));
+        all.extend(self.new_cgroups(trial.yard).iter().map(|c| format!("cgroup {} is left", c.display())));
         match mounts() {
             Ok(now) if now == self.mounts => {}
             Ok(now) => all.extend(
@@ -68,7 +85,7 @@ impl Before {
             ),
             Err(e) => all.push(format!("{e:#}")),
         }
-        for name in names(&trial.state_root()) {
+        for name in names(&trial.state_root()).into_iter().filter(|n| !self.states.contains(n)) {
             all.push(format!("state is left: {name}"));
         }
         if settings() != self.settings {
@@ -85,6 +102,26 @@ impl Before {
         }
         all
     }
+}
+
+/// What a container leaves under its own name outside of its directories: session keyrings, sockets, temporary files. The
+/// kernel collects keys in its own time.
+pub fn traces(trial: &Trial<'_>) -> Vec<String> {
+    let look = || {
+        let mut all = Vec::new();
+        for (file, kind) in [("/proc/keys", "keyring"), ("/proc/net/unix", "socket")] {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let named = |l: &&str| l.split([' ', '/', ':', '.']).any(|word| word == trial.id);
+            all.extend(text.lines().filter(named).map(|l| format!("{kind} is left: {}", l.trim())));
+        }
+        for dir in ["/tmp", "/run", "/dev/shm"] {
+            let ours = |n: &String| n.contains(&trial.id);
+            all.extend(names(Path::new(dir)).into_iter().filter(ours).map(|n| format!("{dir}/{n} is left")));
+        }
+        all
+    };
+    let _ = wait_for(3, || Ok(look().is_empty().then_some(())));
+    look()
 }
 
 /// Names in a directory; none when it is not there.

@@ -369,3 +369,92 @@ pub fn as_nobody(command: &mut Command) {
         })
     };
 }
+
+/// Starts the child under ptrace(2): it stops after its execve, and this process follows it.
+pub fn traced(command: &mut Command) {
+    // SAFETY: one system call without arguments.
+    unsafe { command.pre_exec(|| Ok(nix::sys::ptrace::traceme()?)) };
+}
+
+/// Starts the child so that it is killed when this process ends.
+pub fn dies_with_us(command: &mut Command) {
+    let kill = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: one system call on copied values.
+    unsafe { command.pre_exec(kill) };
+}
+
+/// The number of the system call that a followed process is about to make; nothing when it has just come out of one.
+pub fn entered_call(pid: nix::unistd::Pid) -> Result<Option<i64>> {
+    let info = nix::sys::ptrace::syscall_info(pid).context("PTRACE_GET_SYSCALL_INFO")?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return Ok(None);
+    }
+    // SAFETY: `op` says which member the kernel has filled in.
+    Ok(Some(unsafe { info.u.entry.nr } as i64))
+}
+
+/// Makes the call that a followed process is about to make none at all.
+#[cfg(target_arch = "x86_64")]
+pub fn skip_call(pid: nix::unistd::Pid) -> Result<()> {
+    let mut registers = nix::sys::ptrace::getregs(pid).context("PTRACE_GETREGS")?;
+    registers.orig_rax = u64::MAX;
+    nix::sys::ptrace::setregs(pid, registers).context("PTRACE_SETREGS")
+}
+
+/// Gives a skipped call this errno, at its end.
+#[cfg(target_arch = "x86_64")]
+pub fn answer_call(pid: nix::unistd::Pid, errno: i32) -> Result<()> {
+    let mut registers = nix::sys::ptrace::getregs(pid).context("PTRACE_GETREGS")?;
+    registers.rax = i64::from(-errno) as u64;
+    nix::sys::ptrace::setregs(pid, registers).context("PTRACE_SETREGS")
+}
+
+/// The registers of other machines are not known here; a case that wants this needs `X86_64`.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn skip_call(_: nix::unistd::Pid) -> Result<()> {
+    anyhow::bail!("system calls are skipped on x86-64 only")
+}
+
+/// See `skip_call`.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn answer_call(_: nix::unistd::Pid, _: i32) -> Result<()> {
+    anyhow::bail!("system calls are skipped on x86-64 only")
+}
+
+/// Sends a signal to one thread; one that is gone is no error.
+pub fn kill_thread(process: i32, thread: i32, signal: i32) {
+    // SAFETY: plain integers.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+}
+
+extern "C" fn tick(_: i32) {}
+
+/// While it lives, waits of this process are interrupted again and again, so that they can look at the clock.
+#[derive(Debug)]
+pub struct Ticks;
+
+impl Ticks {
+    /// Starts ticking.
+    pub fn start(every: Duration) -> Result<Ticks> {
+        use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+        let action = SigAction::new(SigHandler::Handler(tick), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(Signal::SIGALRM, &action) }.context("sigaction")?;
+        set_timer(every).map(|()| Ticks)
+    }
+}
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        let _ = set_timer(Duration::ZERO);
+    }
+}
+
+fn set_timer(every: Duration) -> Result<()> {
+    let time = libc::timeval { tv_sec: every.as_secs() as i64, tv_usec: i64::from(every.subsec_micros()) };
+    let timer = libc::itimerval { it_interval: time, it_value: time };
+    // SAFETY: the struct lives through the call, which only reads it.
+    let rc = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    ensure!(rc == 0, "setitimer: {}", std::io::Error::last_os_error());
+    Ok(())
+}

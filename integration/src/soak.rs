@@ -51,10 +51,16 @@ impl std::fmt::Display for Seen {
 type Exits = BTreeMap<String, (Option<i64>, String)>;
 
 /// A sequence of numbers that looks random; the same seed gives the same soak.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    /// The sequence of a seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
         // Constants of Knuth's MMIX generator; the high bits are the good ones.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
@@ -69,7 +75,7 @@ fn code(n: usize) -> i64 {
 pub fn soak(d: &mut Daemon<'_, '_>, kills: usize, seed: u64) -> Result<Seen> {
     // How many restarts a second a host may have is another case's subject.
     restart_freely(d)?;
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut dice = Dice::new(seed);
     let mut seen = Seen { kills, ..Seen::default() };
     let mut exits = Exits::new();
     set_up(d)?;

@@ -690,6 +690,13 @@ impl<'y> Trial<'y> {
         bail!("process {pid} did not end within {} s", self.seconds)
     }
 
+    /// Removes the files of commands that are no longer of interest.
+    pub fn forget_files(&mut self) -> Result<()> {
+        let out = self.dir.join("out");
+        fs::remove_dir_all(&out)?;
+        fs::create_dir(&out).context("make a directory for streams")
+    }
+
     /// What the payload of the last create or detached run has written.
     pub fn payload(&self) -> String {
         self.payload.as_deref().map(read_lossy).unwrap_or_default()

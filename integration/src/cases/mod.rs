@@ -1,6 +1,7 @@
 //! The cases, one file a subject, and the reviewed lists of known differences.
 
 mod annotations;
+mod boundary;
 mod cgroups;
 mod cli;
 mod contract;
@@ -32,6 +33,7 @@ use anyhow::{Context, Result};
 
 use crate::case::Case;
 
+pub use boundary::long as long_boundary;
 pub use cgroups::disk;
 pub use engines::{conmon_memory, shim_memory};
 pub use supervisor::long as long_supervisor;
@@ -62,6 +64,7 @@ pub fn all() -> Vec<Case> {
         annotations::cases(),
         security::cases(),
         faults::cases(),
+        boundary::cases(),
         engines::cases(),
         systemd::cases(),
         input::cases(),

@@ -1,0 +1,123 @@
+//! Boundaries: a command of a runtime is stopped at the entry of one of its system calls, and somebody is killed there or
+//! the call fails. Then the oracle looks at what `delete --force` leaves, and at a container that lived beside.
+
+mod beside;
+mod calls;
+mod sweep;
+mod tracer;
+
+pub use sweep::{Plan, sweep};
+pub use tracer::{Scope, Victim};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tracer::{Order, Seen, Tree};
+
+use crate::base::PROBE;
+use crate::os;
+use crate::trial::{Out, Trial};
+
+/// The commands that are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Start,
+    Run,
+    Exec,
+    Update,
+    Pause,
+    Resume,
+    Kill,
+    Delete,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 9] = [
+        Verb::Create,
+        Verb::Start,
+        Verb::Run,
+        Verb::Exec,
+        Verb::Update,
+        Verb::Pause,
+        Verb::Resume,
+        Verb::Kill,
+        Verb::Delete,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Start => "start",
+            Verb::Run => "run",
+            Verb::Exec => "exec",
+            Verb::Update => "update",
+            Verb::Pause => "pause",
+            Verb::Resume => "resume",
+            Verb::Kill => "kill",
+            Verb::Delete => "delete",
+        }
+    }
+
+    /// Whether it makes the container.
+    fn makes(self) -> bool {
+        matches!(self, Verb::Create | Verb::Run)
+    }
+
+    /// Brings the container to where the command begins.
+    fn prepare(self, t: &mut Trial<'_>) -> Result<()> {
+        match self {
+            Verb::Create | Verb::Run => return t.write_config(),
+            Verb::Start => t.create().map(drop)?,
+            _ => t.run_detached().map(drop)?,
+        }
+        if self == Verb::Resume {
+            t.verb("pause", &[])?.ok()?;
+        }
+        Ok(())
+    }
+
+    fn words(self, t: &Trial<'_>) -> Vec<String> {
+        let (id, bundle) = (t.id.as_str(), t.bundle.display().to_string());
+        let words = match self {
+            Verb::Create | Verb::Run => vec![self.name(), "--bundle", &bundle, id],
+            Verb::Exec => vec!["exec", id, PROBE, "true"],
+            Verb::Update => vec!["update", "--pids-limit", "50", id],
+            Verb::Kill => vec!["kill", id, "KILL"],
+            Verb::Delete => vec!["delete", "--force", id],
+            Verb::Start | Verb::Pause | Verb::Resume => vec![self.name(), id],
+        };
+        words.into_iter().map(String::from).collect()
+    }
+
+    /// The program of the container: one that stays, unless the command is to see its end.
+    fn configure(self, t: &mut Trial<'_>) {
+        let program = if self == Verb::Run { json!([PROBE, "true"]) } else { json!([PROBE, "trap", "TERM"]) };
+        t.spec["process"]["args"] = program;
+    }
+}
+
+/// Runs one command on a fresh container under the order. The container is left as it then is.
+fn disturbed(t: &mut Trial<'_>, verb: Verb, order: &Order) -> Result<(Seen, Out)> {
+    verb.prepare(t).context("preparing")?;
+    let words = verb.words(t);
+    let command = if order.caller { called(t, &words)? } else { t.rt(&words).adjust(os::traced).spawn()? };
+    let mut tree = Tree::follow(command.pid())?;
+    let seen = tree.run(order)?;
+    let out = command.wait()?;
+    tree.leave()?;
+    if let Some(last) = t.history.last_mut() {
+        *last = out.clone();
+    }
+    ensure!(!seen.hung, "`{}` hung for {} s after {:?}", out.line, order.seconds, seen.done);
+    Ok((seen, out))
+}
+
+/// The runtime, called by a process that takes it along when it dies.
+fn called(t: &mut Trial<'_>, words: &[String]) -> Result<crate::trial::Running> {
+    let me = std::env::current_exe().context("own path")?;
+    let mut all = vec!["call".to_string(), t.runtime.path.display().to_string()];
+    all.extend(["--root".to_string(), t.state_root().display().to_string()]);
+    all.extend_from_slice(words);
+    t.command(&me, &all).adjust(os::traced).spawn()
+}

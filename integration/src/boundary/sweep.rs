@@ -1,0 +1,251 @@
+//! One kind of disturbance at many boundaries of one command, judged after each. Goes on after a violation, so that a
+//! sweep gives a number.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::beside::Beside;
+use super::tracer::{Deed, Order, Scope, Seen, Victim};
+use super::{Verb, calls, disturbed};
+use crate::oracle::{self, Before};
+use crate::os;
+use crate::soak::Dice;
+use crate::trial::{Out, Trial, wait_for};
+
+/// What is swept.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub verb: Verb,
+    pub scope: Scope,
+    /// Who is killed; nobody: calls fail, with each errno that they can give.
+    pub victim: Option<Victim>,
+    /// How many boundaries are taken; all of them without.
+    pub sample: Option<usize>,
+    pub seed: u64,
+    /// Tell how far it is, and each violation as it comes.
+    pub told: bool,
+}
+
+/// What a sweep has done.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// System calls of the undisturbed command.
+    pub boundaries: usize,
+    /// Disturbances that took place.
+    pub done: usize,
+    /// Failed calls after which the command succeeded all the same.
+    pub survived: usize,
+    pub violations: Vec<String>,
+}
+
+/// More than these are counted, not told.
+const TOLD: usize = 20;
+/// How long a disturbed command may take.
+const LIMIT: u64 = 30;
+
+impl Plan {
+    fn order(&self, at: usize, deed: Deed) -> Order {
+        Order { scope: self.scope, at, deed, caller: self.victim == Some(Victim::Caller), seconds: LIMIT }
+    }
+
+    /// The disturbances, given what an undisturbed command did.
+    fn disturbances(&self, seen: &Seen) -> Vec<(usize, Deed)> {
+        // Before it is there, init cannot be killed.
+        let first = if self.victim == Some(Victim::Init) { seen.child_after.unwrap_or(0) } else { 0 };
+        let mut all = Vec::new();
+        for (at, call) in (1..).zip(&seen.calls).skip(first) {
+            match self.victim {
+                Some(victim) => all.push((at, Deed::Kill(victim))),
+                None => all.extend(
+                    calls::ERRORS
+                        .iter()
+                        .filter(|(_, errno)| calls::can_give(call, *errno))
+                        .map(|(_, errno)| (at, Deed::Fail(*errno))),
+                ),
+            }
+        }
+        match self.sample {
+            Some(count) => spread(&all, count, self.seed),
+            None => all,
+        }
+    }
+}
+
+/// So many of them, one at a random place of each of as many equal parts.
+fn spread<T: Clone>(all: &[T], count: usize, seed: u64) -> Vec<T> {
+    let mut dice = Dice::new(seed);
+    let count = count.min(all.len());
+    (0..count)
+        .filter_map(|part| {
+            let (from, to) = (all.len() * part / count, all.len() * (part + 1) / count);
+            all.get(from + dice.roll((to - from) as u64) as usize).cloned()
+        })
+        .collect()
+}
+
+/// Does everything that the plan says.
+pub fn sweep(t: &mut Trial<'_>, plan: &Plan) -> Result<Tally> {
+    plan.verb.configure(t);
+    let beside = Beside::start(t).context("a container beside")?;
+    let before = Before::note(t)?;
+    let (seen, out) = disturbed(t, plan.verb, &plan.order(usize::MAX, Deed::Look))?;
+    out.ok().context("undisturbed, but followed")?;
+    removed(t, &before, &beside).context("undisturbed")?;
+    let mut tally = Tally { boundaries: seen.calls.len(), ..Tally::default() };
+    let all = plan.disturbances(&seen);
+    for (number, (at, deed)) in all.iter().copied().enumerate() {
+        ensure!(!os::asked_to_end(), "asked to end");
+        let told = t.history.len();
+        let result = disturbed(t, plan.verb, &plan.order(at, deed));
+        let (seen, judged) = match result {
+            Ok((seen, out)) => {
+                let judged = judge(t, plan, deed, &seen, &out, (&before, &beside));
+                (seen, judged)
+            }
+            Err(e) => (Seen::default(), Err(e)),
+        };
+        tally.done += usize::from(seen.done.is_some());
+        match judged {
+            Ok(survived) => {
+                tally.survived += usize::from(survived);
+                t.history.truncate(told);
+            }
+            Err(e) => {
+                let call = seen.done.as_deref().unwrap_or("nothing");
+                tally.violations.push(format!("{deed} at call {at}, {call}: {e:#}"));
+                if plan.told {
+                    eprintln!("{}: {}", plan.verb.name(), tally.violations.last().map_or("", |v| v));
+                }
+                if tally.violations.len() > TOLD {
+                    t.history.truncate(told);
+                }
+                scrub(t, &before)?;
+            }
+        }
+        t.forget_files()?;
+        if plan.told && number % 100 == 99 {
+            eprintln!("{}: {} of {}", plan.verb.name(), number + 1, all.len());
+        }
+    }
+    beside.end(t).context("the container beside")?;
+    Ok(tally)
+}
+
+/// Whether the command succeeded although a call failed.
+fn judge(
+    t: &mut Trial<'_>,
+    plan: &Plan,
+    deed: Deed,
+    seen: &Seen,
+    out: &Out,
+    (before, beside): (&Before, &Beside),
+) -> Result<bool> {
+    if seen.done.is_none() {
+        removed(t, before, beside)?;
+        return Ok(false);
+    }
+    let failed = out.code != Some(0);
+    let errno = if let Deed::Fail(errno) = deed { errno } else { 0 };
+    // Without memory for itself a program can only end.
+    let starved =
+        errno == libc::ENOMEM && seen.done.as_deref().is_some_and(|c| ["mmap", "brk", "mremap"].contains(&c));
+    if !matches!(deed, Deed::Kill(Victim::Runtime | Victim::Caller)) && !starved && failed {
+        explained(t, out)?;
+        if plan.verb.makes() {
+            let left = before.complaints(t);
+            ensure!(left.is_empty(), "after the failure ({}): {}", out.stderr.trim(), left.join("; "));
+        }
+    }
+    observed(t)?;
+    removed(t, before, beside)
+        .with_context(|| format!("after exit {:?} ({})", out.code, out.stderr.trim()))?;
+    Ok(!failed && errno != 0)
+}
+
+/// A failure is one line, and neither a crash nor a signal.
+fn explained(t: &Trial<'_>, out: &Out) -> Result<()> {
+    let out = out.clone().fails()?;
+    if t.runtime.strict {
+        let lines: Vec<&str> = out.stderr.lines().filter(|l| !l.contains("level=warning")).collect();
+        ensure!(lines.len() == 1, "want one line of error, got {:?}", out.stderr);
+    }
+    Ok(())
+}
+
+/// `state` and `list` give a sensible answer, whatever happened.
+fn observed(t: &mut Trial<'_>) -> Result<()> {
+    let state = t.verb("state", &[])?;
+    if state.code == Some(0) {
+        let status = state.json()?["status"].as_str().unwrap_or_default().to_string();
+        let words = ["creating", "created", "running", "paused", "stopped"];
+        ensure!(words.contains(&status.as_str()), "state says {status:?}");
+    } else {
+        state.fails()?.says("does not exist")?;
+    }
+    let list = t.rt(&["list", "--format", "json"]).run()?.ok()?.json()?;
+    ensure!(list.is_array() || list.is_null(), "list prints {list}");
+    Ok(())
+}
+
+/// One `delete --force` succeeds, and nothing is left of this container while the other one lives.
+fn removed(t: &mut Trial<'_>, before: &Before, beside: &Beside) -> Result<()> {
+    t.remove()?;
+    let mut left = before.complaints(t);
+    left.extend(oracle::traces(t));
+    left.extend(beside.complaints(t));
+    ensure!(left.is_empty(), "{}", left.join("; "));
+    Ok(())
+}
+
+/// After a violation: what is new goes by force, so that the next disturbance begins as this one did.
+fn scrub(t: &mut Trial<'_>, before: &Before) -> Result<()> {
+    let done = wait_for(5, || {
+        before.new_children().iter().for_each(|(pid, _)| os::kill(*pid, libc::SIGKILL));
+        for dir in before.new_cgroups(t.yard) {
+            for top in t.yard.host.hierarchies().iter().filter(|top| dir.starts_with(top)) {
+                oracle::release(&dir, top);
+            }
+            let _ = fs::remove_dir(&dir);
+        }
+        let _ = fs::remove_dir_all(t.state_root().join(&t.id));
+        Ok((before.new_children().is_empty() && before.new_cgroups(t.yard).is_empty()).then_some(()))
+    });
+    if done.is_err() {
+        bail!("a violation cannot be taken away: {}", before.complaints(t).join("; "));
+    }
+    Ok(())
+}
+
+impl Tally {
+    /// No violation, and the sweep has not missed its subject.
+    pub fn verdict(&self) -> Result<()> {
+        ensure!(self.done > 0, "of {} boundaries none was hit", self.boundaries);
+        let told: BTreeSet<&String> = self.violations.iter().take(TOLD).collect();
+        ensure!(
+            told.is_empty(),
+            "{} of {} disturbances: {}",
+            self.violations.len(),
+            self.done,
+            told.into_iter().cloned().collect::<Vec<_>>().join("\n  ")
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_and_repeats() {
+        let all: Vec<usize> = (0..100).collect();
+        let some = spread(&all, 10, 1);
+        assert_eq!(some.len(), 10);
+        assert!(some.iter().enumerate().all(|(part, n)| n / 10 == part), "{some:?}");
+        assert_eq!(some, spread(&all, 10, 1));
+        assert_ne!(some, spread(&all, 10, 2));
+        assert_eq!(spread(&all[..3], 10, 1), [0, 1, 2]);
+    }
+}
