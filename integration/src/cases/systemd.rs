@@ -675,11 +675,11 @@ fn users() -> Vec<Case> {
     vec![
         unit("user-session")
             .checks("peers 2.8: rootless session bus")
-            .needs([Need::Userns, Need::CgroupV2])
+            .needs([Need::Userns, Need::CgroupV2Controller("memory")])
             .steps(story(true)),
         unit("user-from-outside")
             .checks("peers 2.8: rootless session bus")
-            .needs([Need::Userns, Need::CgroupV2])
+            .needs([Need::Userns, Need::CgroupV2Controller("memory")])
             .steps(story(false)),
     ]
 }
