@@ -1,6 +1,8 @@
 //! Real clients as drop-in users see them: Podman, Docker, Swarm, containerd with its CRI plugin, Buildah. Each operation is a
 //! row; the rows of a client share one start of it, in a mount and a network namespace of their own.
 
+mod page;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -11,9 +13,11 @@ use nix::sched::CloneFlags;
 use crate::host::Need;
 use crate::oracle::{self, Before};
 use crate::os;
-use crate::report::{Results, Row as Line};
+use crate::report::Row as Line;
 use crate::run::{Outcome, Verdict};
 use crate::trial::{Runtime, Trial, Yard, read_lossy, wait_for};
+
+pub use page::put_in;
 
 const COMMON: &str = include_str!("clients/common.sh");
 const PREPARE: &str = include_str!("clients/prepare.sh");
@@ -22,6 +26,38 @@ const CRI: &str = include_str!("clients/cri.py");
 
 /// What a whole client may take, in seconds.
 const SECONDS: u64 = 900;
+
+/// Who makes the cgroups of containers: the runtime itself, or systemd when the runtime asks it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manager {
+    Cgroupfs,
+    Systemd,
+}
+
+impl Manager {
+    pub const ALL: [Manager; 2] = [Manager::Cgroupfs, Manager::Systemd];
+
+    /// As clients call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Manager::Cgroupfs => "cgroupfs",
+            Manager::Systemd => "systemd",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Manager> {
+        Manager::ALL.into_iter().find(|m| m.name() == name)
+    }
+
+    /// Those that a row's script is for: the line `# manager: systemd` or `# manager: any`, else the runtime alone.
+    fn of_script(script: &str) -> &'static [Manager] {
+        match script.lines().find_map(|l| l.strip_prefix("# manager: ")) {
+            Some("any") => &Manager::ALL,
+            Some("systemd") => &[Manager::Systemd],
+            _ => &[Manager::Cgroupfs],
+        }
+    }
+}
 
 /// One client: what starts it, and its operations.
 pub struct Client {
@@ -44,10 +80,21 @@ pub struct Row {
     pub what: &'static str,
     /// Lines that must be printed.
     wants: Vec<&'static str>,
+    managers: &'static [Manager],
     script: &'static str,
 }
 
-/// All clients, in the order of the table.
+/// The clients that have rows for this manager, with these rows, in the order of the table.
+pub fn of(manager: Manager) -> Vec<Client> {
+    let mut clients = all();
+    for client in &mut clients {
+        client.rows.retain(|r| r.managers.contains(&manager));
+    }
+    clients.retain(|c| !c.rows.is_empty());
+    clients
+}
+
+/// All clients with all their rows, whoever the manager is.
 pub fn all() -> Vec<Client> {
     let docker = &["dockerd", "docker", "containerd", "docker-init"];
     vec![
@@ -99,6 +146,7 @@ fn parse(
             Some((row, what)) => client.rows.push(Row {
                 name: format!("{name}.{row}"),
                 what,
+                managers: Manager::of_script(script),
                 wants: script.lines().filter_map(|l| l.strip_prefix("# want: ")).collect(),
                 script,
             }),
@@ -108,7 +156,13 @@ fn parse(
 }
 
 /// Runs the rows of one client on each runtime and gives the lines of the table.
-pub fn run(yard: &Yard, runtimes: &[Runtime], client: &Client, number: &mut u32) -> Vec<Line> {
+pub fn run(
+    yard: &Yard,
+    runtimes: &[Runtime],
+    client: &Client,
+    manager: Manager,
+    number: &mut u32,
+) -> Vec<Line> {
     let mut lines: Vec<Line> = client
         .rows
         .iter()
@@ -121,7 +175,7 @@ pub fn run(yard: &Yard, runtimes: &[Runtime], client: &Client, number: &mut u32)
         .collect();
     for runtime in runtimes {
         *number += 1;
-        for (line, verdict) in lines.iter_mut().zip(session(yard, runtime, client, *number)) {
+        for (line, verdict) in lines.iter_mut().zip(session(yard, runtime, client, manager, *number)) {
             line.verdicts.push(Some(known(runtime, &line.name, verdict)));
         }
     }
@@ -142,13 +196,16 @@ fn known(runtime: &Runtime, row: &str, mut verdict: Verdict) -> Verdict {
 }
 
 /// A verdict for each row and one for what is left at the end.
-fn session(yard: &Yard, runtime: &Runtime, client: &Client, number: u32) -> Vec<Verdict> {
+fn session(yard: &Yard, runtime: &Runtime, client: &Client, manager: Manager, number: u32) -> Vec<Verdict> {
     let all = |outcome: Outcome| {
         let verdict = Verdict { outcome, seconds: 0.0, story: String::new() };
         vec![verdict; client.rows.len() + 1]
     };
     let mut needs = vec![Need::Root, Need::Busybox, Need::CgroupAny("pids"), Need::CgroupAny("memory")];
     needs.extend(client.programs.iter().map(|p| Need::Program(p)));
+    if manager == Manager::Systemd {
+        needs.push(Need::Systemd);
+    }
     if let Some(need) = yard.host.lacks(&needs) {
         return all(Outcome::Skipped(need.slug()));
     }
@@ -156,18 +213,18 @@ fn session(yard: &Yard, runtime: &Runtime, client: &Client, number: u32) -> Vec<
         Ok(trial) => trial,
         Err(e) => return all(Outcome::Failed(format!("preparing: {e:#}"))),
     };
-    let verdicts = started(&mut trial, client);
+    let verdicts = started(&mut trial, client, manager);
     if let Err(e) = oracle::clean(&mut trial) {
         eprintln!("conformance: after {}: {e:#}", client.name);
     }
     verdicts.unwrap_or_else(|e| all(Outcome::Failed(format!("{e:#}"))))
 }
 
-fn started(t: &mut Trial<'_>, client: &Client) -> Result<Vec<Verdict>> {
+fn started(t: &mut Trial<'_>, client: &Client, manager: Manager) -> Result<Vec<Verdict>> {
     let before = Before::note(t)?;
     let dir = t.host_dir("e")?;
     write_scripts(&dir, client)?;
-    let out = start(t, &dir)?;
+    let out = start(t, &dir, manager)?;
     ensure!(
         dir.join("started").exists(),
         "the client did not start: {}\n{}",
@@ -176,7 +233,11 @@ fn started(t: &mut Trial<'_>, client: &Client) -> Result<Vec<Verdict>> {
     );
     let mut verdicts: Vec<Verdict> =
         client.rows.iter().enumerate().map(|(n, row)| judge(&row_file(&dir, n), row)).collect();
-    let left = empty_groups(t).err().map(|e| format!("{e:#}"));
+    let left = match manager {
+        Manager::Cgroupfs => empty_groups(t),
+        Manager::Systemd => empty_slice(t),
+    };
+    let left = left.err().map(|e| format!("{e:#}"));
     let complaints: Vec<String> = before.complaints(t).into_iter().chain(left).collect();
     let outcome = match complaints.is_empty() {
         true => Outcome::Passed,
@@ -205,7 +266,7 @@ fn write_scripts(dir: &Path, client: &Client) -> Result<()> {
 }
 
 /// Runs the whole of it; gives what the main script itself complained about.
-fn start(t: &mut Trial<'_>, dir: &Path) -> Result<String> {
+fn start(t: &mut Trial<'_>, dir: &Path, manager: Manager) -> Result<String> {
     let host = &t.yard.host;
     let names = host.v1.keys().chain(&host.v2_controllers);
     let cgroups: String =
@@ -216,7 +277,8 @@ fn start(t: &mut Trial<'_>, dir: &Path) -> Result<String> {
         ("NAME", t.runtime.name.clone()),
         ("PROBE", t.yard.probe.display().to_string()),
         ("BUSYBOX", t.yard.busybox.as_ref().context("busybox")?.display().to_string()),
-        ("PARENT", t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").to_string()),
+        ("MANAGER", manager.name().to_string()),
+        ("PARENT", parent(t, manager)),
         ("CGROUPS", cgroups),
         ("PATIENCE", t.yard.patience.to_string()),
     ];
@@ -255,6 +317,38 @@ fn judge(file: &Path, row: &Row) -> Verdict {
     Verdict { outcome, seconds, story }
 }
 
+/// What containers of a client are put below.
+fn parent(t: &Trial<'_>, manager: Manager) -> String {
+    match manager {
+        Manager::Cgroupfs => t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").to_string(),
+        // `a-b.slice` is below `a.slice`: one slice for the run, one below for this session.
+        Manager::Systemd => format!("{}.slice", t.id.replacen('-', "", 1)),
+    }
+}
+
+/// The slice has nothing in it any more, and goes: systemd keeps an empty one until it is stopped.
+fn empty_slice(t: &mut Trial<'_>) -> Result<()> {
+    let slice = parent(t, Manager::Systemd);
+    // Nothing when systemd has not heard of it.
+    let group = systemctl(t, &["show", "--value", "--property", "ControlGroup", "--", &slice])?;
+    if group.is_empty() {
+        return Ok(());
+    }
+    let top = t.yard.host.v2.clone().context("no cgroup2")?;
+    let dir = top.join(group.trim_start_matches('/'));
+    let left = || oracle::below(&dir);
+    let emptied = wait_for(t.seconds(), || Ok(left().is_empty().then_some(())));
+    let names: Vec<String> = left().iter().map(|d| d.display().to_string()).collect();
+    let run = slice.split('-').next().unwrap_or(&slice);
+    systemctl(t, &["stop", "--", &format!("{run}.slice")])?;
+    emptied.with_context(|| format!("left in {slice}: {}", names.join(" ")))
+}
+
+fn systemctl(t: &mut Trial<'_>, args: &[&str]) -> Result<String> {
+    let args: Vec<String> = args.iter().map(|a| a.to_string()).collect();
+    Ok(t.command(Path::new("systemctl"), &args).run()?.ok()?.stdout.trim().to_string())
+}
+
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -267,39 +361,6 @@ fn empty_groups(t: &Trial<'_>) -> Result<()> {
         wait_for(10, removed).with_context(|| format!("{} is left and in use", dir.display()))?;
     }
     Ok(())
-}
-
-/// The page with a column for each runtime.
-pub fn page(results: &Results, head: &str) -> String {
-    let mut text = head.to_string();
-    let names: Vec<&str> = results.columns.iter().map(|c| c.runtime.as_str()).collect();
-    for column in &results.columns {
-        let _ = writeln!(text, "- {}: `{}`", column.runtime, column.version);
-    }
-    for client in all() {
-        let _ = write!(
-            text,
-            "\n## {}\n\n{}.\n\n| operation | what it shows | {} |\n|---|---|{}\n",
-            client.name,
-            client.title,
-            names.join(" | "),
-            "---|".repeat(names.len())
-        );
-        let prefix = format!("{}.", client.name);
-        for (row, name) in results.rows.iter().filter_map(|r| Some((r, r.name.strip_prefix(&prefix)?))) {
-            let _ = write!(text, "| `{name}` | {} |", row.checks);
-            for outcome in row.verdicts.iter().map(|v| v.as_ref().map(|v| &v.outcome)) {
-                let _ = match outcome {
-                    Some(Outcome::Skipped(why) | Outcome::Differs(why)) => {
-                        write!(text, " {}: {why} |", outcome.map_or("-", Outcome::word))
-                    }
-                    _ => write!(text, " {} |", outcome.map_or("-", Outcome::word)),
-                };
-            }
-            text.push('\n');
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -324,7 +385,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("knarr-clients-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let file = dir.join("000");
-        let row = Row { name: "c.r".into(), what: "w", wants: vec!["one"], script: "" };
+        let row =
+            Row { name: "c.r".into(), what: "w", wants: vec!["one"], managers: &Manager::ALL, script: "" };
         let tried = |out: &str, end: &str| {
             fs::write(file.with_extension("out"), out).unwrap();
             fs::write(file.with_extension("end"), end).unwrap();
@@ -336,26 +398,5 @@ mod tests {
         assert_eq!(tried("one\n", ""), "FAIL");
         assert_eq!(tried("skip: disk\n", "0 5"), "skip");
         fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn the_page_has_every_row() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/clients.md");
-        let text = fs::read_to_string(page).unwrap();
-        for client in all() {
-            let (_, section) = text.split_once(&format!("\n## {}\n", client.name)).expect(client.name);
-            let section = section.split("\n## ").next().unwrap();
-            let listed: Vec<&str> = section
-                .lines()
-                .filter_map(|l| l.strip_prefix("| `")?.split_once("` |"))
-                .map(|p| p.0)
-                .collect();
-            let mut rows: Vec<&str> = client.rows.iter().map(|r| &r.name[client.name.len() + 1..]).collect();
-            rows.push("leaves-nothing");
-            assert_eq!(
-                listed, rows,
-                "docs/clients.md is not of these rows; `ci/lane-clients --write` writes it"
-            );
-        }
     }
 }

@@ -25,6 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command as Cli};
 
 use crate::case::Case;
+use crate::clients::Manager;
 use crate::daemon::Programs;
 use crate::host::Host;
 use crate::report::{Column, Results, Row};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some(("run", m)) => run_cases(m, cases::all()),
         Some(("supervisor", m)) => run_cases(m, cases::supervisor()),
         Some(("clients", m)) => run_clients(m),
+        Some(("clients-page", m)) => write_clients(m),
         Some(("soak", m)) => run_soak(m),
         Some(("boundary", m)) => run_boundary(m),
         Some(("list", m)) => list_cases(m),
@@ -64,7 +66,15 @@ fn cli() -> Cli {
         ))
         .subcommand(
             run_options(Cli::new("clients").about("Run the operations of real clients on top of runtimes"))
-                .arg(one("write").value_name("FILE").help("Write the table there as a page")),
+                .arg(manager())
+                .arg(one("write").value_name("FILE").help("Put the table into this page")),
+        )
+        .subcommand(
+            Cli::new("clients-page")
+                .about("Put the results of `clients`, written by --output, into a page")
+                .arg(manager())
+                .arg(one("write").required(true).value_name("FILE").help("The page"))
+                .arg(Arg::new("file").required(true).num_args(1..).help("The results")),
         )
         .subcommand(
             supervisor_options(Cli::new("soak").about("Run the long loops of a supervisor and measure it"))
@@ -129,6 +139,17 @@ fn supervisor_options(command: Cli) -> Cli {
 
 fn filter() -> Arg {
     one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out")
+}
+
+fn manager() -> Arg {
+    one("manager")
+        .value_parser(Manager::ALL.map(Manager::name))
+        .default_value(Manager::Cgroupfs.name())
+        .help("Who makes the cgroups of containers")
+}
+
+fn managed(m: &ArgMatches) -> Result<Manager> {
+    m.get_one::<String>("manager").and_then(|name| Manager::named(name)).context("--manager")
 }
 
 fn format() -> Arg {
@@ -209,14 +230,20 @@ fn list_cases(m: &ArgMatches) -> Result<bool> {
 }
 
 fn report_files(m: &ArgMatches) -> Result<bool> {
+    let all = read_results(m)?;
+    print_all(&all, m);
+    Ok(all.sum().failed == 0)
+}
+
+/// The results of the files that are named, side by side.
+fn read_results(m: &ArgMatches) -> Result<Results> {
     let mut all = Results::default();
     for path in m.get_many::<String>("file").into_iter().flatten() {
         let text = fs::read_to_string(path).with_context(|| path.clone())?;
         let one = report::from_json(&serde_json::from_str(&text)?).with_context(|| path.clone())?;
         all.join(one);
     }
-    print_all(&all, m);
-    Ok(all.sum().failed == 0)
+    Ok(all)
 }
 
 fn print_all(r: &Results, m: &ArgMatches) {
@@ -268,15 +295,9 @@ fn run_in_yard(m: &ArgMatches, run: impl FnOnce(&Yard, &[Runtime]) -> Result<Res
     Ok(results)
 }
 
-/// The head of the page of clients.
-const CLIENTS_PAGE: &str = "# Real clients on top of knarr\n\n\
-    Written by `ci/lane-clients --write` as root; do not edit. Each line is one operation of a client from Debian's packages, done\n\
-    with each runtime by the same script (`integration/src/clients/*.sh`): the lines it must print and its exit code decide. `dev`\n\
-    is a difference that was reviewed (`integration/known/`), `skip` something that this machine lacks. How to set a client up:\n\
-    [guides](guides/README.md).\n\n";
-
 fn run_clients(m: &ArgMatches) -> Result<bool> {
-    let mut clients = clients::all();
+    let manager = managed(m)?;
+    let mut clients = clients::of(manager);
     for client in &mut clients {
         client.rows.retain(|r| chosen(m, &r.name, r.what));
     }
@@ -292,7 +313,7 @@ fn run_clients(m: &ArgMatches) -> Result<bool> {
         let mut number = 0;
         for client in &clients {
             ensure!(!os::asked_to_end(), "asked to end before {}", client.name);
-            for row in clients::run(yard, runtimes, client, &mut number) {
+            for row in clients::run(yard, runtimes, client, manager, &mut number) {
                 if table {
                     println!("{}", report::table_row(&results, &row, width));
                 }
@@ -302,9 +323,20 @@ fn run_clients(m: &ArgMatches) -> Result<bool> {
         Ok(results)
     })?;
     if let Some(file) = m.get_one::<String>("write") {
-        fs::write(file, clients::page(&results, CLIENTS_PAGE)).with_context(|| file.clone())?;
+        update_page(Path::new(file), manager, &results)?;
     }
     Ok(results.sum().failed == 0 && skips_allowed(m, &results))
+}
+
+fn write_clients(m: &ArgMatches) -> Result<bool> {
+    let page = m.get_one::<String>("write").context("--write")?;
+    update_page(Path::new(page), managed(m)?, &read_results(m)?)?;
+    Ok(true)
+}
+
+fn update_page(file: &Path, manager: Manager, results: &Results) -> Result<()> {
+    let before = if file.exists() { fs::read_to_string(file)? } else { String::new() };
+    fs::write(file, clients::put_in(&before, manager, results)).with_context(|| file.display().to_string())
 }
 
 /// The head of the page with the figures.

@@ -291,7 +291,7 @@ pub fn cgroups(yard: &Yard) -> Vec<PathBuf> {
 }
 
 /// Directories below one directory.
-fn below(dir: &Path) -> Vec<PathBuf> {
+pub fn below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(dir) = todo.pop() {

@@ -22,6 +22,7 @@ const MIB: i64 = 1 << 20;
 pub fn cases() -> Vec<Case> {
     let mut all = units();
     all.extend(properties());
+    all.extend(v1());
     all.extend(devices());
     all.extend(annotations());
     all.extend(ends());
@@ -73,6 +74,12 @@ fn group_of(pid: i32) -> Result<String> {
 fn group_dir(t: &Trial<'_>, path: &str) -> Result<PathBuf> {
     let top = t.yard.host.v2.clone().context("no cgroup2")?;
     Ok(top.join(path.trim_start_matches('/')))
+}
+
+/// The group of the container's scope in the hierarchy of a controller, v1 or v2.
+fn limits_dir(t: &Trial<'_>, controller: &str) -> Result<PathBuf> {
+    let (top, _) = t.yard.host.controller(controller).context("no such controller")?;
+    Ok(top.join("system.slice").join(scope(t)))
 }
 
 /// systemd forgets a unit some moments after its end.
@@ -160,7 +167,7 @@ fn units() -> Vec<Case> {
             t.remove()?;
             Ok(())
         }),
-        unit("update").steps(|t| {
+        unit("update").needs([Need::CgroupV2Controller("memory")]).steps(|t| {
             let pid = t.resident()?;
             let (name, id) = (scope(t), t.id.clone());
             let dir = group_dir(t, &group_of(pid)?)?;
@@ -185,7 +192,7 @@ fn units() -> Vec<Case> {
             t.remove()?;
             gone(t, &name)
         }),
-        unit("update-refused").steps(|t| {
+        unit("update-refused").needs([Need::CgroupV2Controller("memory")]).steps(|t| {
             let pid = t.resident()?;
             let (name, id) = (scope(t), t.id.clone());
             let dir = group_dir(t, &group_of(pid)?)?;
@@ -283,7 +290,7 @@ fn properties() -> Vec<Case> {
         .into_iter()
         .map(|(name, resources, property, shown, file, value)| {
             unit(name)
-                .needs([Need::CgroupV2])
+                .needs(file.split('.').next().map(Need::CgroupV2Controller))
                 .spec(move |s| base::merge(&mut s["linux"]["resources"], &resources))
                 .created(move |t| {
                     let name = scope(t);
@@ -309,7 +316,7 @@ fn properties() -> Vec<Case> {
         // What keeps the scope alive until the program is there must not count.
         unit("one-process").spec(|s| s["linux"]["resources"]["pids"] = json!({"limit": 1})).created(|t| {
             let name = scope(t);
-            let dir = group_dir(t, &format!("/system.slice/{name}"))?;
+            let dir = limits_dir(t, "pids")?;
             ensure!(read_lossy(&dir.join("pids.max")).trim() == "1", "pids.max");
             ensure!(read_lossy(&dir.join("pids.current")).trim() == "1", "pids.current");
             has(t, &name, "TasksMax", "1")
@@ -324,6 +331,7 @@ fn properties() -> Vec<Case> {
             }),
         // A value that systemd writes in another form stays as the configuration has it.
         unit("reload-keeps-limits")
+            .needs([Need::CgroupV2Controller("cpu")])
             .spec(|s| s["linux"]["resources"]["cpu"] = json!({"quota": 10000, "period": 30000}))
             .created(|t| {
                 let name = scope(t);
@@ -339,6 +347,49 @@ fn properties() -> Vec<Case> {
             }),
     ]);
     all
+}
+
+/// Where systemd has the v1 controllers: properties of other names, other files.
+fn v1() -> Vec<Case> {
+    let held = |t: &mut Trial<'_>, want: [&str; 4]| -> Result<()> {
+        let name = scope(t);
+        has(t, &name, "MemoryLimit", want[0])?;
+        has(t, &name, "TasksMax", want[1])?;
+        has(t, &name, "CPUQuotaPerSecUSec", want[2])?;
+        for (controller, file, value) in [
+            ("memory", "memory.limit_in_bytes", want[0]),
+            ("pids", "pids.max", want[1]),
+            ("cpu", "cpu.cfs_quota_us", want[3]),
+        ] {
+            let got = read_lossy(&limits_dir(t, controller)?.join(file));
+            ensure!(got.trim() == value, "{file}: got {got:?}, want {value:?}");
+        }
+        Ok(())
+    };
+    let case = |name: &str| {
+        unit(name).needs(["memory", "pids", "cpu"].map(Need::V1)).spec(|s| {
+            s["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
+            s["linux"]["resources"]["pids"] = json!({"limit": 20});
+            s["linux"]["resources"]["cpu"] = json!({"quota": 50000, "period": 100_000});
+        })
+    };
+    vec![
+        case("v1-limits").created(move |t| {
+            held(t, ["67108864", "20", "500ms", "50000"])?;
+            systemctl(t, &["daemon-reload"])?;
+            held(t, ["67108864", "20", "500ms", "50000"])
+        }),
+        case("v1-update").steps(move |t| {
+            t.resident()?;
+            let (name, id) = (scope(t), t.id.clone());
+            t.rt(&["update", "--memory=80m", "--pids-limit=21", "--cpu-quota=20000", &id]).run()?.ok()?;
+            held(t, ["83886080", "21", "200ms", "20000"])?;
+            systemctl(t, &["daemon-reload"])?;
+            held(t, ["83886080", "21", "200ms", "20000"])?;
+            t.remove()?;
+            gone(t, &name)
+        }),
+    ]
 }
 
 fn devices() -> Vec<Case> {
@@ -624,11 +675,11 @@ fn users() -> Vec<Case> {
     vec![
         unit("user-session")
             .checks("peers 2.8: rootless session bus")
-            .needs([Need::Userns, Need::CgroupV2])
+            .needs([Need::Userns, Need::CgroupV2Controller("memory")])
             .steps(story(true)),
         unit("user-from-outside")
             .checks("peers 2.8: rootless session bus")
-            .needs([Need::Userns, Need::CgroupV2])
+            .needs([Need::Userns, Need::CgroupV2Controller("memory")])
             .steps(story(false)),
     ]
 }

@@ -1,5 +1,6 @@
 # Common to all clients: sourced by the preparation and by every row. Given: DIR (work directory), RUNTIME (binary),
-# PROBE and BUSYBOX (static programs), PARENT (cgroup), CGROUPS (lines `controller mountpoint`).
+# PROBE and BUSYBOX (static programs), MANAGER (of cgroups: `cgroupfs` or `systemd`), PARENT (cgroup, or slice), CGROUPS (lines
+# `controller mountpoint`).
 set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$DIR" TMPDIR="$DIR/tmp"
 
@@ -15,6 +16,16 @@ group() {
 limit() {
     dir=$(group "$1" "$2")
     if [ -e "$dir/$3" ]; then cat "$dir/$3"; else cat "$dir/$4"; fi
+}
+
+# unit PID: the unit of systemd's that a process is in.
+unit() { sed -n 's/^0::.*\/\([^/]*\.scope\).*/\1/p' "/proc/$1/cgroup"; }
+
+# properties PID NAME...: what systemd knows of that unit, as lines `NAME=value`.
+properties() {
+    of=$(unit "$1")
+    shift
+    for property; do systemctl show --property "$property" -- "$of"; done
 }
 
 # until_ok SECONDS COMMAND...: tries a command until it succeeds.

@@ -4,10 +4,15 @@ c() { ctr --address /run/c.sock --namespace suite "$@"; }
 # The plugin's own namespace.
 k() { ctr --address /run/c.sock --namespace k8s.io "$@"; }
 box="--snapshotter native --runc-binary $RUNTIME --runc-root /run/state"
+systemd=false
+[ "$MANAGER" = cgroupfs ] || systemd=true
+[ $systemd = false ] || box="$box --runc-systemd-cgroup"
+# place NAME: the cgroup of a task of ours, in the words of the manager.
+place() { if [ $systemd = true ]; then echo "$PARENT:suite:$1"; else echo "$PARENT/$1"; fi; }
 run() {
     name=$1
     shift
-    c run $box --cgroup "$PARENT/$name" "$@"
+    c run $box --cgroup "$(place "$name")" "$@"
 }
 pid() { c task ls | sed -n "s/^$1 *\([0-9]*\) .*/\1/p"; }
 status() { c task ls | sed -n "s/^$1 *[0-9]* *//p"; }
@@ -19,7 +24,7 @@ shared() {
     status one | grep -q . || resident one;
 }
 
-cri() { /usr/bin/python3 "$DIR/cri.py" "$@"; }
+cri() { /usr/bin/python3 -IS "$DIR/cri.py" "$@"; }
 # sandbox NAME [MORE]: a pod on the host's network; the id is printed. MORE goes into the Linux part.
 config() {
     printf '{"metadata":{"name":"%s","uid":"%s","namespace":"suite"},"log_directory":"%s/pods","linux":{"cgroup_parent":"%s"%s}}' \
@@ -96,6 +101,7 @@ default_runtime_name = "knarr"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.knarr.options]
 BinaryName = "$RUNTIME"
+SystemdCgroup = $systemd
 TOML
 cat >"$DIR/net/10-suite.conf" <<NET
 {"cniVersion":"0.4.0","name":"suite","type":"bridge","bridge":"suite0","isGateway":true,"ipMasq":false,
@@ -127,10 +133,15 @@ printf '{"schemaVersion":2,"manifests":[%s,%s]}' "$(named suite/box:1)" "$(named
 printf '{"imageLayoutVersion":"1.0.0"}' >"$DIR/oci/oci-layout"
 tar -C "$DIR/oci" -cf "$DIR/image.tar" .
 daemon
-trap 'end "$(cat "$DIR/daemon.pid")"' EXIT
+/usr/bin/python3 "$DIR/cri.py" --serve >>"$DIR/daemon.log" 2>&1 &
+caller=$!
+trap 'end "$caller"; end "$(cat "$DIR/daemon.pid")"' EXIT
 c images import --snapshotter native "$DIR/image.tar" >/dev/null
 k images import --snapshotter native "$DIR/image.tar" >/dev/null
+# Without what it needs it ends, and the first row of the interface says so.
+until_ok 20 test -S "$DIR/cri.sock" -o ! -e "/proc/$caller" || true
 ## ctr.output: what the program prints arrives
+# manager: any
 # want: hello
 run a --rm suite/box:1 a /bin/sh -c "echo hello; sleep 0.5"
 ## ctr.exit-code: the program's exit code is the client's
@@ -146,9 +157,10 @@ c container ls -q | wc -l
 run a --rm --cwd /tmp --env KEY=value suite/box:1 a /bin/sh -c 'echo $PWD $KEY; sleep 0.5'
 ## ctr.tty: a terminal of its own
 # want: terminal
-script -qec "ctr --address /run/c.sock --namespace suite run $box --cgroup $PARENT/a --rm --tty suite/box:1 a /bin/sh -c 'test -t 1 && echo terminal'" \
+script -qec "ctr --address /run/c.sock --namespace suite run $box --cgroup $(place a) --rm --tty suite/box:1 a /bin/sh -c 'test -t 1 && echo terminal'" \
     /dev/null </dev/null | grep -o terminal
 ## ctr.limits: memory and processor limits are in the host's files
+# manager: any
 # want: 67108864
 # want: 150000
 run a -d --memory-limit 67108864 --cpus 1.5 suite/box:1 a /bin/sh -c "$stay"
@@ -173,6 +185,7 @@ run a --rm $drop --cap-add CAP_NET_ADMIN suite/box:1 a /bin/sh -c "grep CapEff /
 # want: host net
 [ "$(run a --rm --net-host suite/box:1 a /bin/sh -c 'stat -Lc %i /proc/self/ns/net; sleep 0.5')" = "$(stat -Lc %i /proc/self/ns/net)" ] && echo host net
 ## ctr.exec: a second program and its exit code
+# manager: any
 # want: inside
 # want: code 7
 shared
@@ -187,6 +200,7 @@ c task ps one | grep -q "^$(pid one) " && echo listed
 shared
 c task metrics one | grep -q 'memory\.usage[a-z_]* *[1-9]' && echo counted
 ## ctr.pause: frozen and thawed
+# manager: any
 # want: PAUSED
 # want: RUNNING
 shared
@@ -222,6 +236,7 @@ c task rm one >/dev/null 2>&1 || true
 c container rm one
 c container ls -q | wc -l
 ## ctr.rm-force: a paused task goes at once, with its cgroup
+# manager: any
 # want: gone
 resident two
 dir=$(group pids $(pid two))
@@ -236,10 +251,12 @@ until_ok 5 test ! -e "$dir" && echo gone
 cri Status | jq -r '.status.conditions[] | "\(.type) \(.status)"'
 cri Version | jq -e '.runtime_name == "containerd"' >/dev/null
 ## cri.sandbox: a pod with the runtime's handler
+# manager: any
 # want: knarr 0
 pod
 cri PodSandboxStatus "{\"pod_sandbox_id\":\"$POD\"}" | jq -r '.status | "\(.runtime_handler) \(.state)"'
 ## cri.container: a container runs in the pod and its output is in the log
+# manager: any
 # want: from the container
 # want: 2 3
 pod
@@ -262,6 +279,7 @@ cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
 pod
 "$RUNTIME" --root /run/containerd/runc/k8s.io list -q | wc -l
 ## cri.exec-sync: output, errors and exit code of exec; a deadline
+# manager: any
 # want: inside+problem+5
 # want: deadline
 pod
@@ -279,6 +297,7 @@ done
 cri StopContainer "{\"container_id\":\"$other\",\"timeout\":1}" >/dev/null
 cri RemoveContainer "{\"container_id\":\"$other\"}" >/dev/null
 ## cri.limits: memory, processor and score are in the host's files
+# manager: any
 # want: 67108864
 # want: 50000
 # want: 900
@@ -288,7 +307,20 @@ limit memory $(first $id) memory.limit_in_bytes memory.max
 limit cpu $(first $id) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
 cat /proc/$(first $id)/oom_score_adj
 echo "$id" >"$DIR/limited"
+## manager.unit: scopes of systemd's in the slice that was asked for; limits of a container are its properties, and in the files
+# manager: systemd
+# want: ActiveState=active
+# want: in the slice
+# want: MemoryMax=67108864
+# want: CPUQuotaPerSecUSec=500ms
+# want: 67108864 50000 100000
+pod
+pid=$(first $(cat "$DIR/limited"))
+properties $pid ActiveState MemoryMax CPUQuotaPerSecUSec
+[ "$(properties $pid Slice)" = "Slice=$PARENT" ] && echo in the slice
+echo $(limit memory $pid none memory.max) $(limit cpu $pid none cpu.max)
 ## cri.update: limits of a running container change
+# manager: any
 # want: 41943040
 # want: 25000
 pod
@@ -297,10 +329,12 @@ cri UpdateContainerResources "{\"container_id\":\"$id\",\"linux\":{\"memory_limi
 limit memory $(first $id) memory.limit_in_bytes memory.max
 limit cpu $(first $id) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
 ## cri.stats: the use of memory is above zero
+# manager: any
 # want: counted
 pod
 cri ContainerStats "{\"container_id\":\"$INNER\"}" | jq -e '.stats.memory.working_set_bytes.value | tonumber > 0' >/dev/null && echo counted
 ## cri.oom: the reason of an end by memory is told
+# manager: any
 # want: OOMKilled 137
 pod
 # containerd hears of the memory and of the end on two ways, and drops the first when the group is gone before it has looked.
@@ -378,6 +412,7 @@ looker=$(container "$id" two "$stay")
 in_container "$looker" /bin/sh -c 'cat /proc/[0-9]*/cmdline' | jq -r .stdout | tr '\000' ' ' | grep -q 'sleep' && echo seen
 wipe "$id"
 ## cri.stop: asked to end, then killed
+# manager: any
 # want: 2 0
 # want: 2 137
 pod
@@ -389,6 +424,7 @@ until_ok 10 is deaf log deaf
 cri StopContainer "{\"container_id\":\"$id\",\"timeout\":1}" >/dev/null
 state "$id"
 ## cri.remove: pod and containers are gone
+# manager: any
 # want: 0 0
 pod
 wipe "$POD"

@@ -1,15 +1,10 @@
-"""cri METHOD [JSON]: one call of the Container Runtime Interface, its answer as JSON. Only the fields that the rows use."""
-# Runs with Debian's python3-grpcio and python3-protobuf; the messages are put together here, no generated code is needed.
-import json
-import sys
+"""cri.py METHOD [JSON]: one call of the Container Runtime Interface, its answer as JSON. Only the fields that the rows use.
 
-import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format
-try:
-    from google.protobuf.message_factory import GetMessageClass as message_class
-except ImportError:
-    from google.protobuf.message_factory import MessageFactory
-    message_class = MessageFactory().GetPrototype
+cri.py --serve: makes the calls for the former, at $DIR/cri.sock; what they need takes long to load."""
+# Runs with Debian's python3-grpcio and python3-protobuf; the messages are put together here, no generated code is needed.
+import os
+import socket
+import sys
 
 # Message: field=number:type, `*` for a repeated one, `map` for strings by strings; types that are no scalars are messages.
 MESSAGES = """
@@ -77,10 +72,15 @@ ReopenContainerLogRequest container_id=1:string
 ReopenContainerLogResponse
 """
 
-Field = descriptor_pb2.FieldDescriptorProto
-
-
 def describe():
+    """Gives the class of a message by its name."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+    try:
+        from google.protobuf.message_factory import GetMessageClass as message_class
+    except ImportError:
+        from google.protobuf.message_factory import MessageFactory
+        message_class = MessageFactory().GetPrototype
+    Field = descriptor_pb2.FieldDescriptorProto
     package = descriptor_pb2.FileDescriptorProto(name="cri.proto", package="runtime.v1", syntax="proto3")
     for line in MESSAGES.strip().splitlines():
         name, *fields = line.split()
@@ -108,25 +108,66 @@ def describe():
     return lambda name: message_class(pool.FindMessageTypeByName("runtime.v1." + name))
 
 
-def main():
-    method = sys.argv[1]
-    message = describe()
-    request = json_format.Parse(sys.argv[2] if len(sys.argv) > 2 else "{}", message(method + "Request")())
+def call(message, method, text):
+    """One call; its answer as JSON."""
+    import json
+
+    import grpc
+    from google.protobuf import json_format
+    request = json_format.Parse(text or "{}", message(method + "Request")())
     with grpc.insecure_channel("unix:///run/c.sock") as channel:
-        call = channel.unary_unary(
+        answer = channel.unary_unary(
             "/runtime.v1.RuntimeService/" + method,
             request_serializer=type(request).SerializeToString,
             response_deserializer=message(method + "Response").FromString,
-        )
-        try:
-            answer = call(request, timeout=60)
-        except grpc.RpcError as error:
-            sys.exit("%s: %s" % (error.code().name, error.details()))
-    fields = json_format.MessageToDict(answer, including_default_value_fields=True, preserving_proto_field_name=True)
+        )(request, timeout=60)
+    # A field without presence is shown, too; the option has another name since protobuf 26.
+    try:
+        fields = json_format.MessageToDict(answer, including_default_value_fields=True, preserving_proto_field_name=True)
+    except TypeError:
+        fields = json_format.MessageToDict(answer, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
     for stream in "stdout", "stderr":
         if stream in fields:
             fields[stream] = getattr(answer, stream).decode(errors="replace")
-    print(json.dumps(fields))
+    return json.dumps(fields)
+
+
+def serve(path):
+    import threading
+
+    import grpc
+    message = describe()
+
+    def answer(connection):
+        with connection, connection.makefile("rw") as stream:
+            method, _, text = stream.read().partition("\n")
+            try:
+                stream.write("0" + call(message, method, text))
+            except grpc.RpcError as error:
+                stream.write("1%s: %s" % (error.code().name, error.details()))
+            except Exception as error:
+                stream.write("1%r" % error)
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    while True:
+        threading.Thread(target=answer, args=(listener.accept()[0],)).start()
+
+
+def main():
+    path = os.environ["DIR"] + "/cri.sock"
+    if sys.argv[1] == "--serve":
+        return serve(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        server.sendall("\n".join(sys.argv[1:]).encode())
+        server.shutdown(socket.SHUT_WR)
+        with server.makefile() as stream:
+            said = stream.read()
+    if not said.startswith("0"):
+        sys.exit(said[1:] or "no answer")
+    print(said[1:])
 
 
 main()

@@ -3,7 +3,7 @@
 export CONTAINERS_CONF="$DIR/containers.conf"
 engine() {
     podman --root "$DIR/storage" --runroot /run/storage --tmpdir /run/libpod --storage-driver vfs \
-        --runtime "$NAME" --cgroup-manager cgroupfs "$@"
+        --runtime "$NAME" --cgroup-manager "$MANAGER" "$@"
 }
 p() { if [ "$1" = rm ]; then forget "$@"; else engine "$@"; fi; }
 # Podman's own clean-up, which a container's end starts, and its rm meet at the mount of /dev/shm, whatever the runtime
@@ -26,10 +26,10 @@ resident() {
     shift
     run -d --name "$name" "$@" box sh -c "$stay" >/dev/null
 }
-# Rows that look at a container of this name share it.
+# Rows that look at a container of this name share it; the first of them says what it has besides.
 shared() {
     touch "$DIR/shares"
-    p container inspect one >/dev/null 2>&1 || resident one;
+    p container inspect one >/dev/null 2>&1 || resident one "$@";
 }
 tidy() { p rm -f -t 0 -a >/dev/null; }
 ## start
@@ -59,6 +59,7 @@ p import --quiet --change CMD=/pause "$DIR/root.tar" box >/dev/null
 # want: 0
 p info --format '{{.Host.OCIRuntime.Version}}' | grep -q '^[a-z]* version [0-9]' && echo 0
 ## run.output: what the program prints arrives
+# manager: any
 # want: hello
 # want: problem
 run --rm box echo hello
@@ -153,6 +154,7 @@ tidy
 # want: 77
 run --rm --ulimit nofile=77:77 --ulimit nproc=2000:2000 box sh -c 'ulimit -n'
 ## limit.oom: too much memory ends the container
+# manager: any
 # want: code 137
 code run --rm --memory 32m box /probe mem 200 | tail -n 1
 ## limit.oom-score: the score for the out-of-memory killer
@@ -170,6 +172,7 @@ resident one --device-read-bps "$disk:1mb"
     grep -o 1048576
 tidy
 ## exec.output: a second program in a container, its exit code
+# manager: any
 # want: inside
 # want: code 7
 # want: code 127
@@ -222,6 +225,7 @@ p top one pid | grep -x 1
 shared
 "$RUNTIME" list | grep -o running
 ## stats: the use of memory is a number above zero
+# manager: any
 # want: counted
 shared
 p stats --no-stream --format '{{.Name}} {{.MemUsage}}' one | grep -q '^one [1-9]' && echo counted
@@ -243,6 +247,7 @@ p commit --quiet one saved >/dev/null
 run --rm saved cat /tmp/file
 p rmi saved >/dev/null
 ## pause: frozen, exec is refused, thawed
+# manager: any
 # want: paused
 # want: refused
 # want: running
@@ -259,6 +264,7 @@ before=$(pid one)
 p restart -t 1 one >/dev/null
 [ "$before" != "$(pid one)" ] && [ "$(status one)" = running ] && echo another
 ## update: limits of a running container change
+# manager: any
 # want: 41943040
 # want: 64
 shared
@@ -267,6 +273,7 @@ limit memory $(pid one) memory.limit_in_bytes memory.max
 p update --cpu-shares 64 one >/dev/null
 if [ -e "$(group cpu $(pid one))/cpu.shares" ]; then limit cpu $(pid one) cpu.shares none; else echo 64; fi
 ## stop: a program that ends when asked
+# manager: any
 # want: exited 0
 shared
 until_ok 10 p exec one test -e /tmp/ready
@@ -281,6 +288,7 @@ p stop -t 1 one >/dev/null 2>&1
 p inspect --format '{{.State.Status}} {{.State.ExitCode}}' one
 p rm one >/dev/null
 ## kill: a signal by its name, then the default
+# manager: any
 # want: got USR1
 # want: 137
 run -d --name one box sh -c 'trap "echo got USR1" USR1; while :; do sleep 0.1; done' >/dev/null
@@ -333,6 +341,7 @@ code p healthcheck run one
 p inspect --format '{{.State.Healthcheck.Status}}' one
 p rm -f -t 0 one >/dev/null
 ## pod: containers of a pod share network, ipc and host name
+# manager: any
 # want: same net
 # want: same ipc
 # want: same uts
@@ -344,6 +353,7 @@ for space in net ipc uts; do
     [ "$(p exec one stat -Lc %i /proc/1/ns/$space)" = "$(p exec two stat -Lc %i /proc/1/ns/$space)" ] && echo same $space
 done
 ## pod.stop: the whole pod stops and goes
+# manager: any
 # want: 0
 p pod stop -t 2 pod >/dev/null
 p pod rm -f pod >/dev/null
@@ -534,6 +544,7 @@ p container checkpoint one || echo refused
 status one
 tidy
 ## rm.force: running and paused containers go at once
+# manager: any
 # want: 0
 # want: gone
 resident one
@@ -544,12 +555,63 @@ dir=$(group pids $first)
 p rm -f -t 0 one two >/dev/null
 p ps -aq | wc -l
 until_ok 5 test ! -e "$dir" && echo gone
-## manager.systemd: scopes made by systemd
-# want: scope
-[ -S /run/systemd/private ] || skip systemd
-systemd() { p --cgroup-manager systemd --root "$DIR/other" --runroot /run/other --tmpdir /run/other-libpod "$@"; }
-systemd import --quiet --change CMD=/pause "$DIR/root.tar" box >/dev/null
-systemd run --rm --cgroupns host --memory 64m box cat /proc/self/cgroup | grep -q 'libpod.*\.scope' && echo scope
+## manager.unit: a scope of systemd's in the slice that was asked for; limits are its properties, and in the files
+# manager: systemd
+# want: ActiveState=active
+# want: in the slice
+# want: MemoryMax=67108864
+# want: TasksMax=33
+# want: CPUQuotaPerSecUSec=500ms
+# want: 67108864 50000 100000 33
+shared --memory 64m --memory-swap 64m --cpus 0.5 --pids-limit 33 --device /dev/vda:/dev/disk:r
+pid=$(pid one)
+properties $pid ActiveState MemoryMax TasksMax CPUQuotaPerSecUSec
+[ "$(properties $pid Slice)" = "Slice=$PARENT" ] && echo in the slice
+echo $(limit memory $pid none memory.max) $(limit cpu $pid none cpu.max) $(limit pids $pid none pids.max)
+## manager.reload: limits and devices are as before when systemd has been reloaded
+# manager: systemd
+# want: 67108864
+# want: read
+# want: refused
+shared
+systemctl daemon-reload
+limit memory $(pid one) none memory.max
+p exec one sh -c 'head -c 512 /dev/disk >/dev/null && echo read; true 2>/dev/null >/dev/disk || echo refused'
+## manager.rootless: a container of an ordinary user is a scope of the user's systemd, with its limits
+# manager: systemd
+# want: in the user's tree
+# want: 67108864
+# want: inside
+# want: code 3
+# want: none left
+session=/run/user/1000
+[ -S $session/bus ] || skip user-session
+home=/var/lib/user/suite
+mkdir -p $home/bin
+cp "$RUNTIME" "$home/bin/$NAME"
+cp "$DIR/root.tar" $home/root.tar
+echo 'user:300000:65536' >"$DIR/subid"
+for file in subuid subgid; do mount --bind "$DIR/subid" /etc/$file; done
+sed "s|$RUNTIME|$home/bin/$NAME|; s|$DIR|$home|" "$DIR/containers.conf" >$home/containers.conf
+chown -R 1000:1000 $home
+u() {
+    (cd $home && setpriv --reuid 1000 --regid 1000 --clear-groups env -i PATH="$PATH" HOME=$home XDG_RUNTIME_DIR=$session \
+        CONTAINERS_CONF=$home/containers.conf podman --root $home/storage --runroot $session/suite --storage-driver vfs \
+        --runtime "$NAME" --cgroup-manager systemd "$@")
+}
+u import --quiet --change CMD=/pause $home/root.tar box >/dev/null
+u run -d --name one --memory 64m box sh -c "$stay" >/dev/null
+pid=$(u inspect --format '{{.State.Pid}}' one)
+grep -q '/user@1000.service/.*/libpod-.*[.]scope' /proc/$pid/cgroup && echo "in the user's tree"
+limit memory $pid none memory.max
+u exec one echo inside
+code u exec one sh -c 'exit 3'
+u rm -f -t 0 one >/dev/null
+[ -z "$(u ps -aq)" ] && echo none left
+pause=$(find $session -name pause.pid)
+[ -z "$pause" ] || end "$(cat "$pause")"
+umount /etc/subuid /etc/subgid
+rm -r $home $session/suite
 ## rootless.run: an ordinary user with subordinate ids runs, enters and removes a container
 # want: uid=0 gid=0
 # want: inside

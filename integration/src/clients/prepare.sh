@@ -1,10 +1,12 @@
 # Runs once before a client starts, in a mount and a network namespace of its own: the fixed places of engines become ours,
 # and the image is made.
-# systemd, where it runs, stays within reach.
-for kept in systemd dbus; do
+# systemd, where it runs, stays within reach; where it makes the cgroups, those of users too.
+kept='systemd dbus'
+[ "$MANAGER" = cgroupfs ] || kept="$kept user"
+for kept in $kept; do
     [ -d /run/$kept ] || continue
     mkdir -p "$DIR/kept/$kept"
-    mount --bind /run/$kept "$DIR/kept/$kept"
+    mount --rbind /run/$kept "$DIR/kept/$kept"
 done
 mount -t tmpfs tmpfs /run
 for kept in "$DIR"/kept/*; do
