@@ -1,7 +1,7 @@
 //! A command and everything it starts under ptrace(2): counts the system calls and does one thing at the entry of one of
 //! them. Knows nothing of containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +20,7 @@ use crate::os;
 pub enum Scope {
     /// Those of the runtime's first process.
     Runtime,
-    /// Those of everybody below it, too.
+    /// Those of everybody below it, too, until they execute another program.
     Tree,
 }
 
@@ -88,6 +88,8 @@ struct Tracee {
     group: Pid,
     /// It has shown its first stop.
     begun: bool,
+    /// It executes another program: a hook, the container's.
+    foreign: bool,
     /// The errno that its call is going to give.
     failing: Option<i32>,
 }
@@ -97,6 +99,8 @@ struct Tracee {
 pub struct Tree {
     root: Pid,
     subject: Option<Pid>,
+    /// The subject is the runtime's program, no longer a copy of its caller.
+    ready: bool,
     init: Option<Pid>,
     tracees: BTreeMap<Pid, Tracee>,
 }
@@ -108,7 +112,7 @@ impl Tree {
     /// Follows a command that was started with [`os::traced`].
     pub fn follow(root: u32) -> Result<Tree> {
         let root = Pid::from_raw(root as i32);
-        let mut tree = Tree { root, subject: None, init: None, tracees: BTreeMap::new() };
+        let mut tree = Tree { root, subject: None, ready: false, init: None, tracees: BTreeMap::new() };
         tree.note(root);
         let first = waitpid(root, Some(WaitPidFlag::__WALL)).context("wait for the first stop")?;
         ensure!(matches!(first, WaitStatus::Stopped(_, Signal::SIGTRAP)), "the first stop is {first:?}");
@@ -129,6 +133,7 @@ impl Tree {
         let mut seen = Seen::default();
         if !order.caller {
             self.subject = Some(self.root);
+            self.ready = true;
         }
         self.go(self.root, order, &seen, None);
         while let Some(status) = self.next(end)? {
@@ -191,6 +196,9 @@ impl Tree {
                 {
                     self.born(pid, seen);
                 }
+                if event == libc::PTRACE_EVENT_EXEC {
+                    self.executes(pid);
+                }
                 self.go(pid, order, seen, None);
             }
             WaitStatus::Stopped(pid, signal) => {
@@ -203,6 +211,15 @@ impl Tree {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Somebody executes a program: the runtime itself, or another one.
+    fn executes(&mut self, pid: Pid) {
+        if self.subject == Some(pid) {
+            self.ready = true;
+        } else if let Some(tracee) = self.tracees.get_mut(&pid) {
+            tracee.foreign = true;
+        }
     }
 
     /// Somebody has a child.
@@ -227,6 +244,7 @@ impl Tree {
         self.tracees.entry(pid).or_insert_with(|| Tracee {
             group: group().map_or(pid, Pid::from_raw),
             begun,
+            foreign: false,
             failing: None,
         });
     }
@@ -240,7 +258,8 @@ impl Tree {
                 None => Ok(()),
             };
         };
-        let counts = self.subject.is_some_and(|s| order.scope == Scope::Tree || tracee.group == s);
+        let in_scope = |subject| order.scope == Scope::Tree && !tracee.foreign || tracee.group == subject;
+        let counts = self.ready && self.subject.is_some_and(in_scope);
         if !counts || seen.done.is_some() || seen.calls.len() >= order.at && order.deed != Deed::Look {
             return Ok(());
         }
@@ -250,6 +269,8 @@ impl Tree {
         }
         let done = match order.deed {
             Deed::Look => false,
+            // Processes met in another order than when they were counted.
+            Deed::Fail(errno) if !seen.calls.last().is_some_and(|c| calls::can_give(c, errno)) => false,
             Deed::Fail(errno) => {
                 os::skip_call(pid)?;
                 tracee.failing = Some(errno);
@@ -306,42 +327,68 @@ impl Tree {
         Ok(())
     }
 
-    /// Lets go of everybody; they live on as if nobody had looked.
+    /// Lets go of everybody; they live on as if nobody had looked. In rounds: the first process of a pid namespace ends after
+    /// the others of it have been reaped, a process after its threads.
     pub fn leave(mut self) -> Result<()> {
-        self.tracees.remove(&self.root);
-        while let Some((pid, tracee)) = self.tracees.pop_first() {
-            if let Err(e) = release(pid, tracee.group) {
-                self.tracees.insert(pid, tracee);
-                return Err(e);
+        let end = Instant::now() + STOPPING;
+        let mut asked = BTreeSet::new();
+        loop {
+            let all = followed()?;
+            for one in &all {
+                // Who is stopped can be let go.
+                if !one.dead && asked.insert(one.pid) {
+                    os::kill_thread(one.group.as_raw(), one.pid.as_raw(), libc::SIGSTOP);
+                }
+                release(one)?;
             }
+            if all.iter().all(|f| f.dead) {
+                self.tracees.clear();
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "processes cannot be let go: {all:?}");
+            std::thread::sleep(Duration::from_micros(300));
         }
-        Ok(())
     }
 }
 
-/// Stops one, which detaching needs, and lets it go.
-fn release(pid: Pid, group: Pid) -> Result<()> {
-    let end = Instant::now() + STOPPING;
-    os::kill_thread(group.as_raw(), pid.as_raw(), libc::SIGSTOP);
-    loop {
-        match waitpid(pid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD) => return Ok(()),
-            Ok(WaitStatus::StillAlive) => {
-                ensure!(Instant::now() < end, "process {pid} cannot be let go");
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            Ok(status) => {
-                let signal = match status {
-                    WaitStatus::Stopped(_, s) if s != Signal::SIGSTOP && s != Signal::SIGTRAP => Some(s),
-                    _ => None,
-                };
-                let _ = ptrace::detach(pid, signal);
-                // The stop may still be pending; this takes it away.
-                os::kill_thread(group.as_raw(), pid.as_raw(), libc::SIGCONT);
-                return Ok(());
-            }
-            Err(e) => return Err(e).context("waitpid"),
+/// A thread that this process follows.
+#[derive(Debug)]
+struct Followed {
+    pid: Pid,
+    /// Its process.
+    group: Pid,
+    /// It waits to be reaped.
+    dead: bool,
+}
+
+/// All of them. Not all have been seen: whose parent was killed while it was telling of its birth was not.
+fn followed() -> Result<Vec<Followed>> {
+    let me = std::process::id() as i32;
+    let ours = |s: procfs::process::Status| {
+        let (pid, group) = (Pid::from_raw(s.pid), Pid::from_raw(s.tgid));
+        (s.tracerpid == me).then(|| Followed { pid, group, dead: s.state.starts_with(['Z', 'X']) })
+    };
+    let all = procfs::process::all_processes().context("look at all processes")?.flatten();
+    let threads = all.filter_map(|p| p.tasks().ok()).flatten().flatten();
+    Ok(threads.filter_map(|t| t.status().ok()).filter_map(ours).collect())
+}
+
+/// Reaps one that has ended, lets go of one that has stopped.
+fn release(one: &Followed) -> Result<()> {
+    match waitpid(one.pid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..) | WaitStatus::StillAlive)
+        | Err(Errno::ECHILD) => Ok(()),
+        Ok(status) => {
+            let signal = match status {
+                WaitStatus::Stopped(_, s) if s != Signal::SIGSTOP && s != Signal::SIGTRAP => Some(s),
+                _ => None,
+            };
+            let _ = ptrace::detach(one.pid, signal);
+            // The stop may still be pending; this takes it away.
+            os::kill_thread(one.group.as_raw(), one.pid.as_raw(), libc::SIGCONT);
+            Ok(())
         }
+        Err(e) => Err(e).context("waitpid"),
     }
 }
 
@@ -352,12 +399,22 @@ fn ended(pid: Pid) -> Result<bool> {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.tracees.remove(&self.root);
-        for pid in self.tracees.keys() {
-            os::kill(pid.as_raw(), libc::SIGKILL);
+        if self.tracees.is_empty() {
+            return;
         }
-        for pid in self.tracees.keys() {
-            let _ = waitpid(*pid, Some(WaitPidFlag::__WALL));
+        let end = Instant::now() + STOPPING;
+        while Instant::now() < end {
+            // The command has an owner who reaps it.
+            let all = followed().unwrap_or_default().into_iter().filter(|f| f.pid != self.root);
+            let all: Vec<Followed> = all.collect();
+            if all.is_empty() {
+                return;
+            }
+            for one in all {
+                os::kill(one.group.as_raw(), libc::SIGKILL);
+                let _ = waitpid(one.pid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

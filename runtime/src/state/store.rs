@@ -101,16 +101,11 @@ impl Store {
                 Err(e) if e.is(errno::EEXIST) => return Err(self.exists(id)),
                 Err(e) => return Err(e.step("reserve the container id")),
             }
-            let opened = open_dir(&root, id).and_then(|dir| Ok((Guard::new(&dir)?, dir)));
-            let Some((lock, dir)) = gone_is_none(opened).inspect_err(|_| {
+            let taken = self.take(&root, id).inspect_err(|_| {
                 // Ours, and empty.
                 let _ = fs::rmdirat(&root, id);
-            })?
-            else {
-                continue;
-            };
-            let home = Home { root: root.clone(), id: id.to_string(), path: self.path.join(id), lock, dir };
-            if home.lock.attempt(true)? && home.linked()? {
+            });
+            if let Some(home) = taken? {
                 return Ok(Reservation { home, keep: false });
             }
         }
@@ -118,6 +113,15 @@ impl Store {
             Code::Exists,
             format!("container with given ID already exists: {} is being deleted", quoted(id)),
         ))
+    }
+
+    /// Locks the directory just made; `None` when somebody was faster.
+    fn take(&self, root: &Rc<OwnedFd>, id: &str) -> Result<Option<Home>> {
+        let opened = open_dir(root, id).and_then(|dir| Ok((Guard::new(&dir)?, dir)));
+        let Some((lock, dir)) = gone_is_none(opened)? else { return Ok(None) };
+        let home = Home { root: root.clone(), id: id.to_string(), path: self.path.join(id), lock, dir };
+        let ours = home.lock.attempt(true)? && home.linked()?;
+        Ok(ours.then_some(home))
     }
 
     fn exists(&self, id: &str) -> Error {
