@@ -9,6 +9,7 @@
 //! for, the next run is made first and Cleaning is left out: see [`Behind`].
 #![forbid(unsafe_code)]
 
+mod end;
 mod state;
 
 use std::collections::VecDeque;
@@ -19,9 +20,8 @@ use jiff::Timestamp;
 pub use self::state::{Behind, Effect, Event, Next, State};
 use crate::clock::{Boot, Moment};
 use crate::journal::record::Record;
-use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId};
-use crate::policy::{self, Decision, Ending, History, Unwell, span};
+use crate::policy::{Ending, Unwell, span};
 use crate::unit::service::{Restart, Stop};
 
 /// How long the kernel gets to end a killed container before it is killed again.
@@ -291,7 +291,7 @@ impl Machine {
         if !self.up {
             return;
         }
-        let ran = ran(rules, *since, now.moment.boot);
+        let ran = end::ran(rules, *since, now.moment.boot);
         let own = Stop { grace: grace.unwrap_or(rules.stop.grace), ..rules.stop.clone() };
         let unwell = Unwell { why, stays_down, ran };
         let rules = Rules { stop: &own, ..rules };
@@ -473,120 +473,6 @@ impl Machine {
         }
     }
 
-    fn on_end(
-        &mut self,
-        ending: Ending,
-        exit: Option<ExitRecord>,
-        now: Now,
-        rules: Rules<'_>,
-        out: &mut Vec<Effect>,
-    ) {
-        let (run, began, wanted) = match &self.state {
-            // One that ends by itself before its turn to be stopped has come is as good as stopped.
-            State::Creating { run, .. } | State::Starting { run, .. } => (run.clone(), None, !self.up),
-            State::Running { run, since, .. } => (run.clone(), Some(*since), !self.up),
-            State::Stopping { run, unwell: Some(_), .. } => (run.clone(), None, !self.up),
-            State::Stopping { run, unwell: None, .. } => (run.clone(), None, true),
-            // A second word about a run whose end is written.
-            State::Cleaning { run, .. } => {
-                out.push(Effect::Ack(run.clone()));
-                return;
-            }
-            State::Down
-            | State::Waiting { .. }
-            | State::Queued
-            | State::Backoff { .. }
-            | State::Done { .. } => return,
-        };
-        let (ending, well) = self.blame(ending);
-        let text = ending.text();
-        let (next, finished, told) = if wanted {
-            (Next::Goal, None, Effect::Tell("stopped", text.clone()))
-        } else {
-            let end = exit.as_ref().map_or(now.moment.boot, |e| e.ended);
-            let ran = well.or_else(|| began.map(|b| ran(rules, b, end))).unwrap_or(Duration::ZERO);
-            self.decide(&ending, ran, now, rules)
-        };
-        out.push(Effect::Journal(Box::new(Record::Ended {
-            run: run.clone(),
-            exit,
-            at: now.moment.wall,
-            text: text.clone(),
-            failures: if wanted { 0 } else { self.failures },
-            finished,
-        })));
-        out.push(Effect::Ack(run.clone()));
-        if !wanted {
-            let kind = match ending {
-                Ending::Seen(_) | Ending::Unwell { .. } => "exited",
-                Ending::NeverRan { .. } => "start-failed",
-                Ending::MonitorLost => "monitor-lost",
-                Ending::Reboot => "reboot",
-                Ending::Interrupted => "interrupted",
-            };
-            out.push(Effect::Tell(kind, text));
-        }
-        out.push(told);
-        let at_once = matches!(next, Next::Pause { until, .. } if until <= now.moment.boot);
-        if at_once && rules.apart && self.behind.is_none() {
-            let due = Some(now.moment.boot.after(BEHIND_MAX));
-            self.behind = Some(Behind { run, failed: 0, due });
-            return self.restart();
-        }
-        out.push(Effect::Clean(run.clone()));
-        self.state = State::Cleaning { run, next, failed: 0, retry_at: None };
-    }
-
-    /// An end that its probes asked for is a failure of its own kind; then also how long it was well before.
-    fn blame(&self, ending: Ending) -> (Ending, Option<Duration>) {
-        match &self.state {
-            State::Stopping { unwell: Some(unwell), .. } if !ending.innocent() => {
-                let (unwell, ran) = (unwell.clone(), unwell.ran);
-                (Ending::Unwell { unwell, end: Box::new(ending) }, Some(ran))
-            }
-            _ => (ending, None),
-        }
-    }
-
-    /// What follows from an end that nobody asked for: what comes next, what is written, what is told.
-    fn decide(
-        &mut self,
-        ending: &Ending,
-        ran: Duration,
-        now: Now,
-        rules: Rules<'_>,
-    ) -> (Next, Option<bool>, Effect) {
-        let boot = now.moment.boot;
-        let window = rules.restart.crash_window;
-        if !ending.innocent() {
-            self.recent.push_back(boot);
-        }
-        self.recent.retain(|t| boot.since(*t) <= window);
-        while self.recent.len() > 1000 {
-            self.recent.pop_front();
-        }
-        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
-        let history = History { ran, failures: self.failures, recent, jitter: now.jitter };
-        match policy::after_end(rules.restart, ending, history) {
-            Decision::Complete { why } => {
-                (self.failures, self.reason) = (0, why.clone());
-                (Next::Done { success: true }, Some(true), Effect::Tell("completed", why))
-            }
-            Decision::Fail { why } => {
-                self.failures = self.failures.saturating_add(1);
-                self.reason.clone_from(&why);
-                (Next::Done { success: false }, Some(false), Effect::Tell("failed", why))
-            }
-            Decision::Restart { after, failures, crash_loop, why } => {
-                (self.failures, self.reason) = (failures, why.clone());
-                let kind = if crash_loop { "crash-loop" } else { "restart-scheduled" };
-                let nth = self.restarts.saturating_add(1);
-                let told = Effect::Tell(kind, format!("restart {nth} in {} ({why})", span(after)));
-                (Next::Pause { until: boot.after(after), crash_loop }, None, told)
-            }
-        }
-    }
-
     fn on_cleaned(&mut self, now: Now) {
         let next = match &self.state {
             State::Cleaning { next, .. } => *next,
@@ -733,14 +619,6 @@ impl Machine {
     }
 }
 
-/// How long a run had run when it ended, or had been ready where that is what counts.
-fn ran(rules: Rules<'_>, since: Boot, end: Boot) -> Duration {
-    match rules.counts {
-        Counts::Started => end.since(since),
-        Counts::Ready(since) => since.map_or(Duration::ZERO, |ready| end.since(ready)),
-    }
-}
-
 /// The pause after so many failed attempts to take a run away, and what is told.
 fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
     let pause = CLEAN_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(CLEAN_PAUSE_MAX);
@@ -751,7 +629,7 @@ fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keeper::record::{End, Memory, VERSION};
+    use crate::keeper::record::{End, ExitRecord, Memory, VERSION};
     use crate::unit::service::Service;
 
     struct Trial {

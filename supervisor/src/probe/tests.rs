@@ -314,7 +314,9 @@ async fn tls_server(network: &Network) -> u16 {
             async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let mut buf = [0; 1024];
-                stream.read(&mut buf).await.ok();
+                if !stream.read(&mut buf).await.is_ok_and(|n| n > 0) {
+                    return;
+                }
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok();
                 stream.shutdown().await.ok();
             }
