@@ -19,7 +19,7 @@ pub(super) const REPORT: usize = 5;
 /// What this part tells the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Report {
-    /// The program runs.
+    /// Everything is set up, and the program is executed next.
     Started,
     /// It cannot be executed: the number of the error.
     NotStarted(i32),
@@ -74,9 +74,10 @@ pub(crate) fn main(command: &[OsString]) -> ExitCode {
         let (input, _) = io::pipe()?;
         let mut call = Command::new(program);
         sys::hold_nothing(&mut call);
+        // Before it is true: the program could stop this process before the word is out.
+        tell(&control, Report::Started);
         match call.args(args).stdin(Stdio::from(input)).spawn() {
             Ok(child) => {
-                tell(&control, Report::Started);
                 let code = wait(child.id(), &control, &children)?;
                 end_all();
                 Ok(code)

@@ -313,10 +313,7 @@ async fn tls_server(network: &Network) -> u16 {
             let acceptor = acceptor.clone();
             async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut buf = [0; 1024];
-                if !stream.read(&mut buf).await.is_ok_and(|n| n > 0) {
-                    return;
-                }
+                while stream.read_u8().await.is_ok_and(|b| b != b'\r') {}
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok();
                 stream.shutdown().await.ok();
             }
