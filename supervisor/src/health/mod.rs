@@ -68,7 +68,10 @@ pub struct Track {
     /// The first failure of the last row of failures.
     pub first_failing: Option<Look>,
     excused_since: Option<Boot>,
-    erring: bool,
+    /// Looks in a row that could not be made.
+    errors: u32,
+    /// What is under way was asked by an older version of the probe: its answer does not count.
+    stale: bool,
 }
 
 /// What is known of a run, and outlives the daemon.
@@ -138,7 +141,8 @@ impl Track {
             looks: VecDeque::new(),
             first_failing: None,
             excused_since: None,
-            erring: false,
+            errors: 0,
+            stale: false,
         }
     }
 
@@ -229,6 +233,8 @@ impl Health {
         let mut known = known;
         known.started |= probes.startup.is_none();
         known.passes &= probes.readiness.is_some();
+        // One that was to be given up, and is still there, is looked at anew.
+        known.unwell &= probes.on_unhealthy == OnUnhealthy::None;
         known.unwell &= probes.startup.is_some() || probes.liveness.is_some();
         let tracks = Role::ALL.into_iter().filter_map(|role| Some(Track::new(role, probes.of(role)?)));
         let mut tracks: Vec<_> = tracks.collect();
@@ -250,10 +256,13 @@ impl Health {
         // It runs already: a gate that comes late keeps nobody out.
         known.started |= !self.tracks.iter().any(|t| t.role == Role::Startup);
         let mut new = Health::with(probes, known);
+        let same_action = self.on_unhealthy == probes.on_unhealthy;
         for track in &mut new.tracks {
-            let same = |old: &Track| old.role == track.role && old.probe == track.probe;
-            if let Some(at) = self.tracks.iter().position(same) {
-                *track = self.tracks.swap_remove(at);
+            let old = self.tracks.iter().position(|old| old.role == track.role);
+            match old.map(|at| self.tracks.swap_remove(at)) {
+                Some(old) if old.probe == track.probe && same_action => *track = old,
+                Some(old) => (track.under_way, track.stale) = (old.under_way, old.under_way),
+                None => {}
             }
             if track.next.is_none() && !track.under_way && track.is_asked(new.known.started) {
                 track.next = Some(now.after(track.probe.period));
@@ -304,14 +313,17 @@ impl Health {
             return out;
         }
         track.next = Some(now.boot.after(track.probe.period));
+        if std::mem::take(&mut track.stale) {
+            return out;
+        }
         let pressure = (outcome.verdict == Verdict::TimedOut).then(pressure).flatten();
         let excused = pressure.filter(|_| track.is_excused(outcome.verdict, now.boot, true));
-        let erring = outcome.verdict == Verdict::Error;
-        if erring && !track.erring {
+        track.errors = if outcome.verdict == Verdict::Error { track.errors.saturating_add(1) } else { 0 };
+        // Once is no news: the container may just have ended.
+        if track.errors == 2 {
             let text = format!("the {} probe could not look: {}", role.word(), outcome.text);
             out.push(Decision::Tell("probe-error", text));
         }
-        track.erring = erring;
         let was_ready = self.is_ready();
         if let Some(standing) = self.count(role, Look { at: now.wall, outcome, excused }) {
             self.stands(role, standing, now.boot, &mut out);

@@ -9,7 +9,7 @@
 //! for, the next run is made first and Cleaning is left out: see [`Behind`].
 #![forbid(unsafe_code)]
 
-mod ends;
+mod end;
 mod state;
 
 use std::collections::VecDeque;
@@ -291,7 +291,7 @@ impl Machine {
         if !self.up {
             return;
         }
-        let ran = ends::ran(rules, *since, now.moment.boot);
+        let ran = end::ran(rules, *since, now.moment.boot);
         let own = Stop { grace: grace.unwrap_or(rules.stop.grace), ..rules.stop.clone() };
         let unwell = Unwell { why, stays_down, ran };
         let rules = Rules { stop: &own, ..rules };
@@ -473,6 +473,82 @@ impl Machine {
         }
     }
 
+    fn on_cleaned(&mut self, now: Now) {
+        let next = match &self.state {
+            State::Cleaning { next, .. } => *next,
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => return,
+        };
+        match next {
+            _ if !self.up => self.state = State::Down,
+            Next::Goal => self.wait("started"),
+            Next::Done { success } => self.state = State::Done { success },
+            Next::Pause { until, .. } if until <= now.moment.boot => self.restart(),
+            Next::Pause { until, crash_loop } => self.state = State::Backoff { until, crash_loop },
+        }
+    }
+
+    fn on_clean_failed(&mut self, text: String, now: Now, out: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Cleaning { run, failed, retry_at, .. } => {
+                *failed = failed.saturating_add(1);
+                let (pause, told) = clean_again(run, *failed, &text);
+                *retry_at = Some(now.moment.boot.after(pause));
+                out.push(told);
+                self.reason = format!("{run} cannot be taken away: {text}");
+            }
+            State::Down
+            | State::Waiting { .. }
+            | State::Queued
+            | State::Creating { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Done { .. } => {}
+        }
+    }
+
+    fn on_behind(&mut self, result: Result<(), String>, now: Now, out: &mut Vec<Effect>) {
+        let Some(behind) = &mut self.behind else { return };
+        let Err(text) = result else {
+            self.behind = None;
+            return;
+        };
+        behind.failed = behind.failed.saturating_add(1);
+        let (pause, told) = clean_again(&behind.run, behind.failed, &text);
+        behind.due = Some(now.moment.boot.after(pause));
+        out.push(told);
+    }
+
+    /// The run before is taken away when the next one is made, or will not be; nothing is down or done while it is there.
+    fn look_behind(&mut self, out: &mut Vec<Effect>) {
+        let Some(behind) = &mut self.behind else { return };
+        let next = match &self.state {
+            State::Waiting { .. } | State::Queued | State::Creating { .. } | State::Starting { .. } => return,
+            State::Running { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. } => None,
+            State::Down => Some(Next::Goal),
+            State::Done { success } => Some(Next::Done { success: *success }),
+        };
+        if behind.failed == 0 && behind.due.take().is_some() {
+            out.push(Effect::Clean(behind.run.clone()));
+        }
+        if let Some((next, behind)) = next.zip(self.behind.take_if(|_| next.is_some())) {
+            let Behind { run, failed, due } = behind;
+            self.state = State::Cleaning { run, next, failed, retry_at: due };
+        }
+    }
+
     fn on_due(&mut self, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
         let boot = now.moment.boot;
         if let Some(behind) = self.behind.as_mut().filter(|b| b.due.is_some_and(|d| d <= boot)) {
@@ -541,6 +617,13 @@ impl Machine {
         (self.failures, self.restarts) = (0, 0);
         self.recent.clear();
     }
+}
+
+/// The pause after so many failed attempts to take a run away, and what is told.
+fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
+    let pause = CLEAN_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(CLEAN_PAUSE_MAX);
+    let kind = if failed > CLEANS { "stuck" } else { "clean-failed" };
+    (pause, Effect::Tell(kind, format!("{run} cannot be taken away, again in {}: {text}", span(pause))))
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
-//! What follows from the end of a run: what is written, what comes next, and how what is left of it is taken away. Pure.
-#![forbid(unsafe_code)]
+//! The end of a run: whose doing it was, what the policy makes of it, and what comes next. Pure.
 
 use std::time::Duration;
 
-use super::state::{Behind, Effect, Next, State};
-use super::{BEHIND_MAX, CLEAN_PAUSE, CLEAN_PAUSE_MAX, CLEANS, Counts, Machine, Now, Rules};
+use super::{BEHIND_MAX, Behind, Counts, Effect, Machine, Next, Now, Rules, State};
 use crate::clock::Boot;
 use crate::journal::record::Record;
 use crate::keeper::record::ExitRecord;
-use crate::names::RunId;
 use crate::policy::{self, Decision, Ending, History, span};
 
 impl Machine {
@@ -125,82 +122,6 @@ impl Machine {
             }
         }
     }
-
-    pub(super) fn on_cleaned(&mut self, now: Now) {
-        let next = match &self.state {
-            State::Cleaning { next, .. } => *next,
-            State::Down
-            | State::Waiting { .. }
-            | State::Queued
-            | State::Creating { .. }
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::Done { .. } => return,
-        };
-        match next {
-            _ if !self.up => self.state = State::Down,
-            Next::Goal => self.wait("started"),
-            Next::Done { success } => self.state = State::Done { success },
-            Next::Pause { until, .. } if until <= now.moment.boot => self.restart(),
-            Next::Pause { until, crash_loop } => self.state = State::Backoff { until, crash_loop },
-        }
-    }
-
-    pub(super) fn on_clean_failed(&mut self, text: String, now: Now, out: &mut Vec<Effect>) {
-        match &mut self.state {
-            State::Cleaning { run, failed, retry_at, .. } => {
-                *failed = failed.saturating_add(1);
-                let (pause, told) = clean_again(run, *failed, &text);
-                *retry_at = Some(now.moment.boot.after(pause));
-                out.push(told);
-                self.reason = format!("{run} cannot be taken away: {text}");
-            }
-            State::Down
-            | State::Waiting { .. }
-            | State::Queued
-            | State::Creating { .. }
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::Done { .. } => {}
-        }
-    }
-
-    pub(super) fn on_behind(&mut self, result: Result<(), String>, now: Now, out: &mut Vec<Effect>) {
-        let Some(behind) = &mut self.behind else { return };
-        let Err(text) = result else {
-            self.behind = None;
-            return;
-        };
-        behind.failed = behind.failed.saturating_add(1);
-        let (pause, told) = clean_again(&behind.run, behind.failed, &text);
-        behind.due = Some(now.moment.boot.after(pause));
-        out.push(told);
-    }
-
-    /// The run before is taken away when the next one is made, or will not be; nothing is down or done while it is there.
-    pub(super) fn look_behind(&mut self, out: &mut Vec<Effect>) {
-        let Some(behind) = &mut self.behind else { return };
-        let next = match &self.state {
-            State::Waiting { .. } | State::Queued | State::Creating { .. } | State::Starting { .. } => return,
-            State::Running { .. }
-            | State::Stopping { .. }
-            | State::Cleaning { .. }
-            | State::Backoff { .. } => None,
-            State::Down => Some(Next::Goal),
-            State::Done { success } => Some(Next::Done { success: *success }),
-        };
-        if behind.failed == 0 && behind.due.take().is_some() {
-            out.push(Effect::Clean(behind.run.clone()));
-        }
-        if let Some((next, behind)) = next.zip(self.behind.take_if(|_| next.is_some())) {
-            let Behind { run, failed, due } = behind;
-            self.state = State::Cleaning { run, next, failed, retry_at: due };
-        }
-    }
 }
 
 /// How long a run had run when it ended, or had been ready where that is what counts.
@@ -209,11 +130,4 @@ pub(super) fn ran(rules: Rules<'_>, since: Boot, end: Boot) -> Duration {
         Counts::Started => end.since(since),
         Counts::Ready(since) => since.map_or(Duration::ZERO, |ready| end.since(ready)),
     }
-}
-
-/// The pause after so many failed attempts to take a run away, and what is told.
-fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
-    let pause = CLEAN_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(CLEAN_PAUSE_MAX);
-    let kind = if failed > CLEANS { "stuck" } else { "clean-failed" };
-    (pause, Effect::Tell(kind, format!("{run} cannot be taken away, again in {}: {text}", span(pause))))
 }
