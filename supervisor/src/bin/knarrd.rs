@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 
 fn start(matches: &ArgMatches) -> Result<()> {
     let options = options(matches)?;
+    knarrd::probe::use_helper(&options.keeper);
     // It keeps no file system busy, and its children begin here without a step between fork and exec: where there is none,
     // they are made without a copy of this process (posix_spawn(3)).
     std::env::set_current_dir("/")?;

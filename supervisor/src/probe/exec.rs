@@ -29,41 +29,37 @@ const PAUSE: Duration = Duration::from_millis(20);
 const SIGKILL: i32 = 9;
 const SIGCONT: i32 = 18;
 
-/// The program that [`inside`] is in, as a sealed copy; made when it is wanted first.
-static HELPER: Mutex<Option<Helper>> = Mutex::new(None);
+/// The program that [`inside`] is in.
+static HELPER: Mutex<Helper> = Mutex::new(Helper { from: None, made: None });
 
 struct Helper {
-    from: PathBuf,
-    copy: OwnedFd,
-    /// Keeps the numbers free under which descriptors are passed on.
-    _held: Vec<OwnedFd>,
+    /// `None` = `knarr-keeper` beside this program.
+    from: Option<PathBuf>,
+    /// Its sealed copy, made when it is wanted first, and what keeps the numbers free under which descriptors are passed on.
+    made: Option<(OwnedFd, Vec<OwnedFd>)>,
 }
 
-/// Says where the program `knarr-keeper` is; without a word it is taken to be beside this one.
-///
-/// # Errors
-/// It cannot be read, or the host allows no program in memory.
-pub fn use_helper(keeper: &Path) -> io::Result<()> {
+/// Says where the program `knarr-keeper` is, of which exec probes take a copy when there are any.
+pub fn use_helper(keeper: &Path) {
     let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
-    if helper.as_ref().is_some_and(|h| h.from == keeper) {
-        return Ok(());
+    if helper.from.as_deref() != Some(keeper) {
+        *helper = Helper { from: Some(keeper.to_owned()), made: None };
     }
-    let copy = sys::probe::sealed_copy(&File::open(keeper)?, "knarr-probe")?;
-    *helper = Some(Helper { from: keeper.to_owned(), copy, _held: sys::probe::hold_given()? });
-    Ok(())
 }
 
 fn helper() -> io::Result<OwnedFd> {
-    let copy = |h: &Helper| h.copy.try_clone();
-    if let Some(helper) = &*HELPER.lock().unwrap_or_else(PoisonError::into_inner) {
-        return copy(helper);
+    let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((copy, _)) = &helper.made {
+        return copy.try_clone();
     }
-    use_helper(&std::env::current_exe()?.with_file_name("knarr-keeper"))?;
-    HELPER
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .as_ref()
-        .map_or(Err(io::ErrorKind::NotFound.into()), copy)
+    let from = match &helper.from {
+        Some(from) => from.clone(),
+        None => std::env::current_exe()?.with_file_name("knarr-keeper"),
+    };
+    let copy = sys::probe::sealed_copy(&File::open(from)?, "knarr-probe")?;
+    let given = copy.try_clone()?;
+    helper.made = Some((copy, sys::probe::hold_given()?));
+    Ok(given)
 }
 
 /// Runs the program and awaits its end, or that of the time; then nothing of it is left.

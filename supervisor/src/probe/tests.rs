@@ -390,9 +390,9 @@ async fn health_server(network: &Network, answer: fn(&[u8]) -> Health) -> u16 {
                             let response = response.header("grpc-status", code).body(()).unwrap();
                             respond.send_response(response, true).unwrap();
                         }
-                        Health::Endless => {
+                        Health::TooLong => {
                             let mut send = respond.send_response(response.body(()).unwrap(), false).unwrap();
-                            send.send_data(vec![0; 60_000].into(), false).unwrap();
+                            send.send_data(vec![0; OUTPUT_MAX + 1].into(), true).unwrap();
                         }
                     }
                 });
@@ -404,7 +404,7 @@ async fn health_server(network: &Network, answer: fn(&[u8]) -> Health) -> u16 {
 enum Health {
     Status(u8),
     Refused(&'static str),
-    Endless,
+    TooLong,
 }
 
 fn grpc_status(code: &'static str) -> ::http::HeaderMap {
@@ -419,7 +419,7 @@ async fn grpc() {
     let port = health_server(&network, |asked| match asked {
         b"" => Health::Status(1),
         b"\x0a\x04down" => Health::Status(2),
-        b"\x0a\x04long" => Health::Endless,
+        b"\x0a\x04long" => Health::TooLong,
         b"\x0a\x04none" => Health::Refused("12"),
         _ => Health::Refused("5"),
     })
