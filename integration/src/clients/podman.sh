@@ -586,7 +586,8 @@ p exec one sh -c 'head -c 512 /dev/disk >/dev/null && echo read; true 2>/dev/nul
 # want: none left
 session=/run/user/1000
 [ -S $session/bus ] || skip user-session
-home=/var/lib/user/suite
+# Others may try the same for another runtime.
+home=/var/lib/user/$NAME
 mkdir -p $home/bin
 cp "$RUNTIME" "$home/bin/$NAME"
 cp "$DIR/root.tar" $home/root.tar
@@ -596,8 +597,8 @@ sed "s|$RUNTIME|$home/bin/$NAME|; s|$DIR|$home|" "$DIR/containers.conf" >$home/c
 chown -R 1000:1000 $home
 u() {
     (cd $home && setpriv --reuid 1000 --regid 1000 --clear-groups env -i PATH="$PATH" HOME=$home XDG_RUNTIME_DIR=$session \
-        CONTAINERS_CONF=$home/containers.conf podman --root $home/storage --runroot $session/suite --storage-driver vfs \
-        --runtime "$NAME" --cgroup-manager systemd "$@")
+        CONTAINERS_CONF=$home/containers.conf podman --root $home/storage --runroot $session/$NAME/run \
+        --tmpdir $session/$NAME/tmp --storage-driver vfs --runtime "$NAME" --cgroup-manager systemd "$@")
 }
 u import --quiet --change CMD=/pause $home/root.tar box >/dev/null
 u run -d --name one --memory 64m box sh -c "$stay" >/dev/null
@@ -608,10 +609,10 @@ u exec one echo inside
 code u exec one sh -c 'exit 3'
 u rm -f -t 0 one >/dev/null
 [ -z "$(u ps -aq)" ] && echo none left
-pause=$(find $session -name pause.pid)
+pause=$(find $session/$NAME -name pause.pid)
 [ -z "$pause" ] || end "$(cat "$pause")"
 umount /etc/subuid /etc/subgid
-rm -r $home $session/suite
+rm -r $home $session/$NAME
 ## rootless.run: an ordinary user with subordinate ids runs, enters and removes a container
 # want: uid=0 gid=0
 # want: inside
