@@ -2,11 +2,12 @@
 # shellcheck disable=SC2154  # logs is lib.sh's
 # guest.sh: makes the tree that a guest gets as its disk. Sourced after lib.sh by what runs something in the guest.
 
-# fresh_tree: an empty tree, in `tree`.
+# fresh_tree NAME: an empty tree, in `tree`; ci/guest/run works beside it, in `work`, so that guests of other names do not meet.
 fresh_tree() {
     need_root
     need_tools ldd busybox
-    tree=$logs/guest-tree
+    tree=$logs/$1-tree work=$logs/$1
+    export KNARR_GUEST_WORK=$work
     rm -rf --one-file-system "$tree"
     mkdir -p "$tree"
 }

@@ -67,18 +67,23 @@ hidden() {
 # suite NAME SECONDS COMMAND...: something that ends with a closing line; shown as it runs, its counts are added.
 # Nothing printed, a lost closing line and a bad exit status without a counted failure are failures too.
 suite() {
-    local name=$1 seconds=$2 log line show status=0 began=$SECONDS p f s
+    local name=$1 seconds=$2 log line show shown sieve status=0 began=$SECONDS p f s
     shift 2
     log=$logs/$name.log
     note "--- $name"
     # Into a file, not a pipe: a process that outlives the command would hold a pipe open.
     : >"$log"
-    tail -n +1 -s 0.2 -f "$log" > >(grep --line-buffered -vE "$(hidden)") 2>/dev/null &
+    exec {shown}> >(grep --line-buffered -vE "$(hidden)")
+    sieve=$!
+    tail -n +1 -s 0.2 -f "$log" 1>&"$shown" 2>/dev/null &
     show=$!
-    limited "$seconds" "$@" >>"$log" 2>&1 </dev/null || status=$?
+    limited "$seconds" "$@" {shown}>&- >>"$log" 2>&1 </dev/null || status=$?
     sleep 0.5
     kill "$show"
-    wait 2>/dev/null || true
+    exec {shown}>&-
+    # Not a bare `wait`: what runs `beside` goes on.
+    wait "$show" 2>/dev/null || true
+    while kill -0 "$sieve" 2>/dev/null; do sleep 0.1; done
     line=$(grep -E "$closing_form" "$log" | tail -n 1) || true
     if [ -z "$line" ]; then
         fail "$name: no closing line, exit $status after $((SECONDS - began)) s"
@@ -91,6 +96,31 @@ suite() {
         fail "$name: exit $status although its closing line names no failure"
     fi
     [ "$f" -eq 0 ] && [ "$status" -eq 0 ]
+}
+
+# beside NAME SECONDS COMMAND...: a suite that runs while others do, behind them where processors are short; `joined` ends it.
+beside() {
+    beside_log=$logs/$1.shown
+    # shellcheck disable=SC2030  # it has its own counts, and `joined` adds them
+    (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null && { suite "$@" || true; } && closing) \
+        >"$beside_log" 2>&1 &
+    beside_pid=$!
+    # shellcheck disable=SC2064  # the pid of now
+    trap "kill -TERM $beside_pid 2>/dev/null || true" EXIT
+}
+
+# joined: waits for what runs beside, shows what it printed and adds its counts.
+joined() {
+    local p f s
+    wait "$beside_pid" || true
+    trap - EXIT
+    head -n -1 "$beside_log"
+    # shellcheck disable=SC2031
+    if read -r p _ f _ s _ < <(tail -n 1 "$beside_log" | grep -E "$closing_form"); then
+        passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    else
+        fail "${beside_log##*/}: ended without a closing line"
+    fi
 }
 
 # The directory of the release binaries (the build names its target, see .cargo/config.toml).

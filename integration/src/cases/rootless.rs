@@ -81,6 +81,15 @@ fn life() -> Vec<Case> {
             ensure!(oracle::names(&t.state_root()).is_empty(), "state is left");
             Ok(())
         }),
+        user("exec-before-start").steps(|t| {
+            t.spec["process"]["args"] = json!([PROBE, "trap", "TERM"]);
+            t.create()?;
+            let early = t.exec_probe(&["id"])?.exits(255)?;
+            ensure!(early.stderr.contains("start it first"), "{}", early.stderr);
+            t.start()?;
+            t.payload_says("ready")?;
+            t.exec_probe(&["id"])?.ok().map(drop)
+        }),
         user("exec-same-namespaces").steps(|t| {
             let pid = t.resident()?;
             let out = t.exec_probe(&["ns"])?.ok()?.stdout;

@@ -14,8 +14,8 @@ use crate::link;
 use crate::plan::{self, seccomp};
 use crate::report;
 use crate::spec::{self, Spec, annotations};
-use crate::state::{Container, Record, Store, observe};
-use crate::sys::{OwnedFd, fs, poll, process};
+use crate::state::{Container, Record, Status, Store, observe};
+use crate::sys::{OwnedFd, errno, fs, poll, process};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use std::time::Duration;
 pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let store = Store::open(&global.root, global.root_explicit)?;
     let container = store.load(&args.id)?;
-    exec::refuse_status(container.status()?, args.ignore_paused)?;
+    let status = container.status()?;
+    exec::refuse_status(status, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
     let job = plan_job(global, args, &spec, &container.record)?;
     let absolute = |p: &Option<PathBuf>| p.as_deref().map(create::absolute).transpose();
@@ -51,7 +52,8 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
         resctrl: container.record.resctrl.as_ref(),
         subs: &subs,
     };
-    let Entered { mut child, link, console } = exec::enter(&job, &home).map_err(|e| gone(e, &init))?;
+    let Entered { mut child, link, console } =
+        exec::enter(&job, &home).map_err(|e| before_start(gone(e, &init), status))?;
     report::step(format_args!("process {} has entered the container", child.pid()));
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
@@ -72,6 +74,16 @@ fn gone(e: Error, init: &OwnedFd) -> Error {
     match poll::wait_readable(init, Some(Duration::ZERO)) {
         Ok(true) => Error::new(Code::Status, "cannot exec in a stopped container").hint(e.to_string()),
         _ => e,
+    }
+}
+
+/// Until `start` the first process is the runtime's and not dumpable, so that its namespaces are only for those who are
+/// privileged where the container was made (ptrace(2), access modes).
+fn before_start(e: Error, status: Status) -> Error {
+    if status == Status::Created && (e.is(errno::EACCES) || e.is(errno::EPERM)) {
+        e.hint("only root may enter a container before its start; start it first")
+    } else {
+        e
     }
 }
 

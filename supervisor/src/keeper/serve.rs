@@ -2,6 +2,9 @@
 //! and never waits for anybody.
 #![forbid(unsafe_code)]
 
+mod clients;
+mod streams;
+
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,9 +16,9 @@ use std::time::{Duration, Instant};
 use caps::Capability;
 
 use super::conns::{Conns, Role, SLOTS};
-use super::disk::{Progress, RECORD_MAX, Room, Shared};
+use super::disk::{Progress, RECORD_MAX, Shared};
 use super::evidence::Place;
-use super::protocol::{At, CHUNK_MAX, Order, ROTATES, SEALED, Stream, Word};
+use super::protocol::{At, CHUNK_MAX, ROTATES, SEALED, Stream, Word};
 use super::record::{Memory, VERSION};
 use super::seal::Filter;
 use super::text::{self, End, Facts};
@@ -364,199 +367,6 @@ impl Server {
         // Rounded up, so that it is over when poll says so.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
-
-    // ---- the container's output and input ----
-
-    fn read(&mut self, stream: Stream) {
-        let output = &mut self.outputs[stream as usize];
-        let Some(fd) = &output.fd else { return };
-        match (self.shared.fits(stream, CHUNK_MAX), output.flow) {
-            (Room::Free, Flow::Spilling) if !self.shared.is_empty(stream) => {}
-            (Room::Free, _) => output.flow = Flow::Open,
-            (Room::Full, Flow::Open) => {
-                output.flow = Flow::Held(Instant::now() + HOLD);
-                return;
-            }
-            (Room::Full, Flow::Held(_)) => return,
-            (Room::Full, Flow::Spilling) | (Room::Stuck, _) => output.flow = Flow::Spilling,
-        }
-        match sys::read(fd, &mut self.buffer[..CHUNK_MAX]) {
-            // A terminal whose last user has gone fails with EIO.
-            Ok(0) => output.fd = None,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => output.fd = None,
-            Ok(n) => {
-                let piece = &self.buffer[..n];
-                self.shared.push(stream, sys::wall_nanos(), piece);
-                self.conns.say_all(Role::Attached, Word::Output(stream, piece));
-                if stream == Stream::Stderr && self.pid == 0 {
-                    keep_tail(&mut self.tail, piece);
-                }
-            }
-        }
-    }
-
-    fn keep_tail(&mut self, piece: &[u8]) {
-        keep_tail(&mut self.tail, piece);
-    }
-
-    fn input_fd(&self) -> Option<&OwnedFd> {
-        if !self.takes_input {
-            return None;
-        }
-        if self.tty { self.outputs[0].fd.as_ref() } else { self.stdin.as_ref() }
-    }
-
-    fn write_input(&mut self) {
-        let written = match self.input_fd() {
-            Some(fd) => sys::write(fd, &self.input),
-            // Nobody reads it any more.
-            None => Ok(self.input.len()),
-        };
-        match written {
-            Ok(n) => drop(self.input.drain(..n)),
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => {
-                self.input.clear();
-                self.stdin = None;
-            }
-        }
-        if self.input.is_empty() && self.eof_after_input {
-            self.stdin = None;
-        }
-    }
-
-    fn console(&mut self) {
-        match std::mem::replace(&mut self.console, Console::None) {
-            Console::Listening(fd) => {
-                self.console = match sys::accept(&fd) {
-                    Ok((conn, _)) => Console::Connected(conn),
-                    Err(_) => Console::Listening(fd),
-                };
-            }
-            Console::Connected(fd) => match sys::recv_fd(&fd) {
-                Ok(terminal) => {
-                    self.outputs[0].fd = terminal;
-                    if let Some((rows, cols)) = self.size {
-                        self.resize(rows, cols);
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.console = Console::Connected(fd),
-                Err(_) => {}
-            },
-            Console::None => {}
-        }
-    }
-
-    fn resize(&mut self, rows: u16, cols: u16) {
-        self.size = Some((rows, cols));
-        if let Some(terminal) = self.outputs[0].fd.as_ref().filter(|_| self.tty) {
-            // A terminal that is gone has no size.
-            let _ = sys::resize(terminal, rows, cols);
-        }
-    }
-
-    // ---- those who are connected ----
-
-    fn obey(&mut self, slot: usize) {
-        let mut packet = std::mem::take(&mut self.buffer);
-        match self.conns.recv(slot, &mut packet) {
-            Ok(None) => {}
-            Err(_) => self.conns.drop(slot),
-            Ok(Some(n)) => {
-                let role = self.conns.role(slot);
-                match Order::decode(&packet[..n]).zip(role) {
-                    Some((order, role)) if self.order(slot, role, order) => {}
-                    _ => self.conns.drop(slot),
-                }
-            }
-        }
-        self.buffer = packet;
-    }
-
-    /// Follows one order; `false` = it is none that this role may give.
-    fn order(&mut self, slot: usize, role: Role, order: Order<'_>) -> bool {
-        match (role, order) {
-            (Role::New, Order::Control) => self.welcome(slot, Role::Controller),
-            (Role::New, Order::Attach) => self.welcome(slot, Role::Attached),
-            (Role::Controller, Order::Signal(number)) => {
-                self.signal(number);
-                true
-            }
-            (Role::Controller, Order::Ack) => {
-                if matches!(self.phase, Phase::Ended) {
-                    self.shared.remove_record();
-                    self.phase = Phase::Leaving { until: Instant::now() + LEAVE };
-                }
-                true
-            }
-            (Role::Controller, Order::Rotate) => {
-                self.shared.rotate();
-                true
-            }
-            (Role::Controller | Role::Attached, Order::Resize { rows, cols }) => {
-                self.resize(rows, cols);
-                true
-            }
-            (Role::Attached, Order::Stdin(bytes)) => {
-                // The capacity is there: nobody is read while something waits.
-                self.input.extend_from_slice(bytes);
-                self.write_input();
-                true
-            }
-            (Role::Attached, Order::StdinEof) => {
-                self.eof_after_input = true;
-                self.write_input();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Gives a newcomer its role and tells it how far things are.
-    fn welcome(&mut self, slot: usize, role: Role) -> bool {
-        if !self.conns.set_role(slot, role) {
-            return false;
-        }
-        let (flags, run, conns) = (self.flags, &*self.run, &mut self.conns);
-        let (pid, start_time) = (self.pid, self.start_time);
-        match self.phase {
-            Phase::Ended | Phase::Leaving { .. } => {
-                self.shared.with_record(|record| conns.say(slot, hello(flags, run, At::Ended(record))));
-                if role == Role::Attached {
-                    conns.drop(slot);
-                }
-            }
-            // The end is told with the record: until that is complete it is not yet.
-            _ if pid == 0 => conns.say(slot, hello(flags, run, At::Creating)),
-            _ => conns.say(slot, hello(flags, run, At::Created { pid, start_time })),
-        }
-        true
-    }
-
-    fn signal(&self, number: i32) {
-        // One that has just ended cannot be signalled: its end is on the way to the sender.
-        let _ = match &self.phase {
-            Phase::Creating { runtime: Some(pid) } => sys::signal_group(*pid, number),
-            Phase::Created { handle, .. } => sys::signal(handle, number),
-            _ => Ok(()),
-        };
-    }
-
-    fn hear(&mut self) {
-        let before = self.seen.steps;
-        let lost = self.seen.lost;
-        self.seen = self.shared.progress();
-        self.seen.lost = self.seen.lost.max(lost);
-        if self.seen.steps != before {
-            self.conns.say_all(Role::Controller, Word::Rotated(self.seen.file));
-        }
-        for output in self.outputs.iter_mut().filter(|o| matches!(o.flow, Flow::Held(_))) {
-            output.flow = Flow::Open;
-        }
-    }
-
-    // ---- life and death ----
 
     fn reap(&mut self) {
         if let Some(children) = &self.children {
