@@ -59,11 +59,6 @@ impl Verb {
         }
     }
 
-    /// Whether it makes the container.
-    fn makes(self) -> bool {
-        matches!(self, Verb::Create | Verb::Run)
-    }
-
     /// Brings the container to where the command begins.
     fn prepare(self, t: &mut Trial<'_>) -> Result<()> {
         match self {

@@ -190,9 +190,16 @@ fn judge(
     // Without memory for itself a program can only end.
     let starved =
         errno == libc::ENOMEM && seen.done.as_deref().is_some_and(|c| ["mmap", "brk", "mremap"].contains(&c));
-    if !matches!(deed, Deed::Kill(Victim::Runtime | Victim::Caller)) && !starved && failed {
+    // In the foreground the runtime ends as its program does, once that runs.
+    let followed = deed == Deed::Kill(Victim::Init) && out.code == Some(137);
+    let silent = match deed {
+        Deed::Kill(Victim::Runtime | Victim::Caller) => true,
+        _ => starved || followed && matches!(plan.verb, Verb::Run | Verb::Exec),
+    };
+    if failed && !silent {
         explained(t, out)?;
-        if plan.verb.makes() {
+        // A `run` that fails after its program has ended leaves the container for `delete`.
+        if plan.verb == Verb::Create {
             let left = before.complaints(t);
             ensure!(left.is_empty(), "after the failure ({}): {}", out.stderr.trim(), left.join("; "));
         }

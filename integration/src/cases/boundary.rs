@@ -44,7 +44,7 @@ fn all(sample: Option<usize>, seed: u64, told: bool, page: &Rc<RefCell<String>>)
 }
 
 fn one(name: &str, plan: Plan, page: Rc<RefCell<String>>) -> Case {
-    let mut needs = vec![Need::CgroupAny("pids")];
+    let mut needs = Vec::new();
     let (what, number) = match plan.victim {
         Some(_) => ("killed at a system call, delete --force leaves nothing", "K01-K05"),
         None => ("a system call that fails is a clear error", "K06-K11"),
@@ -54,6 +54,9 @@ fn one(name: &str, plan: Plan, page: Rc<RefCell<String>>) -> Case {
     }
     if plan.rich {
         needs.extend([Need::Userns, Need::Busybox]);
+    }
+    if plan.rich || plan.verb == Verb::Update {
+        needs.push(Need::CgroupAny("pids"));
     }
     let name = format!("boundary.{name}");
     case(&name).checks(format!("fault {number}: {what}")).needs(needs).steps(move |t| {
