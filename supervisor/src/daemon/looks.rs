@@ -279,11 +279,6 @@ impl Shop {
     /// One look.
     async fn look(self, job: Job, pid: u32, question: Question) {
         let Question { role, kind, timeout, due: _, slow: _ } = question;
-        if matches!(kind, Kind::Exec { .. })
-            && let Err(e) = probe::use_helper(&self.keeper)
-        {
-            warn!("{}: {e}", self.keeper.display());
-        }
         let target = Target { run: job.run.clone(), pid, runtime: job.runtime };
         let outcome = probe::check(&kind, &target, timeout).await;
         // The loop is gone only when the daemon ends.
