@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tracing::warn;
 
 use super::lanes::{Lane, Lanes};
 use super::owner::{Owner, Slot};
