@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use knarrd::dirs::Dirs;
@@ -58,7 +59,10 @@ impl Container {
         }
         let dirs = Dirs { run: at("run"), state: at("state"), services: at("services") };
         let run: knarrd::names::RunId = "web.1.1".parse().unwrap();
-        let group = format!("/knarr-test-probe-{}-{name}", std::process::id());
+        // Never used twice: what has ended is in its group until the first process of the host reaps it.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let group = format!("/knarr-test-probe-{}-{nth}-{name}/", std::process::id());
         let mut config = json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -68,7 +72,7 @@ impl Container {
             "root": {"path": "rootfs", "readonly": true},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {
-                "cgroupsPath": format!("{group}/payload/{run}"),
+                "cgroupsPath": format!("{group}payload/{run}"),
                 "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}],
             },
         });
