@@ -528,5 +528,15 @@ fn remove_yard(yard: &Yard) -> Result<()> {
             fs::remove_dir(&dir).with_context(|| dir.display().to_string())?;
         }
     }
+    // A relative path counts from our own group, and runtimes leave what is above the container's.
+    let ours = fs::read_to_string("/proc/self/cgroup")?;
+    for path in ours.lines().filter_map(|l| l.splitn(3, ':').nth(2)) {
+        for top in yard.host.hierarchies() {
+            let dir = top.join(path.trim_start_matches('/')).join(&yard.cgroup);
+            if dir.exists() {
+                fs::remove_dir(&dir).with_context(|| dir.display().to_string())?;
+            }
+        }
+    }
     oracle::remove_tree(&yard.dir)
 }
