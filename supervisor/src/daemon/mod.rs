@@ -9,6 +9,7 @@ mod desired;
 mod endpoints;
 mod explain;
 mod files;
+mod hook_group;
 mod hooks;
 mod keepers;
 mod lanes;

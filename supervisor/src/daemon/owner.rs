@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::endpoints::Endpoints;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
 use super::keepers::Line;
 use super::logcap::Cap;
@@ -151,6 +152,7 @@ impl Owner {
             dirs: Rc::new(options.dirs.clone()),
             keeper: Rc::from(options.keeper.clone()),
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());

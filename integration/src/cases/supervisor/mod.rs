@@ -8,12 +8,14 @@ mod config;
 mod files;
 mod hooks;
 mod host;
+mod keepers;
 mod life;
 mod logcap;
 mod logs;
 mod long;
 mod order;
 mod orders;
+mod output;
 mod probes;
 mod removal;
 mod restart;
@@ -38,9 +40,11 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),
