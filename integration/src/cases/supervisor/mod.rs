@@ -9,6 +9,7 @@ mod files;
 mod hooks;
 mod host;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         probes::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),
