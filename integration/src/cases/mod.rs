@@ -25,6 +25,7 @@ mod rootless;
 mod seccomp;
 mod security;
 mod supervisor;
+mod swap;
 mod systemd;
 mod terminal;
 mod update;
@@ -37,6 +38,7 @@ pub use boundary::long as long_boundary;
 pub use cgroups::disk;
 pub use engines::{conmon_memory, shim_memory};
 pub use supervisor::long as long_supervisor;
+pub use swap::long as long_swap;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
@@ -65,6 +67,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         boundary::cases(),
+        swap::cases(),
         engines::cases(),
         systemd::cases(),
         input::cases(),
