@@ -28,6 +28,7 @@ mod seccomp;
 mod security;
 mod selinux;
 mod supervisor;
+mod swap;
 mod systemd;
 mod terminal;
 mod update;
@@ -41,6 +42,7 @@ pub use cgroups::disk;
 pub use engines::{conmon_memory, shim_memory};
 pub use selinux::here as has_selinux;
 pub use supervisor::long as long_supervisor;
+pub use swap::long as long_swap;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
@@ -72,6 +74,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         boundary::cases(),
+        swap::cases(),
         engines::cases(),
         systemd::cases(),
         input::cases(),
