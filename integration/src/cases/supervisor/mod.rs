@@ -10,6 +10,7 @@ mod hooks;
 mod host;
 mod keepers;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         probes::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),
