@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
 mod explain;
 mod files;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -18,6 +20,7 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod run;
 mod settle;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::desired::InForce;
 use super::endpoints::Endpoints;
 use super::hooks::Cut;
+use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
@@ -133,6 +134,8 @@ pub(super) struct Owner {
     pub(super) looks: Looks,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
+    /// Schedules of jobs.
+    pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -177,6 +180,7 @@ impl Owner {
             cap: Cap::default(),
             looks: Looks::default(),
             endpoints,
+            jobs: Jobs::default(),
             refused_by_disk: false,
         };
         (owner, reports)

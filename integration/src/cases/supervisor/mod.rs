@@ -8,17 +8,20 @@ mod config;
 mod files;
 mod hooks;
 mod host;
+mod jobs;
 mod life;
 mod logcap;
 mod logs;
 mod long;
 mod order;
 mod orders;
+mod parts;
 mod probes;
 mod removal;
 mod restart;
 mod survival;
 mod systemd;
+mod tiers;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -31,6 +34,9 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        tiers::cases(),
+        jobs::cases(),
+        parts::cases(),
         orders::cases(),
         probes::cases(),
         config::cases(),
