@@ -49,6 +49,7 @@ impl Bed {
             stdin: false,
             journald: false,
             cgroup: None,
+            pass: 0,
             create: vec![at("runtime").into(), at("d/pid").into(), script.into()],
         };
         Bed { dir, launch }

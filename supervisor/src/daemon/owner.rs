@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::endpoints::Endpoints;
+use super::held::Held;
 use super::hooks::Cut;
 use super::jobs::Jobs;
 use super::keepers::Line;
@@ -149,10 +150,12 @@ impl Owner {
         journal: Journal,
     ) -> (Owner, mpsc::UnboundedReceiver<Done>) {
         let (done, reports) = mpsc::unbounded_channel();
+        let keeper: Rc<Path> = Rc::from(options.keeper.clone());
         let shop = Shop {
+            held: Held::new(options.dirs.held(), keeper.clone(), &place, done.clone()),
             done,
             dirs: Rc::new(options.dirs.clone()),
-            keeper: Rc::from(options.keeper.clone()),
+            keeper,
             log_min_free: options.log_min_free,
         };
         let turns =

@@ -81,6 +81,11 @@ impl Place {
         self.unified_dir(&format!("keepers/{run}"))
     }
 
+    /// The group of the process that holds sockets, in the v2 tree, where there is one.
+    pub fn holder(&self) -> Option<PathBuf> {
+        self.unified_dir("keepers/held")
+    }
+
     /// The groups that a run's container may have, one in each hierarchy.
     pub fn container(&self, run: &RunId) -> Vec<PathBuf> {
         let payload = self.payload(run);
@@ -102,7 +107,7 @@ impl Place {
     pub fn tidy(&self) {
         for mount in &self.mounts {
             let parent = mount.join(self.parent.trim_start_matches('/'));
-            for dir in [parent.join("keepers"), parent.join("payload"), parent] {
+            for dir in [parent.join("keepers/held"), parent.join("keepers"), parent.join("payload"), parent] {
                 remove(&dir);
             }
         }

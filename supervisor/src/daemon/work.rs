@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::held::Held;
 use super::hooks::{self, Cut};
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
@@ -41,6 +43,8 @@ pub(super) enum Done {
     Cleaned(RunId, Result<(), String>),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
+    /// The process that holds the sockets is gone.
+    HolderGone,
     /// Something to tell about a run.
     Tell(RunId, &'static str, String),
 }
@@ -56,6 +60,8 @@ pub(super) struct Shop {
     pub(super) keeper: Rc<Path>,
     /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub(super) log_min_free: u8,
+    /// The sockets that are held for services.
+    pub(super) held: Held,
 }
 
 /// One run, as its jobs see it.
@@ -145,6 +151,7 @@ impl Shop {
             .map_err(|e| internal("the keeper's directory", e))?;
         let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
             .map_err(|f| (f.code.to_owned(), f.text))?;
+        let sockets = self.sockets(job).await?;
         let launch = Launch {
             program: self.keeper.to_path_buf(),
             run: run.clone(),
@@ -158,9 +165,11 @@ impl Shop {
             stdin: job.service.process.stdin,
             journald: job.service.logs.journald,
             cgroup,
-            create: job.runtime.create_line(run, prepared.terminal),
+            pass: sockets.len(),
+            create: job.runtime.create_line(run, prepared.terminal, sockets.len()),
         };
-        keeper::spawn(&launch).await.map_err(|e| internal("the keeper", e))?;
+        let fds: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        keeper::spawn_with(&launch, &fds).await.map_err(|e| internal("the keeper", e))?;
         Keeper::connect(&dir).await.map_err(|e| match e.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::BrokenPipe => {
                 ("monitor-lost".into(), format!("its keeper is gone: {e}"))

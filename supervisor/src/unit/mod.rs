@@ -7,6 +7,7 @@ mod change;
 mod dir;
 pub mod job;
 mod keys;
+pub mod listen;
 mod parse;
 mod render;
 pub mod service;

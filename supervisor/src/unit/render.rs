@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::job::{Job, Overlap, Schedule};
+use super::listen::{Listen, MODE};
 use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
     Condition, Dependency, FileMount, Hook, Hooks, Image, Limits, Logs, Match, Mount, MountKind, Network,
@@ -64,6 +65,7 @@ pub(super) fn render(service: &Service) -> Value {
         files,
         network,
         ports,
+        listen,
         restart,
         job,
         stop,
@@ -99,6 +101,7 @@ pub(super) fn render(service: &Service) -> Value {
         Network::Cni(names) => t.put("network", json!({ "cni": names })),
     }
     t.full("ports", json!(ports));
+    t.full("listen", listen.iter().map(socket).collect::<Vec<_>>());
     t.full("restart", put_restart(restart));
     t.some("job", job.as_ref().map(put_job));
     t.full("stop", put_stop(stop));
@@ -182,6 +185,15 @@ fn file(file: &FileMount) -> Value {
         OnChange::Restart => t.put("on_change", "restart"),
         OnChange::Signal(signal) => t.put("on_change", json!({ "signal": signal.name })),
     }
+    t.into()
+}
+
+fn socket(listen: &Listen) -> Value {
+    let Listen { address, name, mode } = listen;
+    let mut t = Table::default();
+    t.put("address", address.to_string());
+    t.some("name", name.as_deref());
+    t.unless("mode", mode, &MODE, |mode| json!(format!("{mode:04o}")));
     t.into()
 }
 

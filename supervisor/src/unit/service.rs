@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::listen::Listen;
 use crate::names::ServiceName;
 use crate::probe::Kind;
 use crate::unit::job::Job;
@@ -40,6 +41,8 @@ pub struct Service {
     pub network: Network,
     /// Addresses that it listens on, as documentation (`8080/tcp`); nothing is published.
     pub ports: Vec<String>,
+    /// Sockets that the daemon opens on the host and passes to every instance.
+    pub listen: Vec<Listen>,
     /// When it is started again.
     pub restart: Restart,
     /// It is a job: it runs to its end.
@@ -486,6 +489,7 @@ impl Service {
             files: Vec::new(),
             network: Network::Default,
             ports: Vec::new(),
+            listen: Vec::new(),
             restart: Restart {
                 policy: Policy::No,
                 rules: Vec::new(),

@@ -10,6 +10,7 @@ mod hooks;
 mod host;
 mod jobs;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         parts::cases(),
         orders::cases(),
         probes::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),

@@ -2,6 +2,7 @@
 
 mod image;
 mod job;
+mod listen;
 mod parts;
 mod policy;
 mod probes;
@@ -118,6 +119,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let files = targets.take(r, files, |f| &f.target, true);
     let network = t.get(r, "network").and_then(|v| parts::network(r, &v)).unwrap_or(Network::Default);
     let ports = t.get(r, "ports").map(|v| v.each(r, parts::port)).unwrap_or_default();
+    let listen = t.get(r, "listen").map(|v| listen::listen(r, &v)).unwrap_or_default();
     let mut restart = policy::restart(r, t);
     let job = job::job(r, t, &mut restart, replicas);
     let stop = policy::stop(r, t);
@@ -140,6 +142,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         files,
         network,
         ports,
+        listen,
         restart,
         job,
         stop,
