@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
@@ -12,6 +13,7 @@ mod files;
 mod held;
 mod hook_group;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -20,6 +22,7 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod run;
 mod settle;
