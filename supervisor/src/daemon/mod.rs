@@ -11,6 +11,7 @@ mod endpoints;
 mod explain;
 mod files;
 mod held;
+mod hook_group;
 mod hooks;
 mod jobs;
 mod keepers;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::desired::InForce;
 use super::endpoints::Endpoints;
 use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
 use super::jobs::Jobs;
 use super::keepers::Line;
@@ -157,6 +158,7 @@ impl Owner {
             dirs: Rc::new(options.dirs.clone()),
             keeper,
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());

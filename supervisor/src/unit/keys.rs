@@ -616,7 +616,7 @@ pub const KEYS: &[Key] = &[
         "table",
         "",
         "",
-        "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`.",
+        "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`. A hook is over when its program has ended: what that left in the background is killed.",
     ),
     next(
         "hooks.pre_start",
@@ -637,7 +637,7 @@ pub const KEYS: &[Key] = &[
         "1ms to 1h",
         "`\"30s\"`",
         r#""5s""#,
-        "After it the hook is killed, with its process group, and has failed.",
+        "After it the hook is killed, with all that it has started, and has failed.",
     ),
     next(
         "hooks.post_start",

@@ -9,6 +9,7 @@ mod files;
 mod hooks;
 mod host;
 mod jobs;
+mod keepers;
 mod life;
 mod listen;
 mod logcap;
@@ -16,6 +17,7 @@ mod logs;
 mod long;
 mod order;
 mod orders;
+mod output;
 mod parts;
 mod probes;
 mod removal;
@@ -46,9 +48,11 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),
