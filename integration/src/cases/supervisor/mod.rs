@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod endpoints;
 mod files;
 mod hooks;
 mod host;
@@ -16,6 +17,7 @@ mod long;
 mod order;
 mod orders;
 mod probes;
+mod push;
 mod removal;
 mod restart;
 mod survival;
@@ -34,6 +36,8 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         probes::cases(),
+        push::cases(),
+        endpoints::cases(),
         listen::cases(),
         config::cases(),
         hooks::cases(),

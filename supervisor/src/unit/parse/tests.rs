@@ -233,6 +233,7 @@ fn the_fixed_spelling_reads_back_as_the_same_service() {
         "bundle = \"/b\"\nhealthcheck.test = \"true\"\nhealthcheck.start_period = \"1h\"\nhealthcheck.start_interval = \"100ms\"",
         "bundle = \"/b\"\nprobes.liveness.tcp.port = 1\nprobes.readiness.http = { port = 2, tls = true }",
         "bundle = \"/b\"\nprobes.liveness.http = { port = 2, tls.verify = false }",
+        "bundle = \"/b\"\nprobes.startup.push = true\nprobes.liveness = { push = true, failure_threshold = 2 }\nprobes.readiness.push = true",
     ] {
         let service = good(text);
         let rendered = crate::unit::render::render(&service);
@@ -279,12 +280,14 @@ fn examples_are_good() {
                     "mounts[]" if name == "target" => "source = \"/s\"\n",
                     "mounts[]" if name == "size" => "type = \"tmpfs\"\ntarget = \"/t\"\n",
                     "mounts[]" => "source = \"/s\"\ntarget = \"/t\"\n",
+                    "listen[]" if name == "mode" => "address = \"unix:/s\"\n",
+                    "listen[]" if name == "name" => "address = \"tcp:80\"\n",
                     "secrets[]" | "configs[]" if name == "source" => "target = \"/t\"\n",
                     "secrets[]" | "configs[]" if name == "target" => "source = \"/s\"\n",
                     "secrets[]" | "configs[]" => "source = \"/s\"\ntarget = \"/t\"\n",
                     "depends_on[]" if name != "service" => "service = \"db\"\n",
                     "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" if name != "port" => "port = 80\n",
-                    "probes.*" if name != "exec" => "exec = [\"/x\"]\n",
+                    "probes.*" if name != "exec" && name != "push" => "exec = [\"/x\"]\n",
                     "probes" | "probes.*" | "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" => "",
                     "healthcheck" if name != "test" => "test = \"true\"\n",
                     _ if name == "timeout" => "command = [\"/x\"]\n",
@@ -343,7 +346,7 @@ fn the_sample_services_are_good_and_belong_together() {
     let set = loaded.services.into_iter().map(|(name, (service, _))| (name, service)).collect();
     assert!(crate::unit::check_set(&set).is_empty());
     let order: Vec<_> = crate::unit::start_order(&set).iter().map(ToString::to_string).collect();
-    assert_eq!(order, ["crasher", "web", "worker"]);
+    assert_eq!(order, ["activated", "crasher", "web", "worker"]);
     assert_eq!(set[&name()].limits.memory, Some(64 << 20));
 }
 
