@@ -197,6 +197,23 @@ pub fn session_keyring() -> Result<(i64, String), Errno> {
     Ok((id, String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// The label that a security module gave to the session keyring; empty without one.
+pub fn session_keyring_label() -> Result<String, Errno> {
+    let mut text = vec![0u8; 512];
+    let ask = [
+        i64::from(libc::KEYCTL_GET_SECURITY),
+        i64::from(libc::KEY_SPEC_SESSION_KEYRING),
+        text.as_mut_ptr() as i64,
+        text.len() as i64,
+        0,
+        0,
+    ];
+    let length = raw(libc::SYS_keyctl, ask)? as usize;
+    // The length counts the closing zero byte.
+    text.truncate(length.min(text.len()).saturating_sub(1));
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Execution domain and its flags, without a change.
 pub fn personality() -> Result<i64, Errno> {
     const ASK: i64 = 0xffff_ffff;

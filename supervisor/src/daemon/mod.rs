@@ -4,13 +4,16 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
 mod explain;
 mod files;
 mod held;
+mod hook_group;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -19,6 +22,7 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod run;
 mod settle;

@@ -12,7 +12,9 @@ use tracing::{info, warn};
 use super::desired::InForce;
 use super::endpoints::Endpoints;
 use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
+use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
@@ -137,6 +139,8 @@ pub(super) struct Owner {
     pub(super) told: BTreeMap<RunId, Heard>,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
+    /// Schedules of jobs.
+    pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -157,6 +161,7 @@ impl Owner {
             dirs: Rc::new(options.dirs.clone()),
             keeper,
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
@@ -184,6 +189,7 @@ impl Owner {
             looks: Looks::default(),
             told: BTreeMap::new(),
             endpoints,
+            jobs: Jobs::default(),
             refused_by_disk: false,
         };
         (owner, reports)

@@ -9,6 +9,8 @@ mod endpoints;
 mod files;
 mod hooks;
 mod host;
+mod jobs;
+mod keepers;
 mod life;
 mod listen;
 mod logcap;
@@ -16,12 +18,15 @@ mod logs;
 mod long;
 mod order;
 mod orders;
+mod output;
+mod parts;
 mod probes;
 mod push;
 mod removal;
 mod restart;
 mod survival;
 mod systemd;
+mod tiers;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -34,6 +39,9 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        tiers::cases(),
+        jobs::cases(),
+        parts::cases(),
         orders::cases(),
         probes::cases(),
         push::cases(),
@@ -44,9 +52,11 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),
