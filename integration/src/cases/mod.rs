@@ -12,6 +12,7 @@ mod exec;
 mod faults;
 mod features;
 mod hooks;
+mod hostile;
 mod identity;
 mod input;
 mod interfaces;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         annotations::cases(),
         security::cases(),
         faults::cases(),
+        hostile::cases(),
         boundary::cases(),
         swap::cases(),
         engines::cases(),
