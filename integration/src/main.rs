@@ -15,6 +15,7 @@ mod os;
 mod report;
 mod run;
 mod soak;
+mod soak_probes;
 mod trial;
 
 use std::fs;
@@ -62,7 +63,7 @@ fn cli() -> Cli {
     Cli::new("conformance")
         .about("Runs a conformance suite against OCI runtimes")
         .subcommand_required(true)
-        .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")))
+        .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")).arg(own_machine()))
         .subcommand(supervisor_options(
             Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"),
         ))
@@ -139,15 +140,17 @@ fn number(name: &'static str, default: &'static str) -> Arg {
 /// The options of a command that runs cases of a supervisor.
 fn supervisor_options(command: Cli) -> Cli {
     run_options(command)
+        .arg(own_machine())
         .arg(one("knarrd").required(true).value_name("PATH").help("The daemon"))
         .arg(one("knarrctl").required(true).value_name("PATH").help("Its command line"))
         .arg(one("keeper").required(true).value_name("PATH").help("Its keeper"))
-        .arg(
-            Arg::new("own-machine")
-                .long("own-machine")
-                .action(ArgAction::SetTrue)
-                .help("Nothing else lives on this machine: its clock may be set"),
-        )
+}
+
+fn own_machine() -> Arg {
+    Arg::new("own-machine")
+        .long("own-machine")
+        .action(ArgAction::SetTrue)
+        .help("Nothing else lives on this machine: its clock and schedulers may be changed")
 }
 
 fn filter() -> Arg {

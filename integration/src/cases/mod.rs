@@ -2,6 +2,7 @@
 
 mod annotations;
 mod boundary;
+mod callers;
 mod cgroups;
 mod cli;
 mod contract;
@@ -11,6 +12,7 @@ mod events;
 mod exec;
 mod faults;
 mod features;
+mod flags;
 mod hooks;
 mod hostile;
 mod identity;
@@ -25,6 +27,7 @@ mod placement;
 mod rootless;
 mod seccomp;
 mod security;
+mod selinux;
 mod supervisor;
 mod swap;
 mod systemd;
@@ -37,7 +40,8 @@ use crate::case::Case;
 
 pub use boundary::long as long_boundary;
 pub use cgroups::disk;
-pub use engines::{conmon_memory, shim_memory};
+pub use engines::{conmon_memory, podman_checks, shim_memory};
+pub use selinux::here as has_selinux;
 pub use supervisor::long as long_supervisor;
 pub use swap::long as long_swap;
 
@@ -47,6 +51,8 @@ pub fn all() -> Vec<Case> {
         lifecycle::cases(),
         cli::cases(),
         contract::cases(),
+        callers::cases(),
+        flags::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
@@ -59,6 +65,7 @@ pub fn all() -> Vec<Case> {
         features::cases(),
         placement::cases(),
         labels::cases(),
+        selinux::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),

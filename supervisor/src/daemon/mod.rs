@@ -1,15 +1,19 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
+//! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
 mod explain;
 mod files;
+mod held;
+mod hook_group;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -18,10 +22,12 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod run;
 mod settle;
 mod stats;
+mod told;
 mod turns;
 mod waiters;
 mod watch;

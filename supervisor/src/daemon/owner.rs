@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,13 +11,17 @@ use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::endpoints::Endpoints;
+use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
+use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
 use super::stats::Controllers;
+use super::told::Heard;
 use super::turns::Turns;
 use super::waiters::Waiters;
 use super::work::{Done, Job, Rest, Shop};
@@ -131,8 +135,12 @@ pub(super) struct Owner {
     pub(super) cap: Cap,
     /// Looks at what runs.
     pub(super) looks: Looks,
+    /// What runs tell by themselves.
+    pub(super) told: BTreeMap<RunId, Heard>,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
+    /// Schedules of jobs.
+    pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -146,11 +154,14 @@ impl Owner {
         journal: Journal,
     ) -> (Owner, mpsc::UnboundedReceiver<Done>) {
         let (done, reports) = mpsc::unbounded_channel();
+        let keeper: Rc<Path> = Rc::from(options.keeper.clone());
         let shop = Shop {
+            held: Held::new(options.dirs.held(), keeper.clone(), &place, done.clone()),
             done,
             dirs: Rc::new(options.dirs.clone()),
-            keeper: Rc::from(options.keeper.clone()),
+            keeper,
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
@@ -176,7 +187,9 @@ impl Owner {
             strays: BTreeMap::new(),
             cap: Cap::default(),
             looks: Looks::default(),
+            told: BTreeMap::new(),
             endpoints,
+            jobs: Jobs::default(),
             refused_by_disk: false,
         };
         (owner, reports)
@@ -361,6 +374,7 @@ impl Owner {
             }
             Effect::Clean(run) => {
                 let Some(job) = self.job(&run) else { return };
+                self.told.remove(&run);
                 let ending = self.slots.get_mut(instance).and_then(|s| s.ending.take());
                 let unwritten = self.unacked.contains(&run);
                 let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));

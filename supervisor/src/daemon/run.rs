@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::alarm::Alarm;
 use super::desired::write_aside;
 use super::options::Options;
 use super::owner::Owner;
@@ -56,6 +57,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
+    let held = owner.restore_held().await;
     owner.resume_removals();
     owner.load_accepted();
     if owner.knows_nothing() {
@@ -64,8 +66,10 @@ pub async fn run(options: Options) -> Result<Ended> {
         owner.apply(wanted);
     }
     owner.adopt(reboot).await?;
+    owner.hear_again(held);
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
+    owner.begin_scheduled();
     owner.settle();
     owner.finish_removals();
     owner.cap.grew();
@@ -82,11 +86,13 @@ pub async fn run(options: Options) -> Result<Ended> {
     }));
 
     let mut watchdog = Watchdog::start();
+    let mut alarm = Alarm::default();
     let mut watch = Watch::new();
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
     loop {
+        alarm.set(owner.next_scheduled());
         let due = [owner.next_due(), Some(passes.at)].into_iter().flatten().min();
         tokio::select! {
             biased;
@@ -97,6 +103,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             _ = hangup.recv() => passes.soon(Duration::ZERO),
             () = watch.changed() => passes.soon(QUIET),
             () = until(due) => {}
+            () = alarm.rings() => {}
             () = watchdog.tick() => watchdog.feed(),
         }
         // What else is there already, before anything is decided: a burst of ends is one look at all of them.
@@ -110,10 +117,12 @@ pub async fn run(options: Options) -> Result<Ended> {
         }
         owner.settle();
         owner.commit();
+        owner.close_unwanted();
         owner.tell_endpoints();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
+    owner.close_unwanted_at_last().await;
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
     // Nobody else has them while the lock is held.
     for socket in [owner.options.dirs.socket(), owner.options.dirs.socket_read_only()] {
@@ -198,6 +207,7 @@ impl Passes {
         }
         owner.refresh_files();
         owner.retry_networks();
+        owner.hold_again(false);
         owner.retry_strays();
     }
 

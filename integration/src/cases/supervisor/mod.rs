@@ -5,20 +5,28 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod endpoints;
 mod files;
 mod hooks;
 mod host;
+mod jobs;
+mod keepers;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
 mod order;
 mod orders;
+mod output;
+mod parts;
 mod probes;
+mod push;
 mod removal;
 mod restart;
 mod survival;
 mod systemd;
+mod tiers;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -31,16 +39,24 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        tiers::cases(),
+        jobs::cases(),
+        parts::cases(),
         orders::cases(),
         probes::cases(),
+        push::cases(),
+        endpoints::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),
