@@ -105,6 +105,7 @@ impl Owner {
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Looked(run, role, outcome) => self.looked(&run, role, outcome),
+            Done::Resized(run, result) => self.resized(&run, result),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
             }

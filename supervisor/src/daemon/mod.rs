@@ -3,6 +3,7 @@
 //! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
+mod admission;
 mod adopt;
 mod answer;
 mod desired;
@@ -19,6 +20,7 @@ mod options;
 mod order;
 mod owner;
 mod place;
+mod resize;
 mod run;
 mod settle;
 mod stats;

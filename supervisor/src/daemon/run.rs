@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::desired::write_aside;
+use super::oom::KernelLog;
 use super::options::Options;
 use super::owner::Owner;
 use super::place::Place;
@@ -83,6 +84,7 @@ pub async fn run(options: Options) -> Result<Ended> {
 
     let mut watchdog = Watchdog::start();
     let mut watch = Watch::new();
+    let mut kernel = KernelLog::open();
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
@@ -97,6 +99,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             _ = hangup.recv() => passes.soon(Duration::ZERO),
             () = watch.changed() => passes.soon(QUIET),
             () = until(due) => {}
+            kills = kernel.killed() => owner.killed(kills),
             () = watchdog.tick() => watchdog.feed(),
         }
         // What else is there already, before anything is decided: a burst of ends is one look at all of them.
@@ -199,6 +202,7 @@ impl Passes {
         owner.refresh_files();
         owner.retry_networks();
         owner.retry_strays();
+        owner.retry_limits();
     }
 
     /// The directories whose changes matter.

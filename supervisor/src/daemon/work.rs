@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::hooks::{self, Cut};
+use super::resize::Resized;
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
@@ -41,6 +42,8 @@ pub(super) enum Done {
     Cleaned(RunId, Result<(), String>),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
+    /// Its limits are those of its service, or not.
+    Resized(RunId, Resized),
     /// Something to tell about a run.
     Tell(RunId, &'static str, String),
 }

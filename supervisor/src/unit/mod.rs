@@ -5,6 +5,7 @@
 pub mod bundle;
 mod change;
 mod dir;
+mod edit;
 mod keys;
 mod parse;
 mod render;
@@ -13,8 +14,9 @@ mod set;
 #[cfg(test)]
 pub(crate) mod test_dir;
 
-pub use change::{changes, run_version, version};
+pub use change::{changes, run_version, run_version_before, version};
 pub use dir::{Loaded, load_dir, load_files, read_file};
+pub use edit::set_limits;
 pub use keys::{Change, KEYS, Key};
 pub(crate) use parse::value::{duration, signal};
 pub use parse::{SIZE_MAX, locate, parse};

@@ -12,6 +12,7 @@ mod life;
 mod logcap;
 mod logs;
 mod long;
+mod memory;
 mod order;
 mod orders;
 mod probes;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
+        memory::cases(),
         access::cases(),
         files::cases(),
         removal::cases(),

@@ -6,6 +6,7 @@ mod apply;
 mod env;
 mod files;
 mod limits;
+pub mod resources;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ const CONFIG_MAX: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// bundle-missing, bundle-invalid, root-missing, mount-missing, env-file, secret-missing, config-missing,
-    /// seccomp-file, disk-full, internal.
+    /// seccomp-file, needs-cgroup-v2, device-missing, disk-full, internal.
     pub code: &'static str,
     /// What was wanted, what was found.
     pub text: String,
