@@ -18,6 +18,7 @@ pub mod names;
 pub mod policy;
 pub mod probe;
 pub mod runtime;
+pub mod schedule;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod unit;

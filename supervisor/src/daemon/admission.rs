@@ -44,6 +44,9 @@ impl Owner {
     }
 
     fn request(&self, instance: &Instance) -> Option<u64> {
-        self.service(instance).0.limits.memory_request
+        match self.services.get(&instance.service) {
+            Some(in_force) => in_force.service.limits.memory_request,
+            None => self.slots.get(instance)?.made_from.as_ref()?.0.limits.memory_request,
+        }
     }
 }

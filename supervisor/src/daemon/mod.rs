@@ -1,16 +1,20 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
+//! the loop), `looks` (probes), `held` (listening sockets), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod admission;
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
 mod explain;
 mod files;
+mod held;
+mod hook_group;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -19,6 +23,7 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod resize;
 mod run;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::endpoints::Endpoints;
+use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
+use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
@@ -146,6 +149,8 @@ pub(super) struct Owner {
     pub(super) looks: Looks,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
+    /// Schedules of jobs.
+    pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
 }
@@ -159,11 +164,14 @@ impl Owner {
         journal: Journal,
     ) -> (Owner, mpsc::UnboundedReceiver<Done>) {
         let (done, reports) = mpsc::unbounded_channel();
+        let keeper: Rc<Path> = Rc::from(options.keeper.clone());
         let shop = Shop {
+            held: Held::new(options.dirs.held(), keeper.clone(), &place, done.clone()),
             done,
             dirs: Rc::new(options.dirs.clone()),
-            keeper: Rc::from(options.keeper.clone()),
+            keeper,
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
@@ -192,6 +200,7 @@ impl Owner {
             cap: Cap::default(),
             looks: Looks::default(),
             endpoints,
+            jobs: Jobs::default(),
             refused_by_disk: false,
         };
         (owner, reports)

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::alarm::Alarm;
 use super::desired::write_aside;
 use super::oom::KernelLog;
 use super::options::Options;
@@ -57,6 +58,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
+    owner.restore_held().await;
     owner.resume_removals();
     owner.load_accepted();
     if owner.knows_nothing() {
@@ -67,6 +69,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.adopt(reboot).await?;
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
+    owner.begin_scheduled();
     owner.settle();
     owner.finish_removals();
     owner.cap.grew();
@@ -83,12 +86,14 @@ pub async fn run(options: Options) -> Result<Ended> {
     }));
 
     let mut watchdog = Watchdog::start();
+    let mut alarm = Alarm::default();
     let mut watch = Watch::new();
     let mut kernel = KernelLog::open();
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
     loop {
+        alarm.set(owner.next_scheduled());
         let due = [owner.next_due(), Some(passes.at)].into_iter().flatten().min();
         tokio::select! {
             biased;
@@ -100,6 +105,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             () = watch.changed() => passes.soon(QUIET),
             () = until(due) => {}
             kills = kernel.killed() => owner.killed(kills),
+            () = alarm.rings() => {}
             () = watchdog.tick() => watchdog.feed(),
         }
         // What else is there already, before anything is decided: a burst of ends is one look at all of them.
@@ -113,10 +119,12 @@ pub async fn run(options: Options) -> Result<Ended> {
         }
         owner.settle();
         owner.commit();
+        owner.close_unwanted();
         owner.tell_endpoints();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
+    owner.close_unwanted_at_last().await;
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
     // Nobody else has them while the lock is held.
     for socket in [owner.options.dirs.socket(), owner.options.dirs.socket_read_only()] {
@@ -201,6 +209,7 @@ impl Passes {
         }
         owner.refresh_files();
         owner.retry_networks();
+        owner.hold_again(false);
         owner.retry_strays();
         owner.retry_limits();
     }

@@ -10,7 +10,13 @@ impl Owner {
     /// When the next thing is due by itself.
     pub(super) fn next_due(&self) -> Option<Boot> {
         let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), s.create_by]).flatten();
-        slots.chain(self.retry_at).chain(self.turn_at).chain(self.cap.due()).chain(self.look_due()).min()
+        slots
+            .chain(self.retry_at)
+            .chain(self.turn_at)
+            .chain(self.cap.due())
+            .chain(self.look_due())
+            .chain(self.overdue_at())
+            .min()
     }
 
     /// Does what is due.
@@ -23,6 +29,8 @@ impl Owner {
         self.turn_at.take_if(|t| *t <= now);
         self.cap_logs_in_time();
         self.ask_due(now);
+        self.end_overdue(now);
+        self.begin_scheduled();
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
         let due: Vec<_> = self
             .slots

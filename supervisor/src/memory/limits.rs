@@ -17,10 +17,11 @@ pub fn needs_v2(limits: &Limits) -> Option<&'static str> {
     .find_map(|(key, needed)| needed.then_some(key))
 }
 
-/// Files and their contents, for what the service file says; `max` is the limit of memory in force.
-pub fn files(limits: &Limits, max: Option<u64>) -> Vec<(&'static str, String)> {
+/// Files and their contents, for what the service file says; `max` is the limit of memory in force. `whole` = without a word
+/// a kill for memory takes all of it: a service that has lost a process is seldom well, a job that has may go on.
+pub fn files(limits: &Limits, max: Option<u64>, whole: bool) -> Vec<(&'static str, String)> {
     let limited = max.is_some() || limits.memory_request.is_some();
-    let group = limits.oom_group.or(limited.then_some(true));
+    let group = limits.oom_group.or((limited && whole).then_some(true));
     [
         ("memory.high", limits.memory_high.map(|n| n.to_string())),
         ("memory.min", limits.memory_min.map(|n| n.to_string())),
@@ -44,8 +45,9 @@ mod tests {
     #[test]
     fn files_of_limits() {
         let none = Limits::default();
-        assert_eq!(files(&none, None), []);
-        assert_eq!(files(&none, Some(MIB)), [("memory.oom.group", "1".to_owned())]);
+        assert_eq!(files(&none, None, true), []);
+        assert_eq!(files(&none, Some(MIB), true), [("memory.oom.group", "1".to_owned())]);
+        assert_eq!(files(&none, Some(MIB), false), []);
         let all = Limits {
             memory_request: Some(MIB),
             memory_min: Some(4096),
@@ -63,7 +65,7 @@ mod tests {
             ("cpu.weight", "7"),
             ("io.weight", "default 9"),
         ];
-        assert_eq!(files(&all, Some(MIB)), want.map(|(f, t)| (f, t.to_owned())));
+        assert_eq!(files(&all, Some(MIB), true), want.map(|(f, t)| (f, t.to_owned())));
         assert_eq!(needs_v2(&all), Some("limits.memory_min"));
         let plain =
             Limits { memory: Some(1), memory_request: Some(1), oom_group: Some(false), ..Limits::default() };

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::listen::Listen;
 use crate::names::ServiceName;
 use crate::probe::Kind;
+use crate::unit::job::Job;
 
 /// One service file, read and checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,14 +41,20 @@ pub struct Service {
     pub network: Network,
     /// Addresses that it listens on, as documentation (`8080/tcp`); nothing is published.
     pub ports: Vec<String>,
+    /// Sockets that the daemon opens on the host and passes to every instance.
+    pub listen: Vec<Listen>,
     /// When it is started again.
     pub restart: Restart,
+    /// It is a job: it runs to its end.
+    pub job: Option<Job>,
     /// How it is stopped.
     pub stop: Stop,
     /// How it is looked at while it runs.
     pub probes: Probes,
     /// What must be there before it starts.
     pub depends_on: Vec<Dependency>,
+    /// It is an init step (a job) or a sidecar of another service.
+    pub part_of: Option<ServiceName>,
     /// What is run on the host around it.
     pub hooks: Hooks,
     /// What becomes of its output.
@@ -129,7 +137,8 @@ pub struct Limits {
     pub memory_low: Option<u64>,
     /// Bytes of compressed swap in memory.
     pub zswap: Option<u64>,
-    /// Whether the kernel kills all of it when it kills for memory; `None` = yes, where memory is limited.
+    /// Whether the kernel kills all of it when it kills for memory; `None` = yes where memory is limited,
+    /// but for jobs.
     pub oom_group: Option<bool>,
     /// Processor time of earlier periods that may be used on top of the quota of one.
     pub cpu_burst: Option<Duration>,
@@ -290,6 +299,8 @@ pub enum Policy {
     Always,
     /// After every end, but what was stopped by hand stays stopped, also over a reboot.
     UnlessStopped,
+    /// That of a job: so many starts for one success, however long each of them runs.
+    Attempts(u32),
 }
 
 /// One exit rule.
@@ -443,18 +454,22 @@ pub struct Dependency {
     pub timeout: Option<Duration>,
     /// An order or a changed file that restarts the other service restarts this one after it.
     pub restart: bool,
+    /// It follows from `part_of` of the other service and stands in no file of this one.
+    pub implied: bool,
 }
 
-/// The conditions of Compose.
+/// What has to be true of the other service: the conditions of Compose, and ECS's two words for an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// All its instances run.
     Started,
     /// All its instances are ready; without probes that is: they run.
-    Healthy,
-    /// All its instances ended with success.
+    Ready,
+    /// All its instances are done, with success or not: their restart policy does not start them again.
     Completed,
+    /// All its instances are done, with success.
+    Succeeded,
 }
 
 /// What is run on the host around it.
@@ -508,6 +523,7 @@ impl Service {
             files: Vec::new(),
             network: Network::Default,
             ports: Vec::new(),
+            listen: Vec::new(),
             restart: Restart {
                 policy: Policy::No,
                 rules: Vec::new(),
@@ -518,9 +534,11 @@ impl Service {
                 crash_window: Duration::from_secs(600),
                 on_crash_loop: OnCrashLoop::Keep,
             },
+            job: None,
             stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
             probes: Probes::default(),
             depends_on: Vec::new(),
+            part_of: None,
             hooks: Hooks::default(),
             logs: Logs { max_size: 10 << 20, max_files: 5, journald: false },
         }

@@ -8,18 +8,24 @@ mod config;
 mod files;
 mod hooks;
 mod host;
+mod jobs;
+mod keepers;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
 mod memory;
 mod order;
 mod orders;
+mod output;
+mod parts;
 mod probes;
 mod removal;
 mod restart;
 mod survival;
 mod systemd;
+mod tiers;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -32,17 +38,23 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        tiers::cases(),
+        jobs::cases(),
+        parts::cases(),
         orders::cases(),
         probes::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
         memory::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::apply::{list, object};
 use super::{Failure, Host};
 use crate::memory::limits as memory;
-use crate::unit::service::{IoMax, Limits};
+use crate::unit::service::{IoMax, Limits, Service};
 
 /// Microseconds of one accounting period of the processor controller, the kernel's default.
 const PERIOD: u64 = 100_000;
@@ -42,9 +42,10 @@ pub(super) fn put_process(
 /// `linux.resources`.
 pub(super) fn put_resources(
     resources: &mut Map<String, Value>,
-    limits: &Limits,
+    service: &Service,
     host: Host,
 ) -> Result<(), Failure> {
+    let limits = &service.limits;
     let Limits {
         memory, swap, cpu_millis, cpu_weight, cpus, pids, cpu_burst, memory_request, io_max, ..
     } = limits;
@@ -86,7 +87,7 @@ pub(super) fn put_resources(
     }
     put_disks(resources, io_max)?;
     if host.unified {
-        put_files(resources, limits)?;
+        put_files(resources, service)?;
     }
     if pids.is_some() {
         unset(resources, &["pids.max"]);
@@ -107,13 +108,16 @@ pub(super) fn put_resources(
 }
 
 /// What only cgroup v2 has, in its own words.
-fn put_files(resources: &mut Map<String, Value>, limits: &Limits) -> Result<(), Failure> {
+fn put_files(resources: &mut Map<String, Value>, service: &Service) -> Result<(), Failure> {
+    let limits = &service.limits;
     let max = resources.get("memory").and_then(|m| m.get("limit")).and_then(Value::as_u64);
     let given = |file: &str| resources.get("unified").is_some_and(|u| u.get(file).is_some());
     // A word of the bundle holds against what follows by itself.
     let own = limits.oom_group.is_none() && given("memory.oom.group");
-    let files: Vec<_> =
-        memory::files(limits, max).into_iter().filter(|(f, _)| !(own && *f == "memory.oom.group")).collect();
+    let files: Vec<_> = memory::files(limits, max, service.job.is_none())
+        .into_iter()
+        .filter(|(f, _)| !(own && *f == "memory.oom.group"))
+        .collect();
     if files.iter().any(|(file, _)| *file == "memory.low") {
         object(resources, "memory")?.remove("reservation");
     }

@@ -6,6 +6,7 @@ mod apply;
 mod env;
 mod files;
 mod limits;
+mod listen;
 pub mod resources;
 mod root;
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub fn wanted(service: &Service, run: &RunId) -> Result<Value, Failure> {
     let mut nothing = serde_json::Map::new();
     let config = config.as_object_mut().unwrap_or(&mut nothing);
     let resources = object(object(config, "linux")?, "resources")?;
-    limits::put_resources(resources, &service.limits, Host::look())?;
+    limits::put_resources(resources, service, Host::look())?;
     Ok(Value::Object(std::mem::take(resources)))
 }
 
