@@ -7,6 +7,7 @@ mod change;
 mod dir;
 mod edit;
 pub mod job;
+mod key;
 mod keys;
 pub mod listen;
 mod parse;

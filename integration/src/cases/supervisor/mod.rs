@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod endpoints;
 mod files;
 mod hooks;
 mod host;
@@ -21,6 +22,7 @@ mod orders;
 mod output;
 mod parts;
 mod probes;
+mod push;
 mod removal;
 mod restart;
 mod survival;
@@ -43,6 +45,8 @@ pub fn cases() -> Vec<Case> {
         parts::cases(),
         orders::cases(),
         probes::cases(),
+        push::cases(),
+        endpoints::cases(),
         listen::cases(),
         config::cases(),
         hooks::cases(),
