@@ -466,8 +466,8 @@ async fn a_keeper_that_was_held_up_misses_nothing_of_the_end() {
     let (mut keeper, hello) = bed.connect().await;
     let pid = created(&mut keeper, &hello).await;
     let server = keeper_of(pid);
-    let kill = |signal| {
-        assert!(Command::new("kill").args([signal, &server.to_string()]).status().unwrap().success())
+    let kill = |signal: &str| {
+        assert!(Command::new("kill").args([signal, server.to_string().as_str()]).status().unwrap().success())
     };
     let proc = PathBuf::from(format!("/proc/{pid}"));
     eventually("the end", || (!proc.exists()).then_some(())).await;
