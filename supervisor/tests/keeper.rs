@@ -467,7 +467,7 @@ async fn a_keeper_that_was_held_up_misses_nothing_of_the_end() {
     let pid = created(&mut keeper, &hello).await;
     let server = keeper_of(pid);
     let kill = |signal: &str| {
-        assert!(Command::new("kill").args([signal, server.to_string().as_str()]).status().unwrap().success())
+        assert!(Command::new("kill").args([signal, &server.to_string()]).status().unwrap().success())
     };
     let proc = PathBuf::from(format!("/proc/{pid}"));
     eventually("the end", || (!proc.exists()).then_some(())).await;

@@ -88,7 +88,10 @@ impl Owner {
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
-            State::Running { .. } => unready(slot).unwrap_or_default(),
+            State::Running { run, .. } => {
+                let says = self.told.get(run).and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
+                unready(slot).into_iter().chain(says).collect::<Vec<_>>().join("; ")
+            }
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
             State::Stopping { kills, .. } => format!("killed {kills} times"),
             State::Cleaning { failed: 0, next: Next::Pause { until: at, .. }, .. } => {

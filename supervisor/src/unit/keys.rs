@@ -350,7 +350,7 @@ pub const KEYS: &[Key] = &[
         "list of text",
         "none",
         r#"["/bin/check", "-q"]"#,
-        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`.",
+        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`, `push`.",
     ),
     live("probes.*.http", "table", "none", "", "An HTTP request from inside its network namespace."),
     live("probes.*.http.port", "1 to 65535", "required", "8080", "Where to."),
@@ -400,6 +400,13 @@ pub const KEYS: &[Key] = &[
     live("probes.*.grpc.port", "1 to 65535", "required", "50051", "Where to."),
     live("probes.*.grpc.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
     live("probes.*.grpc.service", "text", "the server", r#""shop.Cart""#, "Which of its services."),
+    key(
+        "probes.*.push",
+        "true",
+        "none",
+        "true",
+        "Nobody is asked: it tells on its notify socket (sd_notify(3)), `READY=1` for startup and readiness, `WATCHDOG=1` each `period` for liveness.",
+    ),
     live(
         "probes.*.initial_delay",
         "0s to 1d",
@@ -431,7 +438,7 @@ pub const KEYS: &[Key] = &[
     live(
         "probes.*.failure_threshold",
         "1 to 100000",
-        "3, startup 60",
+        "3, startup 60, else with `push` 1",
         "5",
         "So many failures in a row are needed.",
     ),

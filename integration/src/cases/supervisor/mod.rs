@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod endpoints;
 mod files;
 mod hooks;
 mod host;
@@ -20,6 +21,7 @@ mod orders;
 mod output;
 mod parts;
 mod probes;
+mod push;
 mod removal;
 mod restart;
 mod survival;
@@ -42,6 +44,8 @@ pub fn cases() -> Vec<Case> {
         parts::cases(),
         orders::cases(),
         probes::cases(),
+        push::cases(),
+        endpoints::cases(),
         listen::cases(),
         config::cases(),
         hooks::cases(),
