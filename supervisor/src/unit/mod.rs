@@ -7,6 +7,7 @@ mod change;
 mod dir;
 pub mod job;
 mod keys;
+mod keys_probes;
 pub mod listen;
 mod parse;
 mod render;
