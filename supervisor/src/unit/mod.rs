@@ -9,6 +9,7 @@ mod edit;
 pub mod job;
 mod key;
 mod keys;
+mod keys_probes;
 pub mod listen;
 mod parse;
 mod render;
