@@ -147,13 +147,7 @@ const BEFORE: &[Key] = &[
     key("listen[].mode", "octal digits", "`\"0666\"`", r#""0660""#, "Permission bits of a unix socket."),
     key("limits", "table", "", "", "Limits on the host's resources."),
     live("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
-    live(
-        "limits.swap",
-        "size",
-        "0 with `memory`",
-        r#""16MiB""#,
-        "Swap beside the memory, which needs a limit.",
-    ),
+    live("limits.swap", "size", "0 with `memory`", r#""16MiB""#, "Swap beside a limit of memory."),
     live(
         "limits.memory_request",
         "size",
