@@ -2,6 +2,10 @@
 //! plan and docs/service-file.md all go by this list. Data only.
 #![forbid(unsafe_code)]
 
+mod job;
+
+use std::sync::LazyLock;
+
 /// One key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -62,8 +66,11 @@ const fn next(
     Key { path, kind, default, example, about, change: Change::NextStart }
 }
 
-/// The list, in the order of the documentation.
-pub const KEYS: &[Key] = &[
+/// The whole list.
+pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| [COMMON, job::KEYS].concat());
+
+/// Those of any service, in the order of the documentation.
+const COMMON: &[Key] = &[
     live("description", "text", "none", r#""The shop's front""#, "Shown by `status`; nothing else."),
     live("labels", "table of text", "none", r#"{ team = "shop" }"#, "For selecting and showing only."),
     key(
@@ -533,56 +540,6 @@ pub const KEYS: &[Key] = &[
     live("healthcheck.start_interval", "100ms to 1d", "`\"5s\"`", r#""1s""#, "`period` of startup."),
     live("healthcheck.disable", "true or false", "false", "true", "No probes."),
     live(
-        "job",
-        "table",
-        "none",
-        "",
-        "It is a job: it runs to its end, and its attempts take the place of `restart.policy`.",
-    ),
-    live(
-        "job.attempts",
-        "1 to 1000",
-        "3",
-        "5",
-        "So often it is started for one success, with the pauses of `restart`; then it has failed.",
-    ),
-    live(
-        "job.deadline",
-        "100ms to 30d",
-        "none",
-        r#""10m""#,
-        "An attempt that runs longer is stopped and has failed.",
-    ),
-    live(
-        "job.schedule",
-        "text",
-        "none: it runs once",
-        r#""30 4 * * 1-5""#,
-        "When it runs: minute, hour, day of the month, month, day of the week, or `@daily`.",
-    ),
-    live(
-        "job.timezone",
-        "text",
-        "`\"UTC\"`",
-        r#""CET-1CEST,M3.5.0,M10.5.0/3""#,
-        "Whose clock `schedule` is about: `UTC`, a name of the host's zone database, or a POSIX rule.",
-    ),
-    live(
-        "job.catch_up",
-        "true or false",
-        "true",
-        "false",
-        "The last time that was missed while host or daemon were down is made up for, once.",
-    ),
-    live(
-        "job.overlap",
-        "`skip`, `allow` or `replace`",
-        "`\"skip\"`",
-        r#""replace""#,
-        "When it is due and still runs: the new run is left out, begins in a free instance, or takes the old one's place.",
-    ),
-    live("job.jitter", "0s to 1d", "`\"0s\"`", r#""5m""#, "Each run begins up to this much later."),
-    live(
         "depends_on",
         "list of names or tables",
         "none",
@@ -610,13 +567,6 @@ pub const KEYS: &[Key] = &[
         "false",
         "true",
         "An order or a changed file that restarts the other service restarts this one after it; a crash does not.",
-    ),
-    live(
-        "part_of",
-        "service name",
-        "none",
-        r#""shop""#,
-        "It is an init step (a job) or a sidecar of this service, which waits until it succeeded or is ready.",
     ),
     next(
         "hooks",
