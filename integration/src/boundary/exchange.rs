@@ -27,6 +27,13 @@ impl Exchange {
         self.done.is_some()
     }
 
+    /// Takes the twin away again, if nothing was there before it.
+    pub fn leave_again(&mut self) {
+        if self.done == Some(RenameFlags::NOREPLACE) {
+            self.take_back();
+        }
+    }
+
     /// The opposite, as far as it still is possible.
     pub fn take_back(&mut self) {
         if let Some(flags) = self.done.take() {
