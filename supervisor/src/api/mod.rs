@@ -18,6 +18,7 @@ mod orders;
 mod request;
 mod routes;
 mod serve;
+mod set;
 #[cfg(test)]
 pub(crate) mod tests;
 

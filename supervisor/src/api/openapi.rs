@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, orders, routes};
+use super::{events, exec, logs, model, orders, routes, set};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{events, exec, logs, model, orders, routes};
         routes::stop,
         routes::restart,
         routes::kill,
+        set::post,
         orders::post,
         routes::explain,
         events::get,

@@ -3,6 +3,7 @@
 //! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
+mod admission;
 mod adopt;
 mod alarm;
 mod answer;
@@ -24,6 +25,7 @@ mod order;
 mod owner;
 mod parts;
 mod place;
+mod resize;
 mod run;
 mod settle;
 mod stats;

@@ -2,67 +2,9 @@
 //! plan and docs/service-file.md all go by this list. Data only.
 #![forbid(unsafe_code)]
 
+pub use super::key::{Change, Key, within};
+use super::key::{key, live, next};
 use super::keys_probes::PROBES;
-
-/// One key.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// `limits.memory`, `mounts[].source`.
-    pub path: &'static str,
-    /// What it takes.
-    pub kind: &'static str,
-    /// What holds without it.
-    pub default: &'static str,
-    /// Its value in an example, as TOML.
-    pub example: &'static str,
-    /// One sentence.
-    pub about: &'static str,
-    /// How a change of it reaches running instances.
-    pub change: Change,
-}
-
-/// How a change of a key reaches running instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// They are replaced.
-    Restart,
-    /// At once, as they are.
-    Live,
-    /// Not at all: they end as they were started, and the next start has it.
-    NextStart,
-}
-
-pub(super) const fn key(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::Restart }
-}
-
-/// A key whose change reaches running instances without a restart.
-pub(super) const fn live(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::Live }
-}
-
-/// A key whose change waits for the next start, whenever that is.
-const fn next(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::NextStart }
-}
 
 /// The list, in the order of the documentation.
 pub const KEYS: &[Key] = &joined::<{ BEFORE.len() + PROBES.len() + AFTER.len() }>([BEFORE, PROBES, AFTER]);
@@ -204,24 +146,80 @@ const BEFORE: &[Key] = &[
     ),
     key("listen[].mode", "octal digits", "`\"0666\"`", r#""0660""#, "Permission bits of a unix socket."),
     key("limits", "table", "", "", "Limits on the host's resources."),
-    key("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
-    key(
+    live("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
+    live(
         "limits.swap",
         "size",
         "0 with `memory`",
         r#""16MiB""#,
-        "Swap beside the memory. Needs a limit of memory.",
+        "Swap beside the memory, which needs a limit.",
     ),
-    key(
+    live(
+        "limits.memory_request",
+        "size",
+        "none",
+        r#""32MiB""#,
+        "Memory that it needs: a start waits until the host has it, and reclaim leaves it that much before others.",
+    ),
+    live(
+        "limits.memory_high",
+        "size",
+        "none",
+        r#""56MiB""#,
+        "From here on it is slowed down and reclaimed from, before it comes to its limit. cgroup v2.",
+    ),
+    live("limits.memory_min", "size", "0", r#""8MiB""#, "Memory that is never reclaimed from it. cgroup v2."),
+    live(
+        "limits.memory_low",
+        "size",
+        "`memory_request`",
+        r#""32MiB""#,
+        "Memory that is reclaimed from it only when others have nothing left. cgroup v2.",
+    ),
+    live(
+        "limits.zswap",
+        "size",
+        "as much as its swap",
+        r#""8MiB""#,
+        "Most compressed swap in memory. cgroup v2.",
+    ),
+    live(
+        "limits.oom_group",
+        "true or false",
+        "true on cgroup v2 where memory is limited, false for jobs",
+        "false",
+        "A kill for memory takes all of its processes, not one. cgroup v2.",
+    ),
+    live(
         "limits.cpus",
         "0.01 to 8192",
         "the bundle's, or none",
         "1.5",
         "Processor time, in processors; at most three decimals.",
     ),
-    key("limits.cpu_weight", "1 to 10000", "the bundle's, or 100", "200", "Share when processors are short."),
+    live(
+        "limits.cpu_burst",
+        "time up to 100 ms a processor of `cpus`",
+        "0",
+        r#""20ms""#,
+        "Time that it did not use and may use later, on top of the quota of a period of 100 ms. Needs `cpus`.",
+    ),
+    live(
+        "limits.cpu_weight",
+        "1 to 10000",
+        "the bundle's, or 100",
+        "200",
+        "Share when processors are short.",
+    ),
     key("limits.cpuset", "processor list", "the bundle's, or all", r#""0-3,6""#, "Processors it may run on."),
-    key(
+    live("limits.io_weight", "1 to 10000", "100", "200", "Share when disks are short. cgroup v2."),
+    key("limits.io_max", "list of tables", "none", "", "Most traffic with single disks."),
+    key("limits.io_max[].device", "path", "required", r#""/dev/sda""#, "Device file of a whole disk."),
+    key("limits.io_max[].read_bps", "size", "none", r#""10MiB""#, "Bytes read in a second."),
+    key("limits.io_max[].write_bps", "size", "none", r#""10MiB""#, "Bytes written in a second."),
+    key("limits.io_max[].read_iops", "from 1 on", "none", "500", "Reads in a second."),
+    key("limits.io_max[].write_iops", "from 1 on", "none", "500", "Writes in a second."),
+    live(
         "limits.pids",
         "1 to 4194304 or `\"unlimited\"`",
         "the bundle's, or 2048",
@@ -496,14 +494,6 @@ const AFTER: &[Key] = &[
     next("hooks.post_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
 ];
 
-/// The names of the keys of a table: of the file (`""`), of `limits`, of `mounts[]`.
-pub fn within(pattern: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(move |k| {
-        let (parent, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
-        (parent == pattern).then_some(name)
-    })
-}
-
 /// Whether a change of this key, `mounts[2].source`, replaces running instances. Keys below a listed one go by it.
 pub fn needs_restart(key: &str) -> bool {
     let mut pattern = String::new();
@@ -536,7 +526,8 @@ mod tests {
     #[test]
     fn the_longest_listed_key_decides() {
         for (key, restart) in [
-            ("limits.memory", true),
+            ("limits.memory", false),
+            ("limits.nofile", true),
             ("restart.policy", false),
             ("env.A", true),
             ("labels.x", false),

@@ -1,7 +1,7 @@
 //! The keys of `[probes]` and `[healthcheck]`; a part of the list in `keys`. Data only.
 #![forbid(unsafe_code)]
 
-use super::keys::{Key, key, live};
+use super::key::{Key, key, live};
 
 /// In the order of the documentation.
 pub(super) const PROBES: &[Key] = &[

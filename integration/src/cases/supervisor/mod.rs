@@ -16,6 +16,7 @@ mod listen;
 mod logcap;
 mod logs;
 mod long;
+mod memory;
 mod order;
 mod orders;
 mod output;
@@ -51,6 +52,7 @@ pub fn cases() -> Vec<Case> {
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
+        memory::cases(),
         access::cases(),
         output::cases(),
         files::cases(),
