@@ -36,6 +36,14 @@ pub fn timeouts(d: &mut Daemon<'_, '_>, containers: usize, wanted: u64, seconds:
     for name in &names {
         d.ready(name)?;
     }
+    // The first one makes the daemon's copy of the helper, which it keeps.
+    let first = format!("[probes.readiness]\nexec = ['{PROBE}', 'true']\nperiod = '100ms'\n");
+    d.service("web", &["trap", "TERM"], &format!("{keys}{first}"))?;
+    for name in &names {
+        d.until_it(name, "ready", |i| i["ready"] == true)?;
+    }
+    d.service("web", &["trap", "TERM"], &keys)?;
+    std::thread::sleep(Duration::from_secs(1));
     let before = look(d, &names)?;
     ensure!(before.inside.iter().all(|n| *n == 1), "more than one process in a container: {before:?}");
     let begun = Instant::now();
