@@ -16,6 +16,7 @@ pub mod machine;
 pub mod names;
 pub mod policy;
 pub mod probe;
+pub mod rollout;
 pub mod runtime;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, orders, routes};
+use super::{events, exec, logs, model, orders, rollouts, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,10 @@ use super::{events, exec, logs, model, orders, routes};
         routes::stop,
         routes::restart,
         routes::kill,
+        rollouts::get,
+        rollouts::pause,
+        rollouts::resume,
+        rollouts::undo,
         orders::post,
         routes::explain,
         events::get,

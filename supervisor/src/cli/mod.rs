@@ -7,6 +7,7 @@ mod client;
 mod failure;
 mod orders;
 mod plans;
+mod rollouts;
 mod show;
 mod streams;
 mod table;
@@ -89,6 +90,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "version" => show::version(ctx, m).await,
         "plan" => plans::plan(ctx, m).await,
         "apply" => plans::apply(ctx, m).await,
+        "rollout" => rollouts::rollout(ctx, m).await,
         "validate" => validate::validate(ctx, m),
         "start" => orders::order(ctx, Verb::Start, m).await,
         "stop" => orders::order(ctx, Verb::Stop, m).await,

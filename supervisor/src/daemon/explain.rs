@@ -88,7 +88,7 @@ impl Owner {
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
-            State::Running { .. } => unready(slot).unwrap_or_default(),
+            State::Running { .. } => self.running_detail(slot),
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
             State::Stopping { kills, .. } => format!("killed {kills} times"),
             State::Cleaning { failed: 0, next: Next::Pause { until: at, .. }, .. } => {
@@ -99,6 +99,13 @@ impl Owner {
             State::Backoff { until: at, .. } => format!("next try in {}; {}", until(*at), machine.reason),
             State::Done { .. } => machine.reason.clone(),
         }
+    }
+
+    /// What is not as it should be about one that runs.
+    fn running_detail(&self, slot: &Slot) -> String {
+        let rollout = self.rollout_text(&slot.machine.instance.service);
+        let parts = unready(slot).into_iter().chain((!rollout.is_empty()).then_some(rollout));
+        parts.collect::<Vec<_>>().join("; ")
     }
 
     /// One service with everything about it.
@@ -179,6 +186,10 @@ impl Owner {
             }
         } else if !machine.reason.is_empty() {
             summary.push_str(&format!(": {}", machine.reason));
+        }
+        let rollout = self.rollout_text(service);
+        if !rollout.is_empty() {
+            summary.push_str(&format!("; {rollout}"));
         }
         Some(Explanation { name: machine.instance.to_string(), summary, chain, next: self.next(slot, kept) })
     }

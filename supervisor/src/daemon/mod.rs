@@ -1,6 +1,7 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
+//! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files),
+//! `versions` and `rollouts` (how what runs comes to be of a changed file), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod adopt;
@@ -19,10 +20,13 @@ mod options;
 mod order;
 mod owner;
 mod place;
+mod rollout_wishes;
+mod rollouts;
 mod run;
 mod settle;
 mod stats;
 mod turns;
+mod versions;
 mod waiters;
 mod watch;
 mod wishes;

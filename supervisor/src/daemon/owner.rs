@@ -17,6 +17,7 @@ use super::logcap::Cap;
 use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
+use super::rollouts::Rolling;
 use super::stats::Controllers;
 use super::turns::Turns;
 use super::waiters::Waiters;
@@ -135,6 +136,8 @@ pub(super) struct Owner {
     pub(super) endpoints: Option<Endpoints>,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
+    /// Services that are being rolled out.
+    pub(super) rolling: BTreeMap<ServiceName, Rolling>,
 }
 
 impl Owner {
@@ -178,6 +181,7 @@ impl Owner {
             looks: Looks::default(),
             endpoints,
             refused_by_disk: false,
+            rolling: BTreeMap::new(),
         };
         (owner, reports)
     }
@@ -190,7 +194,7 @@ impl Owner {
 
     /// The service in force, or a stand-in for the instances of one that is gone.
     pub(super) fn service(&self, instance: &Instance) -> (Rc<Service>, String) {
-        match self.services.get(&instance.service) {
+        match self.in_force(instance) {
             Some(f) => (f.service.clone(), f.run_version.clone()),
             None => match self.slots.get(instance).and_then(|s| s.made_from.clone()) {
                 Some(made_from) => made_from,

@@ -10,7 +10,13 @@ impl Owner {
     /// When the next thing is due by itself.
     pub(super) fn next_due(&self) -> Option<Boot> {
         let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), s.create_by]).flatten();
-        slots.chain(self.retry_at).chain(self.turn_at).chain(self.cap.due()).chain(self.look_due()).min()
+        slots
+            .chain(self.retry_at)
+            .chain(self.turn_at)
+            .chain(self.cap.due())
+            .chain(self.look_due())
+            .chain(self.rollout_due())
+            .min()
     }
 
     /// Does what is due.
@@ -63,7 +69,9 @@ impl Owner {
 
     /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
     pub(super) fn settle(&mut self) {
-        while self.settle_downs()
+        // What an instance is made from is known before it gets its turn.
+        while self.settle_rollouts()
+            | self.settle_downs()
             | self.settle_replaced()
             | self.settle_dependencies()
             | self.settle_turns()

@@ -125,6 +125,11 @@ pub(super) fn put_image<E>(
         put_record(&mut out, &Record::Remove { service: service.clone(), file: *file });
         spill(&mut out, 64 << 10)?;
     }
+    for (service, updates) in &image.updates {
+        let (service, updates) = (service.clone(), Box::new(updates.clone()));
+        put_record(&mut out, &Record::Updates { service, updates });
+        spill(&mut out, 64 << 10)?;
+    }
     if image.highest_forgotten > 0 {
         put(&mut out, b'g', &(None::<&Instance>, image.highest_forgotten));
     }

@@ -17,6 +17,7 @@ mod orders;
 mod probes;
 mod removal;
 mod restart;
+mod rollout;
 mod survival;
 mod systemd;
 
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         order::cases(),
         orders::cases(),
         probes::cases(),
+        rollout::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),

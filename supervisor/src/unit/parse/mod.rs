@@ -5,6 +5,7 @@ mod parts;
 mod policy;
 mod probes;
 mod read;
+mod update;
 pub(in crate::unit) mod value;
 
 #[cfg(test)]
@@ -119,6 +120,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let restart = policy::restart(r, t);
     let stop = policy::stop(r, t);
     let probes = probes::probes(r, t);
+    let update = update::update(r, t, &probes);
     let depends_on = t.get(r, "depends_on").map(|v| policy::dependencies(r, &v, name)).unwrap_or_default();
     let hooks: Hooks = parts::section(r, t, "hooks", policy::hooks);
     let logs = policy::logs(r, t);
@@ -139,6 +141,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         restart,
         stop,
         probes,
+        update,
         depends_on,
         hooks,
         logs,
