@@ -49,6 +49,8 @@ pub enum Need {
     NoV1(&'static str),
     /// AppArmor is on.
     Apparmor,
+    /// SELinux is on, with the policy of the guest.
+    Selinux,
     /// A disk whose traffic can be limited.
     Disk,
     /// Memory policies.
@@ -90,6 +92,7 @@ impl Need {
             Need::V1(c) => format!("cgroup1:{c}"),
             Need::NoV1(c) => format!("no-cgroup1:{c}"),
             Need::Apparmor => "apparmor".into(),
+            Need::Selinux => "selinux".into(),
             Need::Disk => "disk".into(),
             Need::Numa => "numa".into(),
             Need::NoResctrl => "no-resctrl".into(),
@@ -174,6 +177,7 @@ impl Host {
             Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
             Need::NoLsm => !apparmor() && !Path::new("/sys/fs/selinux/enforce").exists(),
             Need::Apparmor => apparmor(),
+            Need::Selinux => crate::cases::has_selinux(),
             Need::LibraryCgroup(c) => {
                 self.controller(c).is_some_and(|(top, v2)| !v2 || top == Path::new("/sys/fs/cgroup"))
             }

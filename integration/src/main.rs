@@ -44,6 +44,8 @@ fn main() -> ExitCode {
         Some(("report", m)) => report_files(m),
         Some(("nothing", _)) => Ok(true),
         Some(("call", m)) => call(m),
+        Some(("naive", m)) => boundary::naive::prepare(&path(m, "root")).map(|()| true),
+        Some(("hammer", m)) => boundary::hammer_on(&path(m, "place"), &path(m, "twin")).map(|()| true),
         _ => Ok(false),
     };
     match done {
@@ -60,7 +62,7 @@ fn cli() -> Cli {
     Cli::new("conformance")
         .about("Runs a conformance suite against OCI runtimes")
         .subcommand_required(true)
-        .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")))
+        .subcommand(run_options(Cli::new("run").about("Run the cases of a runtime")).arg(own_machine()))
         .subcommand(supervisor_options(
             Cli::new("supervisor").about("Run the cases of a supervisor on top of runtimes"),
         ))
@@ -101,9 +103,20 @@ fn cli() -> Cli {
                 .arg(Arg::new("file").required(true).num_args(1..).help("Files written by --output")),
         )
         .subcommand(Cli::new("nothing").hide(true))
+        .subcommand(Cli::new("naive").hide(true).arg(Arg::new("root").required(true)))
+        .subcommand(
+            Cli::new("hammer")
+                .hide(true)
+                .arg(Arg::new("place").required(true))
+                .arg(Arg::new("twin").required(true)),
+        )
         .subcommand(Cli::new("call").hide(true).arg(
             Arg::new("words").required(true).num_args(1..).allow_hyphen_values(true).trailing_var_arg(true),
         ))
+}
+
+fn path(m: &ArgMatches, name: &str) -> PathBuf {
+    m.get_one::<String>(name).map(PathBuf::from).unwrap_or_default()
 }
 
 /// Runs a program that is killed when we are, as containerd's shim runs a runtime.
@@ -126,15 +139,17 @@ fn number(name: &'static str, default: &'static str) -> Arg {
 /// The options of a command that runs cases of a supervisor.
 fn supervisor_options(command: Cli) -> Cli {
     run_options(command)
+        .arg(own_machine())
         .arg(one("knarrd").required(true).value_name("PATH").help("The daemon"))
         .arg(one("knarrctl").required(true).value_name("PATH").help("Its command line"))
         .arg(one("keeper").required(true).value_name("PATH").help("Its keeper"))
-        .arg(
-            Arg::new("own-machine")
-                .long("own-machine")
-                .action(ArgAction::SetTrue)
-                .help("Nothing else lives on this machine: its clock may be set"),
-        )
+}
+
+fn own_machine() -> Arg {
+    Arg::new("own-machine")
+        .long("own-machine")
+        .action(ArgAction::SetTrue)
+        .help("Nothing else lives on this machine: its clock, schedulers and hierarchies may be changed")
 }
 
 fn filter() -> Arg {
@@ -377,7 +392,9 @@ fn run_soak(m: &ArgMatches) -> Result<bool> {
 fn run_boundary(m: &ArgMatches) -> Result<bool> {
     let page = std::rc::Rc::default();
     let sample = m.get_one::<u32>("sample").map(|n| *n as usize);
-    let cases = cases::long_boundary(sample, u64::from(*m.get_one::<u32>("seed").unwrap_or(&1)), &page);
+    let seed = u64::from(*m.get_one::<u32>("seed").unwrap_or(&1));
+    let mut cases = cases::long_boundary(sample, seed, &page);
+    cases.extend(cases::long_swap(sample, seed, &page));
     let passed = run_cases(m, cases)?;
     eprintln!(
         "\n| runtime | case | boundaries | disturbed | survived | violations |\n|---|---|---|---|---|---|\n{}",

@@ -393,6 +393,14 @@ pub fn entered_call(pid: nix::unistd::Pid) -> Result<Option<i64>> {
     Ok(Some(unsafe { info.u.entry.nr } as i64))
 }
 
+/// The arguments of the call that a followed process is about to make.
+pub fn call_arguments(pid: nix::unistd::Pid) -> Result<[u64; 6]> {
+    let info = nix::sys::ptrace::syscall_info(pid).context("PTRACE_GET_SYSCALL_INFO")?;
+    ensure!(info.op == libc::PTRACE_SYSCALL_INFO_ENTRY, "process {pid} is not at the entry of a call");
+    // SAFETY: `op` says which member the kernel has filled in.
+    Ok(unsafe { info.u.entry.args })
+}
+
 /// Makes the call that a followed process is about to make none at all.
 #[cfg(target_arch = "x86_64")]
 pub fn skip_call(pid: nix::unistd::Pid) -> Result<()> {

@@ -377,6 +377,13 @@ impl<'y> Trial<'y> {
         self.bundle.join("rootfs")
     }
 
+    /// A new root in the place of what became of the old one.
+    pub fn renew_root(&self) -> Result<()> {
+        let root = self.rootfs();
+        fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+        make_root(self.yard, &root)
+    }
+
     /// The runtime's `--root`.
     pub fn state_root(&self) -> PathBuf {
         self.dir.join("state")

@@ -87,6 +87,10 @@ impl Dirs {
     pub fn keeper(&self, run: &RunId) -> PathBuf {
         self.keepers().join(run.to_string())
     }
+    /// The directory of the process that holds listening sockets: its socket `sock`.
+    pub fn held(&self) -> PathBuf {
+        self.run.join("held")
+    }
     /// The runtime's logs of `exec` calls, each as long as its call.
     pub fn exec(&self) -> PathBuf {
         self.run.join("exec")

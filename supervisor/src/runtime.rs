@@ -58,8 +58,8 @@ impl Runtime {
         Runtime { program, dirs }
     }
 
-    /// The complete command line of `create`, for the keeper.
-    pub fn create_line(&self, run: &RunId, tty: bool) -> Vec<OsString> {
+    /// The complete command line of `create`, for the keeper, and a container that gets this many descriptors from number 3 on.
+    pub fn create_line(&self, run: &RunId, tty: bool, descriptors: usize) -> Vec<OsString> {
         let keeper = self.dirs.keeper(run);
         let mut line = vec![self.program.clone().into_os_string()];
         line.extend(self.common(run));
@@ -67,6 +67,9 @@ impl Runtime {
         line.extend(["--pid-file".into(), keeper.join("pid").into_os_string()]);
         if tty {
             line.extend(["--console-socket".into(), keeper.join("console").into_os_string()]);
+        }
+        if descriptors > 0 {
+            line.extend(["--preserve-fds".into(), descriptors.to_string().into()]);
         }
         line.push(run.to_string().into());
         line

@@ -49,6 +49,7 @@ impl Bed {
             stdin: false,
             journald: false,
             cgroup: None,
+            pass: 0,
             create: vec![at("runtime").into(), at("d/pid").into(), script.into()],
         };
         Bed { dir, launch }
@@ -452,6 +453,32 @@ async fn those_who_hold_the_pipe_open_delay_the_record_a_little() {
     assert_eq!(record.end, End::Exited { code: 0 });
     assert!(record.ended.since(record.started) < Duration::from_millis(1500), "the end is when it was");
     assert_eq!(bed.log(), ["stdout F last"]);
+}
+
+#[tokio::test]
+async fn a_keeper_that_was_held_up_misses_nothing_of_the_end() {
+    let marker = TempDir::new().unwrap();
+    let written = marker.path().join("written");
+    // Fits the pipe, so that it is written while nobody reads.
+    let rest = format!("(sleep 1; seq 1 12000; touch {}; sleep 6) & exit 3", written.display());
+    let bed = Bed::new(&rest);
+    bed.spawn().await;
+    let (mut keeper, hello) = bed.connect().await;
+    let pid = created(&mut keeper, &hello).await;
+    let server = keeper_of(pid);
+    let kill = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &server.to_string()]).status().unwrap().success())
+    };
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    eventually("the end", || (!proc.exists()).then_some(())).await;
+    let ended = Instant::now();
+    kill("-STOP");
+    eventually("the last output", || written.exists().then_some(())).await;
+    sleep(Duration::from_millis(2500).saturating_sub(ended.elapsed())).await;
+    kill("-CONT");
+    assert_eq!(end(&mut keeper).await.end, End::Exited { code: 3 });
+    let log = bed.log();
+    assert_eq!((log.len(), log.last().map(String::as_str)), (12000, Some("stdout F 12000")));
 }
 
 #[tokio::test]

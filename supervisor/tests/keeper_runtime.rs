@@ -75,6 +75,7 @@ impl Container {
             stdin: true,
             journald: false,
             cgroup: None,
+            pass: 0,
             create,
         };
         Container { dir, launch, runtime: runtime.to_owned(), group }

@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "ns", args: "", run: ns },
     Command { name: "umask", args: "", run: |_, o| line(o, &format!("{:04o}", sys::umask())) },
     Command { name: "keyring", args: "", run: |_, o| line(o, &keyring()?) },
+    Command { name: "keyring-label", args: "", run: |_, o| line(o, &sys::session_keyring_label()?) },
     Command { name: "personality", args: "", run: |_, o| line(o, &format!("{:#x}", sys::personality()?)) },
     Command { name: "sched", args: "", run: |_, o| line(o, &sched()?) },
     Command { name: "ioprio", args: "", run: |_, o| line(o, &ioprio()?) },

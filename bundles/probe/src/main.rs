@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod act;
+mod activated;
 mod call;
 mod errno;
 mod files;
@@ -67,9 +68,18 @@ pub struct Command {
 
 /// Every command, by topic.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    [act::COMMANDS, files::COMMANDS, look::COMMANDS, load::COMMANDS, call::COMMANDS, serve::COMMANDS, OWN]
-        .into_iter()
-        .flatten()
+    [
+        act::COMMANDS,
+        files::COMMANDS,
+        look::COMMANDS,
+        load::COMMANDS,
+        call::COMMANDS,
+        serve::COMMANDS,
+        activated::COMMANDS,
+        OWN,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 const OWN: &[Command] = &[

@@ -45,7 +45,7 @@ fn serve(args: &[String], out: &mut dyn Write) -> Run {
     Ok(0)
 }
 
-fn answer(stream: TcpStream, dir: Option<&Path>) -> io::Result<String> {
+pub fn answer(stream: TcpStream, dir: Option<&Path>) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.take(REQUEST_LIMIT));

@@ -3,8 +3,10 @@
 
 use crate::errno::Errno;
 use std::ffi::{CStr, CString, c_int, c_long, c_void};
-use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
 fn check(ret: i64) -> Result<i64, Errno> {
     if ret < 0 { Err(Errno::last()) } else { Ok(ret) }
@@ -195,6 +197,23 @@ pub fn session_keyring() -> Result<(i64, String), Errno> {
     Ok((id, String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// The label that a security module gave to the session keyring; empty without one.
+pub fn session_keyring_label() -> Result<String, Errno> {
+    let mut text = vec![0u8; 512];
+    let ask = [
+        i64::from(libc::KEYCTL_GET_SECURITY),
+        i64::from(libc::KEY_SPEC_SESSION_KEYRING),
+        text.as_mut_ptr() as i64,
+        text.len() as i64,
+        0,
+        0,
+    ];
+    let length = raw(libc::SYS_keyctl, ask)? as usize;
+    // The length counts the closing zero byte.
+    text.truncate(length.min(text.len()).saturating_sub(1));
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Execution domain and its flags, without a change.
 pub fn personality() -> Result<i64, Errno> {
     const ASK: i64 = 0xffff_ffff;
@@ -383,4 +402,71 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<i64, Errno> {
     // SAFETY: the descriptor made above.
     unsafe { libc::close(fd as RawFd) };
     Ok(0)
+}
+
+static CAME: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(_signal: c_int) {
+    CAME.store(true, Ordering::Relaxed);
+}
+
+/// Says from now on whether `signal` has come.
+pub fn flag_on(signal: i32) -> impl Fn() -> bool {
+    let handler: extern "C" fn(c_int) = note;
+    // SAFETY: the handler only writes an atomic, safe at any point.
+    unsafe { libc::signal(signal, handler as *const c_void as libc::sighandler_t) };
+    || CAME.load(Ordering::Relaxed)
+}
+
+/// Nobody who shares this descriptor waits in it any more.
+pub fn non_blocking(fd: RawFd) -> Result<i64, Errno> {
+    // SAFETY: no memory is involved.
+    let flags = check(i64::from(unsafe { libc::fcntl(fd, libc::F_GETFL) }))?;
+    // SAFETY: as above.
+    check(i64::from(unsafe { libc::fcntl(fd, libc::F_SETFL, flags as c_int | libc::O_NONBLOCK) }))
+}
+
+/// Those that have something, after waiting so long for the first; none when a signal came.
+pub fn readable(fds: &[RawFd], patience: Duration) -> Vec<RawFd> {
+    let mut all: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: the list is alive and as long as it says.
+    let ready =
+        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, patience.as_millis() as c_int) };
+    if ready <= 0 {
+        return Vec::new();
+    }
+    all.iter().filter(|p| p.revents != 0).map(|p| p.fd).collect()
+}
+
+/// The next connection of a listening socket of any family; only what the sockets of all families can is to be done with it.
+pub fn accept(fd: RawFd) -> Result<TcpStream, Errno> {
+    let null = std::ptr::null_mut();
+    // SAFETY: no address is asked for.
+    let stream = check(i64::from(unsafe { libc::accept4(fd, null, null.cast(), libc::SOCK_CLOEXEC) }))?;
+    // SAFETY: the descriptor made above, which nobody else knows.
+    Ok(unsafe { TcpStream::from_raw_fd(stream as RawFd) })
+}
+
+/// Sends one datagram back to where it came from; whether the socket is one for datagrams.
+pub fn echo_datagram(fd: RawFd) -> bool {
+    let mut kind: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: a live integer and its length.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut len) };
+    if kind != libc::SOCK_DGRAM {
+        return false;
+    }
+    let mut bytes = [0u8; 2048];
+    // SAFETY: all bytes zero is a valid address.
+    let mut from: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let to = (&raw mut from).cast();
+    // SAFETY: live buffers with their lengths.
+    let got = unsafe { libc::recvfrom(fd, bytes.as_mut_ptr().cast(), bytes.len(), 0, to, &raw mut len) };
+    if let Ok(n) = usize::try_from(got) {
+        // SAFETY: the same, as long as was received.
+        unsafe { libc::sendto(fd, bytes.as_ptr().cast(), n, 0, to, len) };
+    }
+    true
 }

@@ -209,6 +209,50 @@ const WAITS: &[&str] = &[
 const AGAIN: &[&str] =
     &["clone3", "clone", "openat2", "execve", "execveat", "setresuid", "setuid", "unshare"];
 
+/// Calls that take a path, with the number of the argument that is its address.
+const PATHS: &[(&str, usize)] = &[
+    ("openat", 1),
+    ("openat2", 1),
+    ("newfstatat", 1),
+    ("statx", 1),
+    ("mkdirat", 1),
+    ("mknodat", 1),
+    ("symlinkat", 2),
+    ("linkat", 3),
+    ("unlinkat", 1),
+    ("renameat", 1),
+    ("renameat2", 1),
+    ("readlinkat", 1),
+    ("faccessat", 1),
+    ("faccessat2", 1),
+    ("fchmodat", 1),
+    ("fchownat", 1),
+    ("utimensat", 1),
+    ("open_tree", 1),
+    ("move_mount", 3),
+    ("mount_setattr", 1),
+    ("mount", 1),
+    ("umount2", 0),
+    ("pivot_root", 0),
+    ("statfs", 0),
+    ("chdir", 0),
+    ("chroot", 0),
+    ("execve", 0),
+    ("execveat", 1),
+    ("open", 0),
+    ("access", 0),
+    ("readlink", 0),
+    ("unlink", 0),
+    ("rmdir", 0),
+    ("mkdir", 0),
+    ("rename", 0),
+];
+
+/// Which argument of a call is a path.
+pub fn path_argument(call: &str) -> Option<usize> {
+    PATHS.iter().find(|(name, _)| *name == call).map(|(_, argument)| *argument)
+}
+
 /// Whether the call can give this error.
 pub fn can_give(call: &str, errno: i32) -> bool {
     let list = match errno {
@@ -323,5 +367,10 @@ mod tests {
             }
         }
         assert!(!can_give("getpid", libc::EIO));
+        let old = ["open", "access", "readlink", "unlink", "rmdir", "mkdir", "rename"];
+        for (call, _) in PATHS.iter().filter(|(c, _)| cfg!(target_arch = "x86_64") || !old.contains(c)) {
+            assert!(known.iter().any(|k| k == call), "{call}");
+        }
+        assert_eq!((path_argument("openat2"), path_argument("close")), (Some(1), None));
     }
 }

@@ -1,11 +1,19 @@
-//! Boundaries: a command of a runtime is stopped at the entry of one of its system calls, and somebody is killed there or
-//! the call fails. Then the oracle looks at what `delete --force` leaves, and at a container that lived beside.
+//! Boundaries: a command of a runtime is stopped at the entry of one of its system calls, and somebody is killed there, the
+//! call fails, or a part of a path changes places with something hostile. Then the oracle looks at what `delete --force`
+//! leaves, at a container that lived beside, and at what the host and the container see.
 
 mod beside;
 mod calls;
+mod exchange;
+pub mod naive;
+mod scene;
+mod swap;
 mod sweep;
 mod tracer;
+mod view;
 
+pub use scene::Scene;
+pub use swap::{SwapPlan, bites, hammer, hammer_on, hammered, swap};
 pub use sweep::{Plan, sweep};
 pub use tracer::{Scope, Victim};
 

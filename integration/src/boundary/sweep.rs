@@ -108,7 +108,7 @@ fn enrich(t: &mut Trial<'_>) -> Result<()> {
 }
 
 /// So many of them, one at a random place of each of as many equal parts.
-fn spread<T: Clone>(all: &[T], count: usize, seed: u64) -> Vec<T> {
+pub(super) fn spread<T: Clone>(all: &[T], count: usize, seed: u64) -> Vec<T> {
     let mut dice = Dice::new(seed);
     let count = count.min(all.len());
     (0..count)
@@ -214,7 +214,7 @@ fn judge(
 }
 
 /// A failure is one line, and neither a crash nor a signal.
-fn explained(t: &Trial<'_>, out: &Out) -> Result<()> {
+pub(super) fn explained(t: &Trial<'_>, out: &Out) -> Result<()> {
     let out = out.clone().fails()?;
     if t.runtime.strict {
         let lines: Vec<&str> = out.stderr.lines().filter(|l| !l.contains("level=warning")).collect();
@@ -249,7 +249,7 @@ fn removed(t: &mut Trial<'_>, before: &Before, beside: &Beside) -> Result<()> {
 }
 
 /// After a violation: what is new goes by force, so that the next disturbance begins as this one did.
-fn scrub(t: &mut Trial<'_>, before: &Before) -> Result<()> {
+pub(super) fn scrub(t: &mut Trial<'_>, before: &Before) -> Result<()> {
     let done = wait_for(5, || {
         before.new_children().iter().for_each(|(pid, _)| os::kill(*pid, libc::SIGKILL));
         for dir in before.new_cgroups(t.yard) {

@@ -2,6 +2,7 @@
 //! them. Knows nothing of containers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::calls;
+use super::exchange::Exchange;
 use crate::os;
 
 /// Whose system calls count.
@@ -43,6 +45,10 @@ pub enum Deed {
     Kill(Victim),
     /// The call is not made and gives this errno.
     Fail(i32),
+    /// The tree's exchange takes place before the call; with `back` it is taken back after that one call.
+    Swap {
+        back: bool,
+    },
 }
 
 impl std::fmt::Display for Deed {
@@ -51,6 +57,8 @@ impl std::fmt::Display for Deed {
             Deed::Look => f.write_str("nothing"),
             Deed::Kill(victim) => write!(f, "{victim:?} killed"),
             Deed::Fail(errno) => f.write_str(calls::errno_name(*errno)),
+            Deed::Swap { back: false } => f.write_str("exchanged"),
+            Deed::Swap { back: true } => f.write_str("exchanged for one call"),
         }
     }
 }
@@ -73,6 +81,8 @@ pub struct Order {
 pub struct Seen {
     /// Names of the calls in the scope, in order, up to the deed.
     pub calls: Vec<String>,
+    /// When nothing is done: the path of each of them, where it takes one.
+    pub paths: Vec<Option<String>>,
     /// So many calls were seen when the first child of the runtime appeared.
     pub child_after: Option<usize>,
     /// The call at which it was done; nothing when there was no such call, or nobody to kill.
@@ -103,6 +113,9 @@ pub struct Tree {
     ready: bool,
     init: Option<Pid>,
     tracees: BTreeMap<Pid, Tracee>,
+    exchange: Option<Exchange>,
+    /// In whose call the exchange is to be taken back.
+    swapped: Option<Pid>,
 }
 
 /// How long a process may take to stop for being let go.
@@ -112,7 +125,15 @@ impl Tree {
     /// Follows a command that was started with [`os::traced`].
     pub fn follow(root: u32) -> Result<Tree> {
         let root = Pid::from_raw(root as i32);
-        let mut tree = Tree { root, subject: None, ready: false, init: None, tracees: BTreeMap::new() };
+        let mut tree = Tree {
+            root,
+            subject: None,
+            ready: false,
+            init: None,
+            tracees: BTreeMap::new(),
+            exchange: None,
+            swapped: None,
+        };
         tree.note(root);
         let first = waitpid(root, Some(WaitPidFlag::__WALL)).context("wait for the first stop")?;
         ensure!(matches!(first, WaitStatus::Stopped(_, Signal::SIGTRAP)), "the first stop is {first:?}");
@@ -124,6 +145,12 @@ impl Tree {
             | Options::PTRACE_O_EXITKILL;
         ptrace::setoptions(root, options).context("PTRACE_SETOPTIONS")?;
         Ok(tree)
+    }
+
+    /// What [`Deed::Swap`] exchanges.
+    pub fn exchanging(mut self, exchange: Exchange) -> Tree {
+        self.exchange = Some(exchange);
+        self
     }
 
     /// Lets everybody go on until the command has ended. The command itself is left for its owner to reap.
@@ -253,6 +280,11 @@ impl Tree {
         let Some(tracee) = self.tracees.get_mut(&pid) else { return Ok(()) };
         let Ok(entered) = os::entered_call(pid) else { return Ok(()) };
         let Some(number) = entered else {
+            if self.swapped.take_if(|p| *p == pid).is_some()
+                && let Some(exchange) = &mut self.exchange
+            {
+                exchange.take_back();
+            }
             return match tracee.failing.take() {
                 Some(errno) => os::answer_call(pid, errno),
                 None => Ok(()),
@@ -264,6 +296,9 @@ impl Tree {
             return Ok(());
         }
         seen.calls.push(calls::name(number));
+        if order.deed == Deed::Look {
+            seen.paths.push(seen.calls.last().and_then(|call| path_of(pid, call)));
+        }
         if seen.calls.len() < order.at {
             return Ok(());
         }
@@ -277,6 +312,11 @@ impl Tree {
                 true
             }
             Deed::Kill(victim) => self.kill(victim),
+            Deed::Swap { back } => {
+                let done = self.exchange.as_mut().is_some_and(Exchange::take_place);
+                self.swapped = (done && back).then_some(pid);
+                done
+            }
         };
         if done {
             seen.done = seen.calls.last().cloned();
@@ -299,7 +339,8 @@ impl Tree {
 
     /// Lets one go on: to its next call, or until something befalls it when no more calls are of interest.
     fn go(&self, pid: Pid, order: &Order, seen: &Seen, signal: Option<Signal>) {
-        let failing = self.tracees.get(&pid).is_some_and(|t| t.failing.is_some());
+        let failing =
+            self.tracees.get(&pid).is_some_and(|t| t.failing.is_some()) || self.swapped == Some(pid);
         let over = order.deed != Deed::Look && seen.calls.len() >= order.at;
         // One that was killed meanwhile cannot go on, which the next wait tells.
         let _ = if over && !failing { ptrace::cont(pid, signal) } else { ptrace::syscall(pid, signal) };
@@ -349,6 +390,28 @@ impl Tree {
             std::thread::sleep(Duration::from_micros(300));
         }
     }
+}
+
+/// The path that a call is about to take, as it is in the memory of the process.
+fn path_of(pid: Pid, call: &str) -> Option<String> {
+    let address = *os::call_arguments(pid).ok()?.get(calls::path_argument(call)?)?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut text = Vec::new();
+    while text.len() < 4096 {
+        // Never beyond a page at a time: the next one may not be there.
+        let here = address + text.len() as u64;
+        let mut page = vec![0; (4096 - here % 4096) as usize];
+        let count = memory.read_at(&mut page, here).ok().filter(|n| *n > 0)?;
+        let part = &page[..count];
+        match part.iter().position(|byte| *byte == 0) {
+            Some(end) => {
+                text.extend_from_slice(&part[..end]);
+                break;
+            }
+            None => text.extend_from_slice(part),
+        }
+    }
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// A thread that this process follows.

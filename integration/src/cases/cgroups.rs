@@ -10,6 +10,7 @@ use crate::run::unavailable;
 use crate::trial::{Trial, wait_for};
 
 mod disabled;
+mod fields;
 mod library;
 
 const MIB: i64 = 1 << 20;
@@ -121,6 +122,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(enforced());
     all.extend(places());
     all.extend(disabled::cases());
+    all.extend(fields::cases());
     all.extend(library::cases());
     all
 }

@@ -362,6 +362,14 @@ fn scheduling() -> Vec<Case> {
             .probe(["sched"])
             .spec(|s| s["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"}))
             .stdout_has("policy=SCHED_IDLE "),
+        case("sched.deadline")
+            .checks("config.md#linux-process scheduler runtime, deadline, period")
+            .probe(["sched"])
+            .spec(|s| {
+                s["process"]["scheduler"] = json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000,
+                    "deadline": 20_000_000, "period": 30_000_000});
+            })
+            .stdout_has("policy=SCHED_DEADLINE nice=0 priority=0 flags=0x0 runtime=1000000 deadline=20000000 period=30000000"),
         case("sched.untouched")
             .checks("config.md#linux-process scheduler")
             .probe(["sched"])

@@ -224,6 +224,23 @@ fn kill() -> Vec<Case> {
         })
     }));
     all.extend([
+        case("kill.zero-asks").checks("cli: kill ID 0").steps(|t| {
+            t.create()?;
+            t.verb("kill", &["0"])?.ok()?;
+            t.is("created")?;
+            t.remove()?;
+            let pid = t.resident()?;
+            t.verb("kill", &["0"])?.ok()?;
+            t.verb("pause", &[])?.ok()?;
+            t.verb("kill", &["0"])?.ok()?;
+            t.verb("resume", &[])?.ok()?;
+            // Nothing has come of it.
+            ensure!(t.payload() == "ready\n", "{:?}", t.payload());
+            t.verb("kill", &["KILL"])?.ok()?;
+            t.ended(pid)?;
+            t.verb("kill", &["0"])?.exits(1)?.fails()?.says("container not running")?;
+            Ok(())
+        }),
         case("kill.default-is-term").checks("cli: kill ID").steps(|t| {
             t.resident()?;
             t.verb("kill", &[])?.ok()?;
@@ -432,7 +449,9 @@ fn texts() -> Vec<Case> {
         }),
         case("wrong.command").checks("cli: unknown command").steps(|t| {
             t.works()?;
-            t.rt(&["frobnicate"]).run()?.fails()?;
+            for args in [vec!["frobnicate"], vec!["frobnicate", "--help"], vec!["help", "frobnicate"]] {
+                t.rt(&args).run()?.exits(3)?.fails()?.says("No help topic for 'frobnicate'")?;
+            }
             Ok(())
         }),
         case("wrong.flag").checks("cli: unknown flag").steps(|t| {

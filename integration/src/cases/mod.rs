@@ -2,6 +2,7 @@
 
 mod annotations;
 mod boundary;
+mod callers;
 mod cgroups;
 mod cli;
 mod contract;
@@ -11,6 +12,7 @@ mod events;
 mod exec;
 mod faults;
 mod features;
+mod flags;
 mod hooks;
 mod identity;
 mod input;
@@ -24,7 +26,9 @@ mod placement;
 mod rootless;
 mod seccomp;
 mod security;
+mod selinux;
 mod supervisor;
+mod swap;
 mod systemd;
 mod terminal;
 mod update;
@@ -36,7 +40,9 @@ use crate::case::Case;
 pub use boundary::long as long_boundary;
 pub use cgroups::disk;
 pub use engines::{conmon_memory, shim_memory};
+pub use selinux::here as has_selinux;
 pub use supervisor::long as long_supervisor;
+pub use swap::long as long_swap;
 
 /// Every case, in the order of the report.
 pub fn all() -> Vec<Case> {
@@ -44,6 +50,8 @@ pub fn all() -> Vec<Case> {
         lifecycle::cases(),
         cli::cases(),
         contract::cases(),
+        callers::cases(),
+        flags::cases(),
         terminal::cases(),
         identity::cases(),
         namespaces::cases(),
@@ -56,6 +64,7 @@ pub fn all() -> Vec<Case> {
         features::cases(),
         placement::cases(),
         labels::cases(),
+        selinux::cases(),
         seccomp::cases(),
         hooks::cases(),
         exec::cases(),
@@ -65,6 +74,7 @@ pub fn all() -> Vec<Case> {
         security::cases(),
         faults::cases(),
         boundary::cases(),
+        swap::cases(),
         engines::cases(),
         systemd::cases(),
         input::cases(),

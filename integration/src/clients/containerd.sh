@@ -16,6 +16,7 @@ run() {
 }
 pid() { c task ls | sed -n "s/^$1 *\([0-9]*\) .*/\1/p"; }
 status() { c task ls | sed -n "s/^$1 *[0-9]* *//p"; }
+linger='while :; do sleep 0.2; done'
 stay='trap "exit 0" TERM; echo >/tmp/ready; while :; do sleep 0.2; done'
 resident() { run "$1" -d suite/box:1 "$1" /bin/sh -c "$stay"; }
 # Rows that look at a container of this name share it.
@@ -51,6 +52,13 @@ in_container() {
     shift
     cri ExecSync "{\"container_id\":\"$id\",\"cmd\":$(jq -nc '$ARGS.positional' --args -- "$@")}"
 }
+# spoken ID TTY COMMAND [SAY [AFTER]]: exec over a stream; everything on it as JSON.
+spoken() {
+    cri --stream Exec "{\"container_id\":\"$1\",\"tty\":$2,\"stdin\":true,\"stdout\":true,\"stderr\":$([ "$2" = true ] && echo false || echo true),
+        \"cmd\":[\"/bin/sh\",\"-c\",$(printf %s "$3" | jq -Rs .)]}" "${4-}" "${5-}"
+}
+# The code that the status of a stream tells.
+told_code() { jq -r '.status | fromjson | if .status == "Success" then 0 else .details.causes[] | select(.reason == "ExitCode").message end'; }
 # The pod of the rows that only look, and a container in it.
 pod() {
     touch "$DIR/shares"
@@ -285,6 +293,57 @@ pod
 pod
 in_container "$INNER" /bin/sh -c 'printf inside; printf problem >&2; exit 5' | jq -r '"\(.stdout)+\(.stderr)+\(.exit_code)"'
 cri ExecSync "{\"container_id\":\"$INNER\",\"cmd\":[\"/bin/sleep\",\"100\"],\"timeout\":1}" 2>&1 | grep -qi 'deadline\|timeout' && echo deadline
+## cri.exec-sync-ended: what runs past its deadline is ended
+# want: was there
+# want: ended
+pod
+cri ExecSync "{\"container_id\":\"$INNER\",\"cmd\":[\"/bin/sleep\",\"100\"],\"timeout\":3}" >/dev/null 2>&1 &
+alone() { ! in_container "$INNER" /bin/sh -c 'cat /proc/[0-9]*/cmdline' | jq -r .stdout | tr '\000' ' ' | grep -q 'sleep 100'; }
+beside() { ! alone; }
+until_ok 10 beside && echo was there
+wait
+until_ok 10 alone && echo ended
+## cri.exec-stream: exec over the streaming server: both outputs, the exit code, a missing program
+# want: inside problem 5
+# want: 0
+# want: says so
+pod
+spoken "$INNER" false 'echo inside; echo problem >&2; exit 5' >"$DIR/heard"
+echo $(jq -r '.stdout, .stderr' "$DIR/heard") $(told_code <"$DIR/heard")
+spoken "$INNER" false true | told_code
+cri --stream Exec "{\"container_id\":\"$INNER\",\"stdout\":true,\"cmd\":[\"/no/such\"]}" | jq -r .status | grep -q 'no such file or directory' && echo says so
+## cri.exec-stream-stdin: what is typed on the way reaches the program
+# want: ready got words 3
+pod
+spoken "$INNER" false 'echo ready; read line; echo got $line; exit 3' 'words
+' ready >"$DIR/heard"
+echo $(jq -r .stdout "$DIR/heard") $(told_code <"$DIR/heard")
+## cri.exec-stream-tty: a terminal, its size, what is typed
+# want: terminal
+# want: 41 97
+# want: got words
+pod
+spoken "$INNER" true 'test -t 0 && test -t 1 && echo terminal; until [ "$(stty size)" = "41 97" ]; do sleep 0.1; done; stty size; read line; echo got $line' 'words
+' 97 | jq -r .stdout | tr -d '\r' | grep -v '^words$'
+## cri.attach: a running container that reads: output and input over a stream
+# want: got words
+# want: 2 4
+pod
+id=$(container "$POD" reads 'while read line; do echo got $line; [ "$line" = words ] && exit 4; done' ',"stdin":true')
+cri --stream Attach "{\"container_id\":\"$id\",\"stdin\":true,\"stdout\":true,\"stderr\":true}" 'words
+' | jq -r .stdout
+ended() { [ "$(state $id)" = '2 4' ]; }
+until_ok 10 ended
+state $id
+## cri.debug: an ephemeral container in the pid namespace of another one
+# want: sees the other
+pod
+on_host="{\"network\":2,\"pid\":3,\"target_id\":\"$INNER\"}"
+id=$(container "$POD" debugger "$stay")
+[ "$(stat -Lc %i /proc/$(first "$id")/ns/pid)" = "$(stat -Lc %i /proc/$(first "$INNER")/ns/pid)" ] &&
+    [ "$(in_container "$id" /bin/sh -c 'cat /proc/1/cmdline' | jq -r .stdout | tr '\000' ' ')" = "$(tr '\000' ' ' <"/proc/$(first "$INNER")/cmdline")" ] && echo sees the other
+cri StopContainer "{\"container_id\":\"$id\",\"timeout\":1}" >/dev/null
+cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
 ## cri.namespaces: containers of a pod share network, ipc and host name; a shared pid namespace when asked
 # want: same net
 # want: same ipc
@@ -333,6 +392,10 @@ limit cpu $(first $id) cpu.cfs_quota_us cpu.max | cut -d' ' -f1
 # want: counted
 pod
 cri ContainerStats "{\"container_id\":\"$INNER\"}" | jq -e '.stats.memory.working_set_bytes.value | tonumber > 0' >/dev/null && echo counted
+## cri.stats-list: processor time of all containers at once
+# want: counted
+pod
+cri ListContainerStats '{}' | jq -e '[.stats[].cpu | select(.).usage_core_nano_seconds.value | tonumber] | length > 0 and all(. > 0)' >/dev/null && echo counted
 ## cri.oom: the reason of an end by memory is told
 # manager: any
 # want: OOMKilled 137
@@ -368,6 +431,55 @@ id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(conf
 cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
 until_ok 5 grep -q end "$DIR/pods/safe.log"
 log safe
+## cri.seccomp: the default profile, none, and one of the node's own
+# want: 2
+# want: 0
+# want: 2 refused
+pod
+echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' >"$DIR/profile.json"
+# profile NAME JSON: what a container says of itself under a profile.
+profile() {
+    id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(config pod "$host"),
+        \"config\":{\"metadata\":{\"name\":\"$1\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},
+        \"command\":[\"/bin/sh\",\"-c\",\"sed -n 's/^Seccomp:.//p' /proc/self/status; mkdir /tmp/new 2>/dev/null || echo refused; echo end\"],
+        \"log_path\":\"$1.log\",\"linux\":{\"security_context\":{\"namespace_options\":$on_host,\"seccomp\":$2}}}}" | jq -r .container_id)
+    cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
+    until_ok 10 grep -q end "$DIR/pods/$1.log"
+    echo $(log "$1" | grep -v '^end$')
+}
+profile default '{"profile_type":0}'
+profile none '{"profile_type":1}'
+profile own "{\"profile_type\":2,\"localhost_ref\":\"$DIR/profile.json\"}"
+## cri.sysctls: settings of the pod's namespaces
+# want: 1
+set_on=',"sysctls":{"kernel.shm_rmid_forced":"1"},"security_context":{"namespace_options":{"network":2,"pid":1}}'
+[ "$(cat /proc/sys/kernel/shm_rmid_forced)" = 0 ]
+id=$(sandbox sysctl "$set_on")
+in_container "$(container "$id" reader "$stay")" /bin/cat /proc/sys/kernel/shm_rmid_forced | jq -r .stdout
+wipe "$id"
+## cri.device: a device of the node under another name, for reading only
+# want: opened
+# want: refused
+pod
+# Not one of those that every container may use.
+id=$(container "$POD" device '(: </dev/thing) 2>/dev/null && echo opened; (: >/dev/thing) 2>/dev/null || echo refused; echo end' \
+    ',"devices":[{"container_path":"/dev/thing","host_path":"/dev/loop-control","permissions":"r"}]')
+until_ok 10 grep -q end "$DIR/pods/device.log"
+log device | grep -v '^end$'
+## cri.reopen-log: the log goes on in a new file
+# want: before
+# want: after
+pod
+id=$(container "$POD" talks 'echo before; until test -e /tmp/go; do sleep 0.1; done; echo after; while :; do sleep 1; done')
+until_ok 10 is before log talks
+mv "$DIR/pods/talks.log" "$DIR/pods/old.log"
+cri ReopenContainerLog "{\"container_id\":\"$id\"}" >/dev/null
+in_container "$id" /bin/touch /tmp/go >/dev/null
+until_ok 10 is after log talks
+log old
+log talks
+cri StopContainer "{\"container_id\":\"$id\",\"timeout\":1}" >/dev/null
+cri RemoveContainer "{\"container_id\":\"$id\"}" >/dev/null
 ## cri.privileged: every capability and device, no profile
 # want: Seccomp:	0
 # want: device
@@ -380,7 +492,7 @@ id=$(cri CreateContainer "{\"pod_sandbox_id\":\"$big\",\"sandbox_config\":$(conf
 cri StartContainer "{\"container_id\":\"$id\"}" >/dev/null
 in_container "$id" /bin/sh -c 'grep -w Seccomp /proc/self/status; test -e /dev/fuse && echo device' | jq -r .stdout
 wipe "$big"
-## cri.mounts: a read-only host directory, another with propagation
+## cri.mounts: a host directory, read-only
 # want: payload
 # want: refused
 pod
@@ -389,8 +501,36 @@ echo payload >"$DIR/bind/file"
 id=$(container "$POD" mounts 'cat /data/file; touch /data/x || echo refused; echo end' ",\"mounts\":[{\"container_path\":\"/data\",\"host_path\":\"$DIR/bind\",\"readonly\":true}]")
 until_ok 5 grep -q end "$DIR/pods/mounts.log"
 log mounts
-## cri.network: pods with a network of their own reach each other
+## cri.propagation: mounts of the node arrive later; where asked for, those of the container on the node, too
+# want: arrived
+# want: not before
+# want: on the node
+pod
+mkdir -p "$DIR/shared"
+mount --bind "$DIR/shared" "$DIR/shared"
+mount --make-shared "$DIR/shared"
+mkdir -p "$DIR/shared/in" "$DIR/shared/out"
+id=$(container "$POD" slave "$stay" ",\"mounts\":[{\"container_path\":\"/data\",\"host_path\":\"$DIR/shared\",\"propagation\":1}]")
+none=$(container "$POD" private "$stay" ",\"mounts\":[{\"container_path\":\"/data\",\"host_path\":\"$DIR/shared\",\"propagation\":0}]")
+mount -t tmpfs tmpfs "$DIR/shared/in"
+touch "$DIR/shared/in/file"
+in_container "$id" /bin/test -e /data/in/file | jq -e '.exit_code == 0' >/dev/null && echo arrived
+in_container "$none" /bin/test -e /data/in/file | jq -e '.exit_code == 1' >/dev/null && echo not before
+both=$(cri CreateContainer "{\"pod_sandbox_id\":\"$POD\",\"sandbox_config\":$(config pod "$host"),
+    \"config\":{\"metadata\":{\"name\":\"both\"},\"image\":{\"image\":\"docker.io/suite/box:1\"},
+    \"command\":[\"/bin/sh\",\"-c\",\"mount -t tmpfs tmpfs /data/out && touch /data/out/file; $linger\"],
+    \"mounts\":[{\"container_path\":\"/data\",\"host_path\":\"$DIR/shared\",\"propagation\":2}],
+    \"linux\":{\"security_context\":{\"namespace_options\":$on_host,\"seccomp\":{\"profile_type\":1},\"capabilities\":{\"add_capabilities\":[\"SYS_ADMIN\"]}}}}}" | jq -r .container_id)
+cri StartContainer "{\"container_id\":\"$both\"}" >/dev/null
+until_ok 10 test -e "$DIR/shared/out/file" && echo on the node
+for one in "$id" "$none" "$both"; do
+    cri StopContainer "{\"container_id\":\"$one\",\"timeout\":0}" >/dev/null
+    cri RemoveContainer "{\"container_id\":\"$one\"}" >/dev/null
+done
+umount "$DIR/shared/out" "$DIR/shared/in" "$DIR/shared"
+## cri.network: pods with a network of their own reach each other, and their ports the node
 # want: answered
+# want: forwarded
 plain=',"security_context":{"namespace_options":{"network":0,"pid":1}},"sysctls":{"net.ipv4.ip_unprivileged_port_start":"0"}'
 a=$(sandbox net-a "$plain")
 b=$(sandbox net-b "$plain")
@@ -400,6 +540,11 @@ container "$a" server 'nc -l -p 80 -e echo answered' >/dev/null
 id=$(container "$b" client "for i in 1 2 3 4 5 6 7 8; do nc -w 1 $address 80 </dev/null && break; sleep 0.3; done; echo end")
 until_ok 10 grep -q end "$DIR/pods/client.log"
 log client
+container "$a" port 'nc -l -p 8080 -e echo forwarded' >/dev/null
+listens() { in_container "$other" /bin/sh -c 'grep -q :1F90 /proc/net/tcp*' | jq -e '.exit_code == 0' >/dev/null; }
+other=$(container "$a" looker "$stay")
+until_ok 10 listens
+cri --stream PortForward "{\"pod_sandbox_id\":\"$a\",\"port\":[8080]}" | jq -r .data
 wipe "$a"
 wipe "$b"
 ## cri.shared-pid: containers of a pod see each other's processes

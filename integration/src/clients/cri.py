@@ -1,7 +1,12 @@
 """cri.py METHOD [JSON]: one call of the Container Runtime Interface, its answer as JSON. Only the fields that the rows use.
 
+cri.py --stream Exec|Attach|PortForward JSON [SAY [AFTER]]: the same, and then what a kubelet does with the address that it gets:
+a websocket (RFC 6455) with the channels of `v4.channel.k8s.io`. SAY goes to the other's standard input, after AFTER was heard.
+What is heard until the other closes is printed as JSON. With a terminal, its size is set to 97 columns and 41 rows.
+
 cri.py --serve: makes the calls for the former, at $DIR/cri.sock; what they need takes long to load."""
 # Runs with Debian's python3-grpcio and python3-protobuf; the messages are put together here, no generated code is needed.
+import json
 import os
 import socket
 import sys
@@ -68,6 +73,14 @@ UpdateContainerResourcesRequest container_id=1:string linux=2:LinuxContainerReso
 UpdateContainerResourcesResponse
 ExecSyncRequest container_id=1:string cmd=2:*string timeout=3:int64
 ExecSyncResponse stdout=1:bytes stderr=2:bytes exit_code=3:int32
+ExecRequest container_id=1:string cmd=2:*string tty=3:bool stdin=4:bool stdout=5:bool stderr=6:bool
+ExecResponse url=1:string
+AttachRequest container_id=1:string stdin=2:bool tty=3:bool stdout=4:bool stderr=5:bool
+AttachResponse url=1:string
+PortForwardRequest pod_sandbox_id=1:string port=2:*int32
+PortForwardResponse url=1:string
+ListContainerStatsRequest
+ListContainerStatsResponse stats=1:*ContainerStats
 ReopenContainerLogRequest container_id=1:string
 ReopenContainerLogResponse
 """
@@ -110,8 +123,6 @@ def describe():
 
 def call(message, method, text):
     """One call; its answer as JSON."""
-    import json
-
     import grpc
     from google.protobuf import json_format
     request = json_format.Parse(text or "{}", message(method + "Request")())
@@ -132,6 +143,73 @@ def call(message, method, text):
     return json.dumps(fields)
 
 
+class Stream:
+    """The client's end of a websocket."""
+
+    def __init__(self, url):
+        import base64
+        from urllib.parse import urlsplit
+        where = urlsplit(url)
+        self.socket = socket.create_connection((where.hostname, where.port), timeout=60)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall("\r\n".join([
+            "GET %s HTTP/1.1" % where.path, "Host: " + where.netloc, "Origin: http://" + where.netloc,
+            "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + key,
+            "Sec-WebSocket-Protocol: v4.channel.k8s.io", "", ""]).encode())
+        self.rest = self.socket.makefile("rb")
+        status = self.rest.readline().decode().strip()
+        while self.rest.readline().strip():
+            pass
+        if " 101 " not in status:
+            raise OSError("no stream: " + status)
+
+    def send(self, channel, data):
+        import struct
+        data = bytes([channel]) + data
+        mask = os.urandom(4)
+        head = struct.pack("!BB", 0x82, 0x80 | len(data)) if len(data) < 126 else struct.pack("!BBH", 0x82, 0xFE, len(data))
+        self.socket.sendall(head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(data)))
+
+    def receive(self):
+        """The channel and the data of one message; None at the end."""
+        import struct
+        while True:
+            head = self.rest.read(2)
+            if len(head) < 2 or head[0] & 15 == 8:
+                return None
+            length = head[1] & 127
+            if length > 125:
+                length, = struct.unpack("!H" if length == 126 else "!Q", self.rest.read(2 if length == 126 else 8))
+            data = self.rest.read(length)
+            if head[0] & 15 in (1, 2) and data:
+                return data[0], data[1:]
+
+
+def stream(message, kind, text, say="", after=""):
+    """What is heard on each channel, as JSON."""
+    request = json.loads(text)
+    link = Stream(json.loads(call(message, kind, text))["url"])
+    # A forwarded port has its data on 0 and errors on 1, each with its number first.
+    names = {0: "data", 1: "error"} if kind == "PortForward" else {1: "stdout", 2: "stderr", 3: "status"}
+    heard = {name: "" for name in names.values()}
+    if request.get("tty"):
+        link.send(4, b'{"Width":97,"Height":41}')
+    said = not say
+    numbered = set()
+    while True:
+        if not said and after in "".join(heard.values()):
+            link.send(0, say.encode())
+            said = True
+        got = link.receive()
+        if got is None:
+            return json.dumps(heard)
+        channel, data = got
+        if kind == "PortForward" and channel not in numbered:
+            numbered.add(channel)
+            continue
+        heard[names[channel]] += data.decode(errors="replace")
+
+
 def serve(path):
     import threading
 
@@ -139,14 +217,17 @@ def serve(path):
     message = describe()
 
     def answer(connection):
-        with connection, connection.makefile("rw") as stream:
-            method, _, text = stream.read().partition("\n")
+        with connection, connection.makefile("rw") as asker:
+            words = json.loads(asker.read())
             try:
-                stream.write("0" + call(message, method, text))
+                if words[0] == "--stream":
+                    asker.write("0" + stream(message, *words[1:]))
+                else:
+                    asker.write("0" + call(message, words[0], "".join(words[1:])))
             except grpc.RpcError as error:
-                stream.write("1%s: %s" % (error.code().name, error.details()))
+                asker.write("1%s: %s" % (error.code().name, error.details()))
             except Exception as error:
-                stream.write("1%r" % error)
+                asker.write("1%r" % error)
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -161,10 +242,10 @@ def main():
         return serve(path)
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
-        server.sendall("\n".join(sys.argv[1:]).encode())
+        server.sendall(json.dumps(sys.argv[1:]).encode())
         server.shutdown(socket.SHUT_WR)
-        with server.makefile() as stream:
-            said = stream.read()
+        with server.makefile() as answer:
+            said = answer.read()
     if not said.startswith("0"):
         sys.exit(said[1:] or "no answer")
     print(said[1:])

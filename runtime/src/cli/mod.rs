@@ -114,6 +114,8 @@ impl Command {
 
 const FAILURE: u8 = 1;
 const EXEC_FAILURE: u8 = 255;
+/// What runc's command line parser exits with when there is no such command.
+const NO_SUCH_COMMAND: u8 = 3;
 
 /// `check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +184,7 @@ pub struct IdArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KillArgs {
     pub id: String,
-    /// 1 to 64.
+    /// 1 to 64; 0 only asks whether there is somebody.
     pub signal: i32,
     /// Old callers' way to say that "not running" is fine.
     pub all: bool,
@@ -303,7 +305,8 @@ pub fn version_text() -> String {
 /// # Errors
 /// Whatever makes the line unusable, with the exit code that the command would have had.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Box<Fault>> {
-    let mut line = Line { words: Words::default(), verb: None, name: None };
+    let mut line =
+        Line { words: Words::default(), verb: None, name: None, unknown: false, understood: false };
     match line.read(args.into_iter().collect()) {
         Ok(request) => Ok(request),
         Err(error) => Err(Box::new(line.fault(error))),
@@ -315,6 +318,11 @@ struct Line {
     words: Words,
     verb: Option<&'static Verb>,
     name: Option<String>,
+    /// No command has the name that was asked for.
+    unknown: bool,
+    /// The words are those of the command; what is wrong now is what one of them says. The help page would not help, and
+    /// an `exec` fails as one that was begun, both as in runc.
+    understood: bool,
 }
 
 impl Line {
@@ -344,7 +352,10 @@ impl Line {
         }
         let words = std::mem::take(&mut self.words.own);
         let arguments = std::mem::take(&mut self.words.arguments);
-        let command = typed::command(verb.name, &typed::matches(table, words)?, arguments)?;
+        let matches = typed::matches(table, words)?;
+        typed::numbers(verb.name, &matches)?;
+        self.understood = true;
+        let command = typed::command(verb.name, &matches, arguments)?;
         self.request(command)
     }
 
@@ -353,9 +364,10 @@ impl Line {
             let text = format!("{name}: not supported by this version of knarr");
             return Err(Error::new(Code::Unsupported, text));
         }
-        let verb = verbs::find(&name).ok_or_else(|| {
-            usage(format!("No help topic for '{}'", printable(&name))).hint("see knarr --help")
-        })?;
+        let Some(verb) = verbs::find(&name) else {
+            self.unknown = true;
+            return Err(usage(format!("No help topic for '{}'", printable(&name))).hint("see knarr --help"));
+        };
         self.verb = Some(verb);
         self.name = Some(name);
         Ok(verb)
@@ -391,10 +403,16 @@ impl Line {
 
     fn fault(mut self, error: Error) -> Fault {
         let usage = match (error.kind(), self.verb) {
-            (Code::Usage, Some(verb)) => Some(format!("Incorrect Usage: {error}\n\n{}\n", verb.help())),
+            (Code::Usage, Some(verb)) if !self.understood => {
+                Some(format!("Incorrect Usage: {error}\n\n{}\n", verb.help()))
+            }
             _ => None,
         };
-        let exit = if self.name.as_deref() == Some("exec") { EXEC_FAILURE } else { FAILURE };
+        let exit = match self.name.as_deref() {
+            _ if self.unknown => NO_SUCH_COMMAND,
+            Some("exec") if self.understood => EXEC_FAILURE,
+            _ => FAILURE,
+        };
         let log = typed::log_options(std::mem::take(&mut self.words.global));
         Fault { error, usage, exit, log }
     }

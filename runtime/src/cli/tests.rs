@@ -102,9 +102,6 @@ fn usage_errors() {
         ("list -f xml", "invalid format option"),
         ("kill c1 FOO", "unknown signal \"FOO\""),
         ("kill c1 -9", "unknown signal \"-9\""),
-        ("foo", "No help topic for 'foo'"),
-        ("foo -h", "No help topic for 'foo'"),
-        ("help foo", "No help topic for 'foo'"),
         ("--log-format xml list", "invalid log-format"),
         ("--root / list", "--root"),
         ("--root /tmp/.. list", "--root"),
@@ -122,10 +119,26 @@ fn usage_errors() {
 }
 
 #[test]
-fn exec_fails_with_255() {
-    for line in ["exec", "exec c1", "exec -u x c1 ls", "exec --nope c1 ls", "exec --cgroup ../x c1 ls"] {
+fn no_such_command() {
+    for line in ["foo", "foo -h", "help foo", "--log-format json foo"] {
         let f = fault(line);
-        assert_eq!(f.exit, 255, "{line}");
+        assert_eq!((f.exit, f.error.kind()), (3, Code::Usage), "{line}");
+        assert!(f.error.to_string().starts_with("No help topic for 'foo'") && f.usage.is_none(), "{line}");
+    }
+}
+
+#[test]
+fn exec_fails_with_255() {
+    for line in ["exec c1", "exec -u x c1 ls", "exec --cgroup ../x c1 ls"] {
+        let f = fault(line);
+        assert_eq!((f.exit, f.usage), (255, None), "{line}");
+    }
+    // But not with a line that no command can be read from.
+    for line in
+        ["exec", "exec --nope c1 ls", "exec -d=maybe c1 ls", "exec -g x c1 ls", "exec --preserve-fds x c1 ls"]
+    {
+        let f = fault(line);
+        assert_eq!(f.exit, 1, "{line}");
         assert!(f.usage.unwrap().contains("knarr exec"), "{line}");
     }
 }

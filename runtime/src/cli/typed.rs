@@ -239,6 +239,21 @@ fn create(m: &ArgMatches, id: String) -> Result<CreateArgs> {
     })
 }
 
+/// The options that runc's command line parser itself reads as numbers.
+pub(super) fn numbers(name: &str, m: &ArgMatches) -> Result<()> {
+    if name == "exec" {
+        additional_gids(m)?;
+    }
+    if matches!(name, "create" | "exec" | "run") {
+        preserve_fds(m)?;
+    }
+    Ok(())
+}
+
+fn additional_gids(m: &ArgMatches) -> Result<Vec<u32>> {
+    strings(m, "additional-gids")?.iter().map(|g| values::id("additional-gids", g)).collect()
+}
+
 fn exec(m: &ArgMatches, id: String, arguments: impl Iterator<Item = OsString>) -> Result<ExecArgs> {
     let args: Vec<String> = arguments
         .enumerate()
@@ -248,7 +263,6 @@ fn exec(m: &ArgMatches, id: String, arguments: impl Iterator<Item = OsString>) -
     if args.is_empty() && process.is_none() {
         return Err(usage("process args cannot be empty: want a command or --process"));
     }
-    let gids = strings(m, "additional-gids")?;
     Ok(ExecArgs {
         id,
         args,
@@ -259,7 +273,7 @@ fn exec(m: &ArgMatches, id: String, arguments: impl Iterator<Item = OsString>) -
         env: strings(m, "env")?,
         tty: m.get_flag("tty"),
         user: string(m, "user")?.map(|u| values::exec_user(&u)).transpose()?,
-        additional_gids: gids.iter().map(|g| values::id("additional-gids", g)).collect::<Result<_>>()?,
+        additional_gids: additional_gids(m)?,
         process,
         detach: m.get_flag("detach"),
         process_label: string(m, "process-label")?,

@@ -272,12 +272,12 @@ const RTMIN: i32 = 34;
 /// Last signal number.
 const RTMAX: i32 = 64;
 
-/// A signal by number (1 to 64), by name with or without `SIG` in any case, or as `RTMIN+n`, `RTMAX-n`.
+/// A signal by number (0 to 64, of which 0 only asks whether there is somebody), by name with or without `SIG` in any case, or as `RTMIN+n`, `RTMAX-n`.
 pub fn signal(text: &str) -> Result<i32> {
-    let by_number = || digits(text).filter(|n| (1..=RTMAX as u64).contains(n)).map(|n| n as i32);
+    let by_number = || digits(text).filter(|n| *n <= RTMAX as u64).map(|n| n as i32);
     by_number().or_else(|| signal_by_name(text)).ok_or_else(|| {
         usage(format!("unknown signal {}", quoted(text)))
-            .hint("want 1 to 64, or a name such as TERM, SIGKILL, RTMIN+3")
+            .hint("want 0 to 64, or a name such as TERM, SIGKILL, RTMIN+3")
     })
 }
 
@@ -352,7 +352,6 @@ mod tests {
     fn signals() {
         for text in [
             "FOO",
-            "0",
             "65",
             "-9",
             "SIGSIGKILL",
@@ -373,6 +372,7 @@ mod tests {
             assert!(e.to_string().contains("unknown signal"), "{text}: {e}");
         }
         for (text, n) in [
+            ("0", 0),
             ("9", 9),
             ("KILL", 9),
             ("kill", 9),

@@ -96,7 +96,8 @@ pub(super) static VERBS: [Verb; 18] = [
         count: (1, 2),
         stop: true,
         options: || vec![flag("all", Some('a'), "no error if the container is not running").hide(true)],
-        notes: "A signal is a number from 1 to 64 or a name: TERM, SIGTERM, sigterm, RTMIN+3.",
+        notes: "A signal is a number up to 64 or a name: TERM, SIGTERM, sigterm, RTMIN+3. 0 only asks whether the\n\
+                container runs.",
     },
     Verb {
         name: "list",

@@ -220,7 +220,6 @@ pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
 /// The mount option and the SELinux label for new file systems. The option is `context`, or what crun's annotation says.
 fn mount_label(spec: &Spec, lsm: Lsm) -> Result<Option<(String, String)>> {
     const ANNOTATION: &str = "run.oci.mount_context_type";
-    const KINDS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
     let label = spec.linux().mount_label.clone();
     if label.is_empty() {
         return Ok(None);
@@ -229,9 +228,9 @@ fn mount_label(spec: &Spec, lsm: Lsm) -> Result<Option<(String, String)>> {
         let text = format!("SELinux is not enabled on this host, got {}", quoted(&label));
         return Err(Error::spec("/linux/mountLabel", text).code(Code::Unsupported));
     }
-    let kind = spec.annotations.get(ANNOTATION).map_or(KINDS[0], String::as_str);
-    if !KINDS.contains(&kind) {
-        let text = format!("got {}, want one of {}", quoted(kind), KINDS.join(", "));
+    let kind = spec.annotations.get(ANNOTATION).map_or(mounts::LABELS[0], String::as_str);
+    if !mounts::LABELS.contains(&kind) {
+        let text = format!("got {}, want one of {}", quoted(kind), mounts::LABELS.join(", "));
         return Err(Error::spec(format!("/annotations/{ANNOTATION}"), text));
     }
     Ok(Some((kind.to_string(), label)))

@@ -225,7 +225,7 @@ fn read<'a>(options: &'a [String], op: &mut MountOp) -> Result<Words<'a>> {
     let mut words = Words::default();
     for (i, option) in options.iter().enumerate() {
         // Callers also pass several in one string.
-        for one in option.split(',').filter(|o| !o.is_empty()) {
+        for one in several(option).filter(|o| !o.is_empty()) {
             let (word, inline) = split_idmap(one);
             let effect = OPTIONS.binary_search_by_key(&word, |(n, _)| n).ok().map(|k| OPTIONS[k].1);
             match effect {
@@ -245,6 +245,7 @@ fn read<'a>(options: &'a [String], op: &mut MountOp) -> Result<Words<'a>> {
                 None => {
                     words.foreign.get_or_insert((i, one));
                     words.data.push(match one.split_once('=') {
+                        Some((k, v)) if LABELS.contains(&k) => (k.to_string(), Some(v.replace('"', ""))),
                         Some((k, v)) => (k.to_string(), Some(v.to_string())),
                         None => (one.to_string(), None),
                     });
@@ -253,6 +254,22 @@ fn read<'a>(options: &'a [String], op: &mut MountOp) -> Result<Words<'a>> {
         }
     }
     Ok(words)
+}
+
+/// Options with an SELinux label, which may have commas in it and then stands in quotes (mount(8)); those are not part of it.
+pub(super) const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
+/// The options in one string, between commas.
+fn several(option: &str) -> impl Iterator<Item = &str> {
+    let mut left = Some(option);
+    std::iter::from_fn(move || {
+        let text = left?;
+        let quoted = text.split_once("=\"").filter(|(name, _)| LABELS.contains(name));
+        let from = quoted.and_then(|(name, rest)| Some(name.len() + 2 + rest.find('"')?)).unwrap_or(0);
+        let end = text[from..].find(',').map(|at| from + at);
+        left = end.map(|at| &text[at + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }
 
 /// `idmap=MAPS` is the one option of ours with a value.
@@ -369,5 +386,23 @@ mod tests {
         let MountKind::Fs { options, .. } = op.kind else { panic!("not a file system") };
         assert_eq!(options, vec![("size".into(), Some("1k".into())), ("huge".into(), None)]);
         assert_eq!(op.set, attr::NOSUID | attr::NODEV);
+    }
+
+    #[test]
+    fn labels_have_commas() {
+        for (option, label) in [
+            ("context=\"u:r:t:s0:c1,c2\"", "u:r:t:s0:c1,c2"),
+            ("nosuid,context=\"u:r:t:s0:c1,c2\",nodev", "u:r:t:s0:c1,c2"),
+            ("nosuid,context=u:r:t:s0,nodev", "u:r:t:s0"),
+            ("context=\"u:r:t", "u:r:t"),
+        ] {
+            let MountKind::Fs { options, .. } = one("tmpfs", &[option]).unwrap().kind else {
+                panic!("{option}")
+            };
+            assert_eq!(options, vec![("context".into(), Some(label.into()))], "{option}");
+        }
+        // Elsewhere a quote is a character as any other.
+        let MountKind::Fs { options, .. } = one("x", &["name=\"a,b\""]).unwrap().kind else { panic!() };
+        assert_eq!(options, vec![("name".into(), Some("\"a".into())), ("b\"".into(), None)]);
     }
 }

@@ -21,7 +21,7 @@ pub struct RolloutInfo {
     pub state: String,
     /// One line for people.
     pub text: String,
-    /// The generation in force; 0 = none was counted yet.
+    /// The generation in force; 0 = it has not changed yet.
     pub generation: u64,
     /// The generation to go back to, while one is rolled out.
     pub from: Option<u64>,
@@ -37,7 +37,7 @@ pub struct RolloutInfo {
     pub left: Vec<String>,
     /// The version of the file that is not in force because it was rolled back.
     pub rejected: Option<RejectedInfo>,
-    /// The versions that are kept, newest first.
+    /// The versions that are kept, newest first; none before the first change.
     pub generations: Vec<GenerationInfo>,
 }
 

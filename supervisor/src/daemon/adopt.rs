@@ -3,16 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::keepers::ending_variable;
-use super::owner::{Owner, Slot};
+use super::owner::{CREATE_DEADLINE, Owner, Slot};
 use super::work::{Job, Rest};
 use crate::clock::{Boot, Moment};
 use crate::journal::record::{Kept, KeptExit, OpenRun, Record};
@@ -23,6 +26,9 @@ use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::{Ending, History, pause_left};
 use crate::unit;
 use crate::unit::service::{Policy, Service};
+
+/// How long an answer of one keeper is waited for before the next is asked.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Owner {
     /// Reads the last good service files.
@@ -196,10 +202,17 @@ impl Owner {
             }
             return self.ended(run, record);
         }
-        match Keeper::connect(&self.options.dirs.keeper(run)).await {
+        // One that does not answer at once holds no other up.
+        let connect = timeout(ADOPT_PATIENCE, Keeper::connect(&self.options.dirs.keeper(run))).await;
+        match connect.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
             Ok((keeper, hello)) => self.adopt_kept(run, open, keeper, hello).await,
             Err(_) if reboot || open.boot_id != self.boot_id => {
                 self.feed(&run.instance, Event::Lost(Ending::Reboot));
+            }
+            // It is there, and held up: nothing is wrong with its container.
+            Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
+                info!("{run}: {e}, asked again");
+                self.reach(run);
             }
             // The daemon died before it had made the keeper, and nothing of the run is there.
             Err(_) if open.pid.is_none() && !self.options.dirs.keeper(run).join("pid").exists() => {
@@ -220,8 +233,12 @@ impl Owner {
         self.connect(run, keeper);
         match hello.phase {
             Phase::Ended(record) => self.ended(run, *record),
-            // Its word comes over the connection.
-            Phase::Creating if !open.stopping => {}
+            // Its word comes over the connection, or the runtime hangs.
+            Phase::Creating if !open.stopping => {
+                if let Some(slot) = self.slots.get_mut(&run.instance) {
+                    slot.create_by = Some(Boot::now().after(CREATE_DEADLINE));
+                }
+            }
             Phase::Creating => self.feed(&run.instance, Event::Due),
             Phase::Created { pid, .. } if open.stopping => {
                 let (stop, now) = (self.service(&run.instance).0.stop.clone(), Boot::now());

@@ -1,5 +1,6 @@
-//! Hooks: programs on the host, one after the other, each in a process group of its own and with a limit of time. Those before
-//! the start can be cut short. Starts programs and signals their groups.
+//! Hooks: programs on the host, one after the other, each in a cgroup and a process group of its own and with a limit of time.
+//! Those before the start can be cut short. A hook is over when its program has ended, and then nothing of it goes on. Starts
+//! programs and signals their groups.
 #![forbid(unsafe_code)]
 
 use std::future::pending;
@@ -8,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::process::Command;
 use tokio::sync::watch;
 
+use super::hook_group::{HookGroup, HookGroups};
 use super::work::Job;
 use crate::runtime::{AFTER_END, last_line, read};
 use crate::sys::keeper::signal_group;
@@ -31,6 +33,7 @@ pub(super) enum Cut {
 /// # Errors
 /// Which hook, why it ended, and its last words.
 pub(super) async fn run(
+    groups: &HookGroups,
     job: &Job,
     kind: &str,
     hooks: &[Hook],
@@ -53,7 +56,12 @@ pub(super) async fn run(
             command.env(name, value);
         }
         let wrong = |what: String| format!("{kind} hook {program}: {what}");
-        let (ended, words) = one(&mut command, hook, &mut cut).await.map_err(|e| wrong(e.to_string()))?;
+        let group = groups.make(&job.run, kind).map(|(group, procs)| {
+            process::enter(command.as_std_mut(), procs);
+            group
+        });
+        let (ended, words) =
+            one(&mut command, group, hook, &mut cut).await.map_err(|e| wrong(e.to_string()))?;
         let said = last_line(&words).map_or_else(String::new, |l| format!(": {l}"));
         match ended {
             Ended::Late => {
@@ -86,6 +94,7 @@ enum Ended {
 /// Runs one hook. Gives its end and its error output.
 async fn one(
     command: &mut Command,
+    cgroup: Option<HookGroup>,
     hook: &Hook,
     cut: &mut Option<watch::Receiver<Cut>>,
 ) -> std::io::Result<(Ended, Vec<u8>)> {
@@ -112,24 +121,33 @@ async fn one(
                 _ = &mut reading, if !read_all => read_all = true,
                 () = &mut time, if !late => {
                     late = true;
-                    signal_group(group, 9).ok();
+                    kill(group, cgroup.as_ref());
                 }
-                wish = wish(cut) => {
-                    signal_group(group, if wish == Cut::Killed { 9 } else { 15 }).ok();
+                wish = wish(cut) => match wish {
+                    Cut::Killed => kill(group, cgroup.as_ref()),
+                    Cut::Asked | Cut::No => drop(signal_group(group, 15)),
                 }
             }
         }
-        if late || is_cut(cut.as_ref()) {
-            // Nothing of a hook that was cut short goes on. Until it is reaped its number is its own.
-            signal_group(group, 9).ok();
-        }
+        kill(group, cgroup.as_ref());
         if !read_all {
-            // What it left in the background may hold its output open for ever.
+            // Where there is no cgroup, what has left its session may hold its output open for ever.
             tokio::time::timeout(AFTER_END, reading).await.ok();
         }
     }
     let status = child.wait().await?;
+    if let Some(cgroup) = cgroup {
+        cgroup.end().await;
+    }
     Ok((if late { Ended::Late } else { Ended::By(status) }, words))
+}
+
+/// Ends all of a hook. Until its first process is reaped, the number of the process group is its own.
+fn kill(group: u32, cgroup: Option<&HookGroup>) {
+    signal_group(group, 9).ok();
+    if let Some(cgroup) = cgroup {
+        cgroup.kill();
+    }
 }
 
 /// The next wish to end.

@@ -90,6 +90,7 @@ impl Owner {
             }
             Done::Said(run, Some(note)) => self.said(&run, note),
             Done::Said(run, None) => self.connection_over(&run),
+            Done::KeeperGone(run) => self.keeper_gone(&run),
             Done::StartFailed(run, code, text) => match self.start_over(&run) {
                 Some(record) => self.feed_run(&run, Event::NeverRan { code, text, exit: Some(record) }),
                 None => {
@@ -105,6 +106,7 @@ impl Owner {
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Looked(run, role, outcome) => self.looked(&run, role, outcome),
+            Done::HolderGone => self.hold_again(true),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
             }
@@ -208,16 +210,44 @@ impl Owner {
         self.feed_run(run, event);
     }
 
-    /// The keeper is gone; it may have left a record.
+    /// A connection to a keeper is over. That is not yet its end: one that could not say all it had to a daemon that was held
+    /// up has closed it, too.
     fn connection_over(&mut self, run: &RunId) {
         self.keepers.remove(run);
-        let Some(slot) = self.slots.get(&run.instance) else { return };
-        if slot.machine.run() != Some(run) || matches!(slot.machine.state, State::Cleaning { .. }) {
-            return;
+        if self.is_open(run) && !self.ended_by_record(run) {
+            self.reach(run);
         }
-        match super::adopt::read_record(&self.options.dirs.exit_record(run)) {
-            Some(record) if record.run == *run => self.ended(run, record),
-            _ => self.feed_run(run, Event::Lost(Ending::MonitorLost)),
+    }
+
+    /// Asks a keeper again, for as long as there is one.
+    pub(super) fn reach(&self, run: &RunId) {
+        tokio::task::spawn_local(self.shop.clone().reach(run.clone()));
+    }
+
+    /// The keeper is gone; it may have left a record.
+    fn keeper_gone(&mut self, run: &RunId) {
+        if self.is_open(run) && !self.keepers.contains_key(run) && !self.ended_by_record(run) {
+            self.feed_run(run, Event::Lost(Ending::MonitorLost));
+        }
+    }
+
+    /// Whether a run exists whose end is not known: neither written nor in hand.
+    fn is_open(&self, run: &RunId) -> bool {
+        self.slots.get(&run.instance).is_some_and(|s| {
+            let over = matches!(s.machine.state, State::Cleaning { .. }) || s.early_end.is_some();
+            s.machine.run() == Some(run) && !over
+        })
+    }
+
+    /// Takes in the record that a keeper has left, if there is one.
+    fn ended_by_record(&mut self, run: &RunId) -> bool {
+        let record = super::adopt::read_record(&self.options.dirs.exit_record(run));
+        match record.filter(|r| r.run == *run) {
+            Some(record) => {
+                self.ended(run, record);
+                true
+            }
+            None => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `looks` (probes), `adopt` (how it finds what an earlier daemon left), `desired` (service files),
+//! the loop), `looks` (probes), `held` (listening sockets), `adopt` (how it finds what an earlier daemon left), `desired` (service files),
 //! `versions` and `rollouts` (how what runs comes to be of a changed file), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ mod desired;
 mod endpoints;
 mod explain;
 mod files;
+mod held;
+mod hook_group;
 mod hooks;
 mod keepers;
 mod lanes;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use tracing::{info, warn};
 
 use super::desired::InForce;
 use super::endpoints::Endpoints;
+use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::Cut;
 use super::keepers::Line;
 use super::logcap::Cap;
@@ -149,11 +151,14 @@ impl Owner {
         journal: Journal,
     ) -> (Owner, mpsc::UnboundedReceiver<Done>) {
         let (done, reports) = mpsc::unbounded_channel();
+        let keeper: Rc<Path> = Rc::from(options.keeper.clone());
         let shop = Shop {
+            held: Held::new(options.dirs.held(), keeper.clone(), &place, done.clone()),
             done,
             dirs: Rc::new(options.dirs.clone()),
-            keeper: Rc::from(options.keeper.clone()),
+            keeper,
             log_min_free: options.log_min_free,
+            hook_groups: HookGroups::new(place.hooks()),
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());

@@ -81,10 +81,22 @@ impl Place {
         self.unified_dir(&format!("keepers/{run}"))
     }
 
+    /// The group of the process that holds sockets, in the v2 tree, where there is one.
+    pub fn holder(&self) -> Option<PathBuf> {
+        self.unified_dir("keepers/held")
+    }
+
     /// The groups that a run's container may have, one in each hierarchy.
     pub fn container(&self, run: &RunId) -> Vec<PathBuf> {
         let payload = self.payload(run);
         self.mounts.iter().map(|m| m.join(payload.trim_start_matches('/'))).collect()
+    }
+
+    /// Where the groups of hooks are made, the best first. A group of v1's cpuset takes nobody before it is set up.
+    pub fn hooks(&self) -> Vec<PathBuf> {
+        let usable = |m: &&PathBuf| !m.join("cpuset.cpus").exists();
+        let below = |m: &PathBuf| m.join(self.parent.trim_start_matches('/')).join("hooks");
+        self.mounts.iter().filter(usable).map(below).collect()
     }
 
     /// Makes the parents of all keepers' groups.
@@ -102,7 +114,13 @@ impl Place {
     pub fn tidy(&self) {
         for mount in &self.mounts {
             let parent = mount.join(self.parent.trim_start_matches('/'));
-            for dir in [parent.join("keepers"), parent.join("payload"), parent] {
+            for dir in [
+                parent.join("hooks"),
+                parent.join("keepers/held"),
+                parent.join("keepers"),
+                parent.join("payload"),
+                parent,
+            ] {
                 remove(&dir);
             }
         }

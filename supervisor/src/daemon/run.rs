@@ -56,6 +56,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
+    owner.restore_held().await;
     owner.resume_removals();
     owner.load_accepted();
     if owner.knows_nothing() {
@@ -110,10 +111,12 @@ pub async fn run(options: Options) -> Result<Ended> {
         }
         owner.settle();
         owner.commit();
+        owner.close_unwanted();
         owner.tell_endpoints();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
+    owner.close_unwanted_at_last().await;
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
     // Nobody else has them while the lock is held.
     for socket in [owner.options.dirs.socket(), owner.options.dirs.socket_read_only()] {
@@ -199,6 +202,7 @@ impl Passes {
         }
         owner.refresh_files();
         owner.retry_networks();
+        owner.hold_again(false);
         owner.retry_strays();
     }
 

@@ -110,32 +110,31 @@ impl Owner {
         let mut updates = before.clone().unwrap_or_default();
         updates.rejected = rejected;
         let now = Moment::now();
-        let old = self.services.get(name).cloned();
-        match &old {
-            Some(old) => self.value_old(name, old, &mut updates),
-            // Removed before and there again: whatever was under way is over.
-            None => updates.rollout = None,
+        let Some(old) = self.services.get(name).cloned() else {
+            // Counted with its first change. Removed before and there again: whatever was under way is over.
+            updates.rollout = None;
+            if before.is_some() {
+                self.keep_versions(name, updates);
+            }
+            return Some(Taken { before, other: None });
+        };
+        if let Err(e) = self.value_old(name, &old, &mut updates) {
+            return self.cannot_keep(name, &e);
         }
         if let Some(other) = self.turned_back(name, new, &mut updates, now.boot) {
             self.keep_versions(name, updates);
             return Some(Taken { before, other: Some(other) });
         }
-        let note = if old.is_some() { "applied" } else { "added" };
-        let number = updates.add(new.version.clone(), new.run_version.clone(), now.wall, note.into());
+        let number = updates.add(new.version.clone(), new.run_version.clone(), now.wall, "applied".into());
         if let Err(e) = self.write_generation(name, number, &new.text) {
-            let path = self.generation_file(name, number);
-            let text =
-                format!("the new version cannot be kept, the old one goes on: {}: {e}", path.display());
-            self.tell(Some(name), None, "apply-failed", text);
-            self.refused_by_disk = true;
-            return None;
+            return self.cannot_keep(name, &e);
         }
         let mut other = None;
-        match (change.action.as_str(), old) {
-            ("restart", Some(old)) if self.rolls(name) => {
+        match change.action.as_str() {
+            "restart" if self.rolls(name) => {
                 other = self.begin(name, new, &old, number, &mut updates, now.boot);
             }
-            ("restart", _) => updates.rollout = None,
+            "restart" => updates.rollout = None,
             _ => self.follow(name, new, number, &mut updates),
         }
         updates.current = number;
@@ -147,10 +146,19 @@ impl Owner {
         Some(Taken { before, other })
     }
 
+    fn cannot_keep(&mut self, name: &ServiceName, e: &std::io::Error) -> Option<Taken> {
+        let place = self.options.dirs.generations();
+        let text = format!("the new version cannot be kept, the old one goes on: {}: {e}", place.display());
+        self.tell(Some(name), None, "apply-failed", text);
+        self.refused_by_disk = true;
+        None
+    }
+
     /// The version could not be put in force after all.
     pub(super) fn leave_version(&mut self, name: &ServiceName, taken: Taken) {
-        let updates = taken.before.unwrap_or_default();
-        self.keep_versions(name, updates);
+        if self.journal.image().updates.contains_key(name) {
+            self.keep_versions(name, taken.before.unwrap_or_default());
+        }
     }
 
     /// The version is in force; whether instances are replaced in steps.
@@ -178,16 +186,14 @@ impl Owner {
         false
     }
 
-    /// What was in force gets its number, if an earlier daemon gave it none, and is good if all of it is ready.
-    fn value_old(&self, name: &ServiceName, old: &InForce, updates: &mut Updates) {
+    /// What was in force gets its number, if it has none, and is good if all of it is ready.
+    fn value_old(&self, name: &ServiceName, old: &InForce, updates: &mut Updates) -> std::io::Result<()> {
         let known = updates.generation(updates.current).is_some_and(|g| g.version == old.version);
         if !known {
             let note = "in force before".to_owned();
             let at = Moment::now().wall;
             updates.current = updates.add(old.version.clone(), old.run_version.clone(), at, note);
-            if let Err(e) = self.write_generation(name, updates.current, &old.text) {
-                warn!("{name}: what is in force cannot be kept: {e}");
-            }
+            self.write_generation(name, updates.current, &old.text)?;
         }
         let mut slots = self.slots_of(name).peekable();
         let ready = slots.peek().is_some() && slots.all(|s| s.machine.up && self.fitness(s).ready);
@@ -198,6 +204,7 @@ impl Owner {
         {
             generation.good = true;
         }
+        Ok(())
     }
 
     /// The file is again what is gone back to: then that is done.

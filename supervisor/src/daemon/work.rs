@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::held::Held;
+use super::hook_group::HookGroups;
 use super::hooks::{self, Cut};
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
@@ -21,6 +24,9 @@ use crate::unit::service::{Network, Role, Service};
 
 /// How long a keeper may take to go after its container was deleted.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a keeper that does not answer is asked again.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a job came to.
 #[derive(Debug)]
@@ -37,10 +43,14 @@ pub(super) enum Done {
     StartFailed(RunId, String, String),
     /// A keeper said something; `None` = its connection is over.
     Said(RunId, Option<Note>),
+    /// There is no keeper any more.
+    KeeperGone(RunId),
     /// What is left of a run is gone, or not.
     Cleaned(RunId, Result<(), String>),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
+    /// The process that holds the sockets is gone.
+    HolderGone,
     /// Something to tell about a run.
     Tell(RunId, &'static str, String),
 }
@@ -56,6 +66,10 @@ pub(super) struct Shop {
     pub(super) keeper: Rc<Path>,
     /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub(super) log_min_free: u8,
+    /// The cgroups of hooks.
+    pub(super) hook_groups: HookGroups,
+    /// The sockets that are held for services.
+    pub(super) held: Held,
 }
 
 /// One run, as its jobs see it.
@@ -130,7 +144,7 @@ impl Shop {
         let run = &job.run;
         let internal = |what: &str, e: std::io::Error| ("internal".to_owned(), format!("{what}: {e}"));
         if let Some(cut) = cut {
-            hooks::run(job, "pre_start", &job.service.hooks.pre_start, None, Some(cut))
+            hooks::run(&self.hook_groups, job, "pre_start", &job.service.hooks.pre_start, None, Some(cut))
                 .await
                 .map_err(|text| ("pre-start-hook".to_owned(), text))?;
             self.tell(Done::Prepared(run.clone()));
@@ -145,6 +159,7 @@ impl Shop {
             .map_err(|e| internal("the keeper's directory", e))?;
         let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
             .map_err(|f| (f.code.to_owned(), f.text))?;
+        let sockets = self.sockets(job).await?;
         let launch = Launch {
             program: self.keeper.to_path_buf(),
             run: run.clone(),
@@ -158,15 +173,35 @@ impl Shop {
             stdin: job.service.process.stdin,
             journald: job.service.logs.journald,
             cgroup,
-            create: job.runtime.create_line(run, prepared.terminal),
+            pass: sockets.len(),
+            create: job.runtime.create_line(run, prepared.terminal, sockets.len()),
         };
-        keeper::spawn(&launch).await.map_err(|e| internal("the keeper", e))?;
+        let fds: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        keeper::spawn_with(&launch, &fds).await.map_err(|e| internal("the keeper", e))?;
         Keeper::connect(&dir).await.map_err(|e| match e.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::BrokenPipe => {
                 ("monitor-lost".into(), format!("its keeper is gone: {e}"))
             }
             _ => internal("the keeper", e),
         })
+    }
+
+    /// Connects to the keeper of a run that goes on. One that does not answer is not gone: a host that is short of memory, or
+    /// a debugger, may hold it up for long.
+    pub(super) async fn reach(self, run: RunId) {
+        loop {
+            match Keeper::connect(&self.dirs.keeper(&run)).await {
+                Ok((keeper, hello)) => return self.tell(Done::Launched(run, keeper, hello)),
+                Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
+                    warn!("{run}: {e}, asked again");
+                    tokio::time::sleep(REACH_AGAIN).await;
+                }
+                Err(e) => {
+                    warn!("the keeper of {run} is gone: {e}");
+                    return self.tell(Done::KeeperGone(run));
+                }
+            }
+        }
     }
 
     /// Networks, start, post-start hooks.
@@ -188,14 +223,18 @@ impl Shop {
             }
         }
         self.tell(Done::Started(run.clone()));
-        if let Err(text) = hooks::run(&job, "post_start", &job.service.hooks.post_start, None, None).await {
+        if let Err(text) =
+            hooks::run(&self.hook_groups, &job, "post_start", &job.service.hooks.post_start, None, None).await
+        {
             self.tell(Done::Tell(run, "hook-failed", text));
         }
     }
 
     /// Pre-stop hooks, then the signal.
     pub(super) async fn stop(self, job: Job, signal: i32, orders: Option<keeper::Orders>) {
-        if let Err(text) = hooks::run(&job, "pre_stop", &job.service.hooks.pre_stop, None, None).await {
+        if let Err(text) =
+            hooks::run(&self.hook_groups, &job, "pre_stop", &job.service.hooks.pre_stop, None, None).await
+        {
             self.tell(Done::Tell(job.run.clone(), "hook-failed", text));
         }
         self.signal(job, signal, orders).await;
@@ -231,6 +270,7 @@ impl Shop {
             // One that was ended before its time has nothing to say.
             look.await.ok();
         }
+        self.hook_groups.end_of(run).await;
         let left = match rest.gone {
             Some(gone) => Left::Connected(gone),
             None => self.find_keeper(run, rest.cgroup.as_deref()).await,
@@ -241,7 +281,9 @@ impl Shop {
             self.bury_keeper(run, left, rest.cgroup.as_deref()).await;
         }
         self.detach(run.clone()).await;
-        if let Err(text) = hooks::run(job, "post_stop", &job.service.hooks.post_stop, rest.ending, None).await
+        if let Err(text) =
+            hooks::run(&self.hook_groups, job, "post_stop", &job.service.hooks.post_stop, rest.ending, None)
+                .await
         {
             self.tell(Done::Tell(run.clone(), "hook-failed", text));
         }

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use super::record::VERSION;
 use crate::names::RunId;
+use crate::sys::held::FDS_MAX;
 
 /// How the program is called.
 pub const USAGE: &str = "knarr-keeper --run RUN --dir DIR --exit FILE --log DIR --log-size BYTES --log-files N \
-[--log-min-free PERCENT] [--tty] [--stdin] [--journald] [--cgroup DIR] -- RUNTIME ARGS...";
+[--log-min-free PERCENT] [--tty] [--stdin] [--journald] [--cgroup DIR] [--pass N] -- RUNTIME ARGS..., or \
+knarr-keeper --hold DIR [--cgroup DIR]";
 
 /// The smallest size of a log file in bytes: a few lines of full length.
 pub const LOG_SIZE_MIN: u64 = 64 * 1024;
@@ -39,6 +41,8 @@ pub struct Args {
     pub journald: bool,
     /// The keeper's own cgroup.
     pub cgroup: Option<PathBuf>,
+    /// How many descriptors wait at standard input for the create command, which gets them from number 3 on.
+    pub pass: usize,
     /// The create command.
     pub create: Vec<OsString>,
 }
@@ -48,6 +52,13 @@ pub struct Args {
 pub enum Asked {
     /// Be a keeper.
     Keep(Box<Args>),
+    /// Hold sockets: [`crate::keeper::hold`].
+    Hold {
+        /// Its directory.
+        dir: PathBuf,
+        /// Its own cgroup.
+        cgroup: Option<PathBuf>,
+    },
     /// Say the version.
     Version,
 }
@@ -58,7 +69,7 @@ pub enum Asked {
 /// What is wrong with which, in one line.
 pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> {
     let (mut run, mut dir, mut exit, mut log, mut cgroup) = (None, None, None, None, None);
-    let (mut size, mut files, mut free) = (None, None, None);
+    let (mut size, mut files, mut free, mut pass, mut hold) = (None, None, None, None, None);
     let (mut tty, mut stdin, mut journald) = (false, false, false);
     let mut create = Vec::new();
     while let Some(arg) = args.next() {
@@ -86,6 +97,8 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
             "--exit" => &mut exit,
             "--log" => &mut log,
             "--cgroup" => &mut cgroup,
+            "--pass" => &mut pass,
+            "--hold" => &mut hold,
             "--log-size" => &mut size,
             "--log-files" => &mut files,
             "--log-min-free" => &mut free,
@@ -95,6 +108,14 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
         if slot.replace(value).is_some() {
             return Err(format!("{name} is there twice"));
         }
+    }
+    let cgroup = cgroup.map(|cgroup| path("--cgroup", Some(cgroup))).transpose()?;
+    if hold.is_some() {
+        let others = [run, dir, exit, log, size, files, free, pass].iter().any(Option::is_some);
+        if others || tty || stdin || journald || !create.is_empty() {
+            return Err(format!("--hold goes with --cgroup only; usage: {USAGE}"));
+        }
+        return Ok(Asked::Hold { dir: path("--hold", hold)?, cgroup });
     }
     if create.is_empty() {
         return Err("no create command after --".into());
@@ -113,9 +134,10 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
         tty,
         stdin,
         journald,
-        cgroup: match cgroup {
-            None => None,
-            cgroup => Some(path("--cgroup", cgroup)?),
+        cgroup,
+        pass: match pass {
+            None => 0,
+            pass => usize::try_from(number("--pass", pass, 1, FDS_MAX as u64)?).unwrap_or(0),
         },
         create,
     })))
@@ -161,6 +183,7 @@ mod tests {
             stdin: true,
             journald: true,
             cgroup: Some("/sys/fs/cgroup/k".into()),
+            pass: 2,
             create: vec!["runc".into(), "create".into(), "--tty".into(), "web.1.17".into()],
         }
     }
@@ -181,11 +204,16 @@ mod tests {
             stdin,
             journald,
             cgroup,
+            pass,
             create,
         } = *a;
         assert_eq!((run, dir, exit, log, cgroup, create), (l.run, l.dir, l.exit, l.log, l.cgroup, l.create));
         assert_eq!((log_size, log_files, log_min_free), (l.log_size, l.log_files, l.log_min_free.into()));
-        assert!(tty && stdin && journald);
+        assert!(tty && stdin && journald && pass == 2);
+        let hold = |s: &str| parse(s.split(' ').map(OsString::from));
+        let want = Asked::Hold { dir: "/run/k/held".into(), cgroup: Some("/c".into()) };
+        assert_eq!(hold("--hold /run/k/held --cgroup /c"), Ok(want));
+        assert!(hold("--hold /d --tty").unwrap_err().contains("--hold") && hold("--hold d").is_err());
     }
 
     #[test]
@@ -206,6 +234,7 @@ mod tests {
             ("--log-size", "65535"),
             ("--log-files", "0"),
             ("--log-min-free", "100"),
+            ("--pass", "33"),
         ] {
             assert!(with(name, value).starts_with(name), "{name}: {}", with(name, value));
         }

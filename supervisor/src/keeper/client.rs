@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Launch {
     pub journald: bool,
     /// The keeper's own cgroup in the v2 tree, made when it is missing and removed by the daemon after the keeper's end.
     pub cgroup: Option<PathBuf>,
+    /// How many descriptors the create command gets from number 3 on.
+    pub pass: usize,
     /// The complete create command: program and arguments, with `--pid-file DIR/pid`.
     pub create: Vec<OsString>,
 }
@@ -70,6 +73,9 @@ impl Launch {
         if let Some(cgroup) = &self.cgroup {
             option("--cgroup", cgroup.clone().into());
         }
+        if self.pass > 0 {
+            option("--pass", self.pass.to_string().into());
+        }
         let switches = [("--tty", self.tty), ("--stdin", self.stdin), ("--journald", self.journald)];
         args.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args.push("--".into());
@@ -83,9 +89,28 @@ impl Launch {
 /// # Errors
 /// The program cannot be run, refuses (its own words are the error's), or does not answer within 10 s.
 pub async fn spawn(launch: &Launch) -> io::Result<()> {
-    let mut command = tokio::process::Command::new(&launch.program);
-    command.args(launch.args()).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    into_background(&launch.program, launch.args(), Stdio::null()).await
+}
+
+/// The same for one whose create command gets these descriptors, [`Launch::pass`] of them, from number 3 on.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn spawn_with(launch: &Launch, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if fds.is_empty() {
+        return spawn(launch).await;
+    }
+    // They wait at its standard input: under a number of its own each would have to be free in this process, too.
+    let (near, far) = crate::sys::held::pair()?;
+    crate::sys::held::send(&near, b"3", fds)?;
+    into_background(&launch.program, launch.args(), Stdio::from(far)).await
+}
+
+/// Starts a program that goes into the background by itself.
+pub(super) async fn into_background(program: &Path, args: Vec<OsString>, stdin: Stdio) -> io::Result<()> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).kill_on_drop(true);
+    command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped());
     for name in NOT_FOR_RUNTIMES {
         command.env_remove(name);
     }

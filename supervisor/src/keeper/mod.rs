@@ -6,6 +6,8 @@ pub mod client;
 pub mod conns;
 pub mod disk;
 pub mod evidence;
+pub mod hold;
+pub mod holder;
 pub mod journald;
 pub mod log;
 pub mod protocol;
@@ -16,7 +18,7 @@ pub mod serve;
 pub mod start;
 pub mod text;
 
-pub use client::{Attach, Hello, Keeper, Launch, Note, Orders, Phase, Piece, attach, spawn};
+pub use client::{Attach, Hello, Keeper, Launch, Note, Orders, Phase, Piece, attach, spawn, spawn_with};
 pub use protocol::{Order, Stream};
 
 /// Removes the exit record of a run whose keeper is gone, and what the keeper set aside for it.

@@ -266,7 +266,7 @@ impl Server {
         }
         if let Phase::Draining { until } = self.phase {
             if until <= now {
-                self.outputs.iter_mut().for_each(|o| o.fd = None);
+                [Stream::Stdout, Stream::Stderr].into_iter().for_each(|stream| self.read_rest(stream));
             }
             if self.outputs.iter().all(|o| o.fd.is_none()) {
                 self.shared.close();

@@ -3,17 +3,20 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::args::{self, Args, Asked};
 use super::disk::{Disk, RecordFile, Shared};
+use super::hold;
 use super::journald::{self, Journald};
 use super::log::{Limits, Log};
 use super::protocol::{OOM_PROTECTED, OWN_CGROUP};
 use super::seal::Filter;
 use super::serve::{Console, Server, Streams};
 use crate::probe::inside;
+use crate::sys::held::take_given;
 use crate::sys::keeper::{self as sys, Side};
 
 /// The whole program.
@@ -28,6 +31,7 @@ pub fn main() -> ExitCode {
             println!("{}", args::version());
             return ExitCode::SUCCESS;
         }
+        Ok(Asked::Hold { dir, cgroup }) => return hold::main(&dir, cgroup),
         Ok(Asked::Keep(args)) => args,
         Err(e) => {
             eprintln!("knarr-keeper: {e}");
@@ -51,6 +55,8 @@ struct Ready {
     args: Args,
     cgroup: Option<PathBuf>,
     filter: Option<Filter>,
+    /// For the create command, under the numbers that it gets them.
+    given: Vec<OwnedFd>,
 }
 
 /// Opens everything and goes into the background; `None` = this is the process that was called.
@@ -58,6 +64,11 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
     let at = |path: &Path| {
         let path = path.display().to_string();
         move |e: io::Error| format!("{path}: {e}")
+    };
+    // Before anything else has one of their numbers.
+    let given = match args.pass {
+        0 => Vec::new(),
+        count => take_given(count).map_err(|e| format!("--pass: {e}"))?,
     };
     let dir = sys::open_dir(&args.dir).map_err(at(&args.dir))?;
     let journald = match args.journald {
@@ -100,7 +111,7 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
         Side::Caller => Ok(None),
         Side::Away { in_cgroup } => {
             let cgroup = cgroup.filter(|_| !in_cgroup);
-            let mut ready = Ready { server, disk, args, cgroup, filter };
+            let mut ready = Ready { server, disk, args, cgroup, filter, given };
             if in_cgroup {
                 ready.server.set_flag(OWN_CGROUP);
             }
@@ -110,7 +121,7 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
 }
 
 /// Makes the keeper's cgroup; the one above it may be missing, too.
-fn make_cgroup(dir: &Path) -> io::Result<()> {
+pub(super) fn make_cgroup(dir: &Path) -> io::Result<()> {
     match std::fs::create_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => Ok(()),
@@ -139,6 +150,8 @@ impl Ready {
         let streams = Streams { tty: self.args.tty, stdin: self.args.stdin };
         // The runtime first: a fork is simplest while there is one thread.
         self.server.start(&self.args.create, streams);
+        // The container's by now: a keeper that held them would hold the port of a service that is gone.
+        drop(self.given);
         drop(self.args);
         let (disk, filter) = (self.disk, self.filter);
         let (for_disk, for_server) = (filter.clone(), filter);

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod group;
+pub mod held;
 pub mod journal;
 pub mod keeper;
 pub mod logs;

@@ -1,7 +1,10 @@
 //! Handles of processes.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -23,4 +26,12 @@ pub fn has_ended(handle: &OwnedFd) -> io::Result<bool> {
     let mut watched = [PollFd::new(handle, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(poll(&mut watched, Some(&now))? > 0)
+}
+
+/// Has a program begin in another cgroup: its process writes itself into that group's cgroup.procs before it executes the
+/// program. The start fails when it cannot.
+pub fn enter(command: &mut Command, procs: File) {
+    let enter = move || rustix::io::write(&procs, b"0").map(drop).map_err(io::Error::from);
+    // SAFETY: one write(2) and no allocation between fork and exec.
+    unsafe { command.pre_exec(enter) };
 }

@@ -161,6 +161,28 @@ pub const KEYS: &[Key] = &[
         r#"["8080/tcp"]"#,
         "What it listens on, as documentation; nothing is published. Protocols: tcp, udp, sctp.",
     ),
+    key(
+        "listen",
+        "list of addresses or tables",
+        "none",
+        r#"["tcp:8080", "unix:/run/web.sock"]"#,
+        "Sockets that the daemon opens on the host, keeps open and passes to every instance from descriptor 3 on (sd_listen_fds(3)).",
+    ),
+    key(
+        "listen[].address",
+        "`tcp:PORT`, `tcp:ADDRESS:PORT`, `udp:...` or `unix:PATH`",
+        "required",
+        r#""tcp:127.0.0.1:8080""#,
+        "Where; `tcp:8080` is all addresses, IPv4 and IPv6. IPv6 addresses are in brackets.",
+    ),
+    key(
+        "listen[].name",
+        "text without `:`",
+        "the service's name",
+        r#""admin""#,
+        "What the instance finds in `LISTEN_FDNAMES`.",
+    ),
+    key("listen[].mode", "octal digits", "`\"0666\"`", r#""0660""#, "Permission bits of a unix socket."),
     key("limits", "table", "", "", "Limits on the host's resources."),
     key("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
     key(
@@ -574,7 +596,7 @@ pub const KEYS: &[Key] = &[
         "table",
         "",
         "",
-        "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`.",
+        "Programs on the host around it; they see `KNARR_SERVICE`, `KNARR_INSTANCE` and `KNARR_RUN`. A hook is over when its program has ended: what that left in the background is killed.",
     ),
     next(
         "hooks.pre_start",
@@ -595,7 +617,7 @@ pub const KEYS: &[Key] = &[
         "1ms to 1h",
         "`\"30s\"`",
         r#""5s""#,
-        "After it the hook is killed, with its process group, and has failed.",
+        "After it the hook is killed, with all that it has started, and has failed.",
     ),
     next(
         "hooks.post_start",

@@ -6,6 +6,7 @@ pub mod bundle;
 mod change;
 mod dir;
 mod keys;
+pub mod listen;
 mod parse;
 mod render;
 pub mod service;

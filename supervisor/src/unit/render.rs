@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::listen::{Listen, MODE};
 use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
     Condition, Dependency, FileMount, Hook, Hooks, Image, Limits, Logs, Match, Mount, MountKind, Network,
@@ -62,6 +63,7 @@ pub(super) fn render(service: &Service) -> Value {
         files,
         network,
         ports,
+        listen,
         restart,
         stop,
         probes,
@@ -96,6 +98,7 @@ pub(super) fn render(service: &Service) -> Value {
         Network::Cni(names) => t.put("network", json!({ "cni": names })),
     }
     t.full("ports", json!(ports));
+    t.full("listen", listen.iter().map(socket).collect::<Vec<_>>());
     t.full("restart", put_restart(restart));
     t.full("stop", put_stop(stop));
     t.full("probes", put_probes(probes));
@@ -178,6 +181,15 @@ fn file(file: &FileMount) -> Value {
         OnChange::Restart => t.put("on_change", "restart"),
         OnChange::Signal(signal) => t.put("on_change", json!({ "signal": signal.name })),
     }
+    t.into()
+}
+
+fn socket(listen: &Listen) -> Value {
+    let Listen { address, name, mode } = listen;
+    let mut t = Table::default();
+    t.put("address", address.to_string());
+    t.some("name", name.as_deref());
+    t.unless("mode", mode, &MODE, |mode| json!(format!("{mode:04o}")));
     t.into()
 }
 

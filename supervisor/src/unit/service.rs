@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::listen::Listen;
 use crate::names::ServiceName;
 use crate::probe::Kind;
 
@@ -39,6 +40,8 @@ pub struct Service {
     pub network: Network,
     /// Addresses that it listens on, as documentation (`8080/tcp`); nothing is published.
     pub ports: Vec<String>,
+    /// Sockets that the daemon opens on the host and passes to every instance.
+    pub listen: Vec<Listen>,
     /// When it is started again.
     pub restart: Restart,
     /// How it is stopped.
@@ -545,6 +548,7 @@ impl Service {
             files: Vec::new(),
             network: Network::Default,
             ports: Vec::new(),
+            listen: Vec::new(),
             restart: Restart {
                 policy: Policy::No,
                 rules: Vec::new(),

@@ -354,7 +354,7 @@ fn api() -> Vec<Case> {
 type Bad = (&'static str, &'static str, Option<&'static str>, u16);
 
 /// Requests that are wrong, with the status they deserve.
-const BAD: [Bad; 22] = [
+const BAD: [Bad; 33] = [
     ("GET", "/", None, 404),
     ("GET", "/v1/nothing", None, 404),
     ("GET", "/v2/instances", None, 404),
@@ -374,6 +374,17 @@ const BAD: [Bad; 22] = [
     ("POST", "/v1/services/a/kill?signal=0", None, 400),
     ("POST", "/v1/services/a/kill?signal=99", None, 400),
     ("POST", "/v1/services/a/kill?signal=TERM&more=1", None, 400),
+    ("POST", "/v1/services/a/stop", Some("{}"), 400),
+    ("DELETE", "/v1/services/none", None, 404),
+    ("DELETE", "/v1/services/a.1", None, 400),
+    ("GET", "/v1/services/%ff", None, 400),
+    ("GET", "/v1/explain/%00", None, 400),
+    ("GET", "/v1/services/a/wait?for=luck", None, 400),
+    ("GET", "/v1/logs/a?tail=1&tail=2", None, 400),
+    ("GET", "/v1/events?since=99999999999999999999", None, 400),
+    ("POST", "/v1/orders", Some("[]"), 400),
+    ("POST", "/v1/orders", Some("{\"verb\":\"explode\",\"targets\":[\"a\"]}"), 400),
+    ("POST", "/v1/plan", Some("[{}]"), 400),
     ("POST", "/v1/plan", Some("{"), 400),
     ("POST", "/v1/plan", Some("{\"files\":7}"), 400),
     ("POST", "/v1/apply", Some("{\"files\":[{\"name\":\"../x\",\"text\":\"\"}]}"), 400),

@@ -45,6 +45,47 @@ pub fn cases() -> Vec<Case> {
             d.ctl(&["rm", "a"])?.ok()?;
             gone(&pids)
         }),
+        sup("hooks.stop-ends-other-sessions", "hooks.pre_start whose child has a session of its own").daemon(
+            |d| {
+                let pids = stuck_in_sessions(d, "timeout = '10m'", "")?;
+                d.ctl(&["stop", "a"])?.ok()?;
+                gone(&pids)?;
+                d.is("a.1", "held").map(|_| ())
+            },
+        ),
+        sup("hooks.timeout-ends-other-sessions", "hooks timeout, a child with a session of its own").daemon(
+            |d| {
+                let pids = stuck_in_sessions(d, "timeout = '1s'", "[restart]\npolicy = 'no'\n")?;
+                d.until("a.1", "failed")?;
+                gone(&pids)
+            },
+        ),
+        // A hook is over when its program has ended, whatever else it has begun.
+        sup("hooks.nothing-goes-on", "hooks that leave a process in the background").daemon(|d| {
+            let file = seen(d);
+            for kind in ["pre_start", "post_start", "pre_stop", "post_stop"] {
+                let script = format!("setsid sleep 1000 & echo $! >> {}", file.display());
+                let hook = serde_json::json!(["/bin/sh", "-c", script]);
+                d.resident("a", &format!("[hooks]\n{kind} = [{{ command = {hook} }}]\n"))?;
+                d.ctl(&["stop", "a"])?.ok()?;
+                d.ctl(&["rm", "a"])?.ok()?;
+            }
+            let text = std::fs::read_to_string(&file)?;
+            let pids: Vec<i32> = text.lines().flat_map(str::parse).collect();
+            ensure!(pids.len() == 4, "not every hook has run: {pids:?}");
+            gone(&pids)
+        }),
+        sup("hooks.of-a-killed-daemon", "hooks.pre_start under way when the daemon is killed").daemon(|d| {
+            let pids = stuck_in_sessions(d, "timeout = '10m'", "")?;
+            d.kill9()?;
+            ensure!(pids.iter().all(|p| alive(*p)), "the hook has ended with its daemon: {pids:?}");
+            std::fs::remove_file(seen(d))?;
+            d.start()?;
+            gone(&pids)?;
+            let again = written(d)?;
+            d.ctl(&["stop", "a"])?.ok()?;
+            gone(&again)
+        }),
         // Not only the shell, also what it has begun.
         sup("hooks.timeout-kills-all", "hooks timeout").daemon(|d| {
             let pids = stuck(d, "", "timeout = '1s'", "[restart]\npolicy = 'no'\n")?;
@@ -62,22 +103,42 @@ fn seen(d: &Daemon<'_, '_>) -> PathBuf {
 
 /// A service whose pre-start hook hangs, with a child. Gives both processes.
 fn stuck(d: &Daemon<'_, '_>, before: &str, keys: &str, more: &str) -> Result<Vec<i32>> {
+    let child = format!("{before} sleep 1000");
+    stuck_with(d, &child, keys, more)
+}
+
+/// The same, and the child has left the session and the process group of the hook.
+fn stuck_in_sessions(d: &Daemon<'_, '_>, keys: &str, more: &str) -> Result<Vec<i32>> {
+    let pids = stuck_with(d, "setsid sleep 1000", keys, more)?;
+    let child = procfs::process::Process::new(pids[0])?;
+    wait_for(d.t.seconds(), || Ok((child.stat()?.session == pids[0]).then_some(())))
+        .context("the child is still in the session of the hook")?;
+    Ok(pids)
+}
+
+fn stuck_with(d: &Daemon<'_, '_>, child: &str, keys: &str, more: &str) -> Result<Vec<i32>> {
     let file = seen(d);
-    let script =
-        format!("{before} sleep 1000 & echo $! > $0.new; echo $$ >> $0.new; mv $0.new $0; wait; wait");
+    let script = format!("{child} & echo $! > $0.new; echo $$ >> $0.new; mv $0.new $0; wait; wait");
     let command = serde_json::json!(["/bin/sh", "-c", script, file.display().to_string()]);
     d.service(
         "a",
         &["trap", "TERM"],
         &format!("{more}[hooks]\npre_start = [{{ command = {command}, {keys} }}]\n"),
     )?;
+    let pids = written(d)?;
+    ensure!(d.instance("a.1")?["detail"] == "pre-start hooks of a.1.1", "{}", d.instance("a.1")?);
+    Ok(pids)
+}
+
+/// Both processes of the hook that hangs, as it wrote them down.
+fn written(d: &Daemon<'_, '_>) -> Result<Vec<i32>> {
+    let file = seen(d);
     let pids = wait_for(d.t.seconds(), || {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         Ok(Some(text.lines().flat_map(str::parse).collect::<Vec<i32>>()).filter(|p| p.len() == 2))
     })
     .context("the hook does not run")?;
     ensure!(pids.iter().all(|p| alive(*p)), "the hook has ended: {pids:?}");
-    ensure!(d.instance("a.1")?["detail"] == "pre-start hooks of a.1.1", "{}", d.instance("a.1")?);
     Ok(pids)
 }
 

@@ -8,12 +8,15 @@ mod config;
 mod files;
 mod hooks;
 mod host;
+mod keepers;
 mod life;
+mod listen;
 mod logcap;
 mod logs;
 mod long;
 mod order;
 mod orders;
+mod output;
 mod probes;
 mod removal;
 mod restart;
@@ -35,14 +38,17 @@ pub fn cases() -> Vec<Case> {
         orders::cases(),
         probes::cases(),
         rollout::cases(),
+        listen::cases(),
         config::cases(),
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
         access::cases(),
+        output::cases(),
         files::cases(),
         removal::cases(),
         survival::cases(),
+        keepers::cases(),
         again::cases(),
         beside::cases(),
         host::cases(),

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::listen::{clients, free_port};
 use super::{SOON, sup};
 use crate::base::PROBE;
 use crate::case::Case;
@@ -20,7 +23,52 @@ pub fn cases() -> Vec<Case> {
     all.extend(killed());
     all.extend(by_hand());
     all.extend(input());
+    all.push(
+        sup("rollout.under-load", "updates: a held socket, good and bad versions, no request fails")
+            .seconds(150)
+            .daemon(|d| under_load(d, 2_000).map(|_| ())),
+    );
     all
+}
+
+/// Four clients ask without a pause, at least so often, while good and bad versions of four replicas are rolled out in both
+/// orders and the daemon is killed in each rollout. Gives how many requests were answered and how many rollouts there were.
+pub fn under_load(d: &mut Daemon<'_, '_>, requests: usize) -> Result<(usize, usize)> {
+    let port = free_port()?;
+    let serving = |d: &Daemon<'_, '_>, version: usize, command: &[&str], order: &str| {
+        let update = format!("order = '{order}'\n");
+        let text = text(d, u32::try_from(version).unwrap_or(0), command, &update, "");
+        text.replace("replicas =", &format!("listen = ['tcp:127.0.0.1:{port}']\nreplicas ="))
+    };
+    d.write("web", &serving(d, 1, &["activated"], "stop-first"))?;
+    d.apply()?;
+    (1..=REPLICAS).try_for_each(|r| d.ready(&format!("web.{r}")))?;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (stop, all) = clients(port, 4, &answered);
+    let mut rollouts = 0;
+    let mut good = 1;
+    let told: Result<()> = (|| {
+        while rollouts < 4 || answered.load(Ordering::Relaxed) < requests {
+            let order = ["stop-first", "start-first"][rollouts % 2];
+            let bad = rollouts % 4 >= 2;
+            let command: &[&str] = if bad { &["exit", "3"] } else { &["activated"] };
+            let steps = told(d)?.iter().filter(|k| *k == "rollout-step").count();
+            change(d, &serving(d, rollouts + 2, command, order))?;
+            until_told(d, "rollout-step", steps + 1)?;
+            d.crash_and_start()?;
+            over(d)?;
+            good = if bad { good } else { rollouts + 2 };
+            all_are(d, u32::try_from(good)?)?;
+            rollouts += 1;
+        }
+        Ok(())
+    })();
+    stop.store(true, Ordering::Relaxed);
+    for client in all {
+        client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+    }
+    told?;
+    Ok((answered.load(Ordering::Relaxed), rollouts))
 }
 
 const REPLICAS: u32 = 4;

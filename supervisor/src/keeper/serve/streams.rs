@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{Console, Flow, HOLD, Server, keep_tail};
 use crate::keeper::conns::Role;
-use crate::keeper::disk::Room;
+use crate::keeper::disk::{RING, Room};
 use crate::keeper::protocol::{CHUNK_MAX, Stream, Word};
 use crate::sys::keeper as sys;
 
@@ -30,14 +30,30 @@ impl Server {
             Ok(0) => output.fd = None,
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => output.fd = None,
-            Ok(n) => {
-                let piece = &self.buffer[..n];
-                self.shared.push(stream, sys::wall_nanos(), piece);
-                self.conns.say_all(Role::Attached, Word::Output(stream, piece));
-                if stream == Stream::Stderr && self.pid == 0 {
-                    keep_tail(&mut self.tail, piece);
-                }
+            Ok(n) => self.hand_on(stream, n),
+        }
+    }
+
+    /// Reads what a stream holds now and closes it: nobody is waited for any more, and a keeper that was not scheduled for
+    /// a while has not seen all of it. No more than a queue holds, for one who never stops writing.
+    pub(super) fn read_rest(&mut self, stream: Stream) {
+        let Some(fd) = self.outputs[stream as usize].fd.take() else { return };
+        for _ in 0..RING / CHUNK_MAX {
+            match sys::read(&fd, &mut self.buffer[..CHUNK_MAX]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+                Ok(n) => self.hand_on(stream, n),
             }
+        }
+    }
+
+    /// Gives what was read to the log and to those attached.
+    fn hand_on(&mut self, stream: Stream, n: usize) {
+        let piece = &self.buffer[..n];
+        self.shared.push(stream, sys::wall_nanos(), piece);
+        self.conns.say_all(Role::Attached, Word::Output(stream, piece));
+        if stream == Stream::Stderr && self.pid == 0 {
+            keep_tail(&mut self.tail, piece);
         }
     }
 

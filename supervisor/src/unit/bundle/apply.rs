@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Host, env, limits, root};
+use super::{Failure, Host, env, limits, listen, root};
 use crate::names::RunId;
 use crate::unit::service::{FileMount, Image, MountKind, Network, Process, Seccomp, Security, Service, User};
 
@@ -68,6 +68,7 @@ pub(super) fn apply(
     }
     let namespaces = list(linux, "namespaces")?;
     put_network(namespaces, &service.network);
+    listen::check(namespaces, service)?;
     if hostname.is_some() && !namespaces.iter().any(|n| n["type"] == "uts") {
         namespaces.push(json!({ "type": "uts" }));
     }
@@ -116,6 +117,7 @@ fn put_environment(
         new.extend(env::read(file)?);
     }
     new.extend(service.process.env.clone());
+    new.extend(listen::environment(service));
     new.push(("KNARR_SERVICE".into(), run.instance.service.to_string()));
     new.push(("KNARR_INSTANCE".into(), run.instance.to_string()));
     let terminal = process.get("terminal").and_then(Value::as_bool).unwrap_or(false);

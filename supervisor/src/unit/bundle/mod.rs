@@ -6,6 +6,7 @@ mod apply;
 mod env;
 mod files;
 mod limits;
+mod listen;
 mod root;
 #[cfg(test)]
 mod tests;

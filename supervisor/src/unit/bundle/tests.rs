@@ -494,3 +494,24 @@ fn what_lasts_beyond_a_run_is_seen() {
         assert!(!leaves_nothing(&bad), "{bad}");
     }
 }
+
+#[test]
+fn sockets_that_are_passed_are_told_to_number_one() {
+    let place = Place::new("listen");
+    let config = place.good(&format!(
+        "{ROOT}env = {{ LISTEN_PID = \"7\" }}\nlisten = [\"tcp:80\", {{ address = \"unix:/run/x\", name = \"admin\" }}]"
+    ));
+    for want in ["LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=web:admin"] {
+        assert!(env(&config).contains(&want), "{want}: {:?}", env(&config));
+    }
+    assert!(!env(&place.good(ROOT)).iter().any(|e| e.starts_with("LISTEN_")));
+    let mut bundle = simple_bundle();
+    bundle["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "pid", "path": "/proc/1/ns/pid" }]);
+    place.bundle(&bundle);
+    place.good(BUNDLE);
+    let (code, text) = place.code(&format!("{BUNDLE}listen = [\"tcp:80\"]"));
+    assert!(code == "bundle-invalid" && text.contains("LISTEN_PID"), "{code}: {text}");
+    bundle["linux"]["namespaces"] = json!([{ "type": "pid" }]);
+    place.bundle(&bundle);
+    place.good(&format!("{BUNDLE}listen = [\"tcp:80\"]"));
+}

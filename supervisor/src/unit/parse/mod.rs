@@ -1,6 +1,7 @@
 //! From the text of a service file to a checked [`Service`], with the place of every complaint. Pure.
 
 mod image;
+mod listen;
 mod parts;
 mod policy;
 mod probes;
@@ -117,6 +118,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let files = targets.take(r, files, |f| &f.target, true);
     let network = t.get(r, "network").and_then(|v| parts::network(r, &v)).unwrap_or(Network::Default);
     let ports = t.get(r, "ports").map(|v| v.each(r, parts::port)).unwrap_or_default();
+    let listen = t.get(r, "listen").map(|v| listen::listen(r, &v)).unwrap_or_default();
     let restart = policy::restart(r, t);
     let stop = policy::stop(r, t);
     let probes = probes::probes(r, t);
@@ -138,6 +140,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         files,
         network,
         ports,
+        listen,
         restart,
         stop,
         probes,

@@ -25,6 +25,7 @@ hostname = "web"
 runtime = "/usr/sbin/runc"
 network = { cni = ["web"] }
 ports = ["8080/tcp", 53]
+listen = ["tcp:8080", { address = "unix:/run/web.sock", name = "admin", mode = "0660" }]
 depends_on = ["db", { service = "migrate", condition = "completed", timeout = "5m", restart = true }]
 
 [limits]
@@ -159,6 +160,10 @@ fn every_value_of_a_full_file_arrives() {
     assert_eq!(s.process.user, Some(User { uid: 1000, gid: 1000, groups: vec![44, 100] }));
     assert_eq!(s.network, Network::Cni(vec!["web".into()]));
     assert_eq!(s.ports, ["8080/tcp", "53/tcp"]);
+    let listen: Vec<_> =
+        s.listen.iter().map(|l| (l.address.to_string(), l.name.as_deref(), l.mode)).collect();
+    let want = [("tcp:8080".into(), None, 0o666), ("unix:/run/web.sock".into(), Some("admin"), 0o660)];
+    assert_eq!(listen, want);
     let l = &s.limits;
     assert_eq!(
         (l.memory, l.swap, l.cpu_millis, l.cpu_weight),

@@ -1,0 +1,78 @@
+//! Somebody exchanges parts of paths below the container's root while the runtime prepares it: a sample of all exchanges
+//! here, all of them in the long mode. The controls show that the driver, and the hammer, lead a naive resolver astray.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::boundary::{Scene, SwapPlan, bites, hammer, hammered, swap};
+use crate::case::{Case, case};
+
+const CHECKS: &str = "catalogue S48 (S10-S30)";
+/// Exchanges of one case in a lane.
+const SOME: usize = 40;
+/// Containers of one component under the hammer in a lane.
+const STROKES: usize = 4;
+/// What the hammer exchanges.
+const HAMMERED: [(Scene, &str); 6] = [
+    (Scene::Mounts, "data"),
+    (Scene::Mounts, "data/a"),
+    (Scene::Mounts, "data/f/g"),
+    (Scene::Mounts, "proc"),
+    (Scene::Image, "dev"),
+    (Scene::Image, "dev/console"),
+];
+
+/// All of this subject, with a sample of the exchanges.
+pub fn cases() -> Vec<Case> {
+    let mut all = all(Some(SOME), 1, false, STROKES, &Rc::default());
+    all.push(case("swap.control").checks(CHECKS).seconds(30).steps(bites));
+    all.push(case("swap.hammer-control").checks(CHECKS).seconds(60).steps(hammered));
+    all
+}
+
+/// The same with every exchange, or with so many; what was done is written into the page.
+pub fn long(sample: Option<usize>, seed: u64, page: &Rc<RefCell<String>>) -> Vec<Case> {
+    all(sample, seed, true, sample.unwrap_or(2000), page)
+}
+
+fn all(
+    sample: Option<usize>,
+    seed: u64,
+    told: bool,
+    strokes: usize,
+    page: &Rc<RefCell<String>>,
+) -> Vec<Case> {
+    let mut cases: Vec<Case> =
+        Scene::ALL.map(|scene| one(SwapPlan { scene, sample, seed, told }, page.clone())).into();
+    for (number, (scene, component)) in HAMMERED.into_iter().enumerate() {
+        let name = format!("swap.hammer-{}", component.replace('/', "-"));
+        let page = page.clone();
+        cases.push(case(&name).checks(CHECKS).seconds(30).steps(move |t| {
+            let count = hammer(t, scene, component, number + seed as usize, strokes)?;
+            let line = format!("| {} | `{name}` | {count} | {strokes} | | 0 |\n", t.runtime.name);
+            page.borrow_mut().push_str(&line);
+            Ok(())
+        }));
+    }
+    cases
+}
+
+fn one(plan: SwapPlan, page: Rc<RefCell<String>>) -> Case {
+    let name = format!("swap.{}", plan.scene.name());
+    case(&name).checks(CHECKS).seconds(30).steps(move |t| {
+        let tally = swap(t, &plan)?;
+        let line = format!(
+            "| {} | `{name}` | {} | {} | {} | {} |\n",
+            t.runtime.name,
+            tally.boundaries,
+            tally.done,
+            tally.survived.values().sum::<usize>(),
+            tally.violations.len()
+        );
+        page.borrow_mut().push_str(&line);
+        if plan.told {
+            eprintln!("{name}: succeeded all the same: {:?}", tally.survived);
+        }
+        tally.verdict()
+    })
+}
