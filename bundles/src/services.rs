@@ -9,11 +9,15 @@ use std::path::Path;
 const PLACE: &str = "@BUNDLES@";
 
 /// File name and template.
-pub const SERVICES: [(&str, &str); 4] = [
+pub const SERVICES: [(&str, &str); 8] = [
     ("web.toml", include_str!("../services/web.toml")),
     ("worker.toml", include_str!("../services/worker.toml")),
     ("activated.toml", include_str!("../services/activated.toml")),
     ("crasher.toml", include_str!("../services/crasher.toml")),
+    ("migrate.toml", include_str!("../services/migrate.toml")),
+    ("heartbeat.toml", include_str!("../services/heartbeat.toml")),
+    ("report.toml", include_str!("../services/report.toml")),
+    ("front.toml", include_str!("../services/front.toml")),
 ];
 
 /// Writes the service files into a directory, which is made when it is missing.

@@ -149,7 +149,7 @@ fn own_machine() -> Arg {
     Arg::new("own-machine")
         .long("own-machine")
         .action(ArgAction::SetTrue)
-        .help("Nothing else lives on this machine: its clock, schedulers and hierarchies may be changed")
+        .help("Nothing else lives on this machine: its clock and schedulers may be changed")
 }
 
 fn filter() -> Arg {

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod probe;
 pub mod rollout;
 pub mod runtime;
+pub mod schedule;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod unit;

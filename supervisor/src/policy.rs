@@ -44,6 +44,9 @@ pub struct Unwell {
     pub stays_down: bool,
     /// How long it ran, or was ready, until then: counts for `restart.reset`.
     pub ran: Duration,
+    /// It is well and a job whose time is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
 }
 
 impl Ending {
@@ -61,6 +64,7 @@ impl Ending {
     pub fn text(&self) -> String {
         match self {
             Ending::NeverRan { code, text } => format!("could not be started ({code}): {text}"),
+            Ending::Unwell { unwell, end } if unwell.overdue => format!("{}, {}", unwell.why, end.text()),
             Ending::Unwell { unwell, end } => format!("unhealthy ({}), {}", unwell.why, end.text()),
             Ending::MonitorLost => "its keeper is gone, nobody saw its end (monitor-lost)".into(),
             Ending::Reboot => "the host went down under it".into(),
@@ -221,6 +225,16 @@ pub fn after_end(restart: &Restart, ending: &Ending, history: History) -> Decisi
             why: format!("{text}; given up after {most} restarts (restart policy on-failure:{most})"),
         },
         Policy::OnFailure(_) => again(restart, ending, history, "restart policy on-failure"),
+        Policy::Attempts(_) if ending.success() => Decision::Complete { why: text },
+        Policy::Attempts(most) if row(restart, history) >= most && !ending.innocent() => {
+            let times = if most == 1 { "attempt" } else { "attempts" };
+            Decision::Fail { why: format!("{text}; given up after {most} {times}") }
+        }
+        Policy::Attempts(most) => {
+            let done = if ending.innocent() { history.failures } else { row(restart, history) };
+            let nth = done.saturating_add(1);
+            again(restart, ending, history, &format!("attempt {nth} of {most}"))
+        }
         Policy::Always => again(restart, ending, history, "restart policy always"),
         Policy::UnlessStopped => again(restart, ending, history, "restart policy unless-stopped"),
     }
@@ -228,7 +242,12 @@ pub fn after_end(restart: &Restart, ending: &Ending, history: History) -> Decisi
 
 /// Failures in a row, this one included: a run as long as `reset` was healthy and begins a new row.
 fn row(restart: &Restart, history: History) -> u32 {
-    if history.ran >= restart.reset { 1 } else { history.failures.saturating_add(1) }
+    if is_healthy(restart, history) { 1 } else { history.failures.saturating_add(1) }
+}
+
+/// A job that ran for long and failed has failed.
+fn is_healthy(restart: &Restart, history: History) -> bool {
+    history.ran >= restart.reset && !matches!(restart.policy, Policy::Attempts(_))
 }
 
 fn again(restart: &Restart, ending: &Ending, history: History, because: &str) -> Decision {
@@ -244,14 +263,15 @@ fn again(restart: &Restart, ending: &Ending, history: History, because: &str) ->
         };
     }
     let failures = row(restart, history);
-    let crash_loop = restart.crash_failures > 0 && history.recent >= restart.crash_failures;
+    let bounded = matches!(restart.policy, Policy::Attempts(_));
+    let crash_loop = !bounded && restart.crash_failures > 0 && history.recent >= restart.crash_failures;
     let window = span(restart.crash_window);
     if crash_loop && restart.on_crash_loop == OnCrashLoop::Hold {
         return Decision::Fail {
             why: format!("{text}; crash loop: {} failures within {window}", history.recent),
         };
     }
-    let after = pause(restart, failures, history.ran >= restart.reset, history.jitter);
+    let after = pause(restart, failures, is_healthy(restart, history), history.jitter);
     let why = if crash_loop {
         format!("{text}; crash loop: {} failures within {window}; {because}", history.recent)
     } else {
@@ -263,7 +283,7 @@ fn again(restart: &Restart, ending: &Ending, history: History, because: &str) ->
 /// What is left of the pause after an end of long ago, for a daemon that has taken over in the middle of it. The clock of
 /// the host may have been set meanwhile: it is never more than the whole pause.
 pub fn pause_left(restart: &Restart, history: History, gone: Duration) -> Duration {
-    let healthy = history.ran >= restart.reset;
+    let healthy = is_healthy(restart, history);
     pause(restart, history.failures, healthy, history.jitter).saturating_sub(gone)
 }
 
@@ -384,7 +404,12 @@ mod tests {
     #[test]
     fn who_is_not_well_has_failed_however_it_ended() {
         let unwell = |stays_down| Ending::Unwell {
-            unwell: Unwell { why: "liveness probe failed".into(), stays_down, ran: Duration::ZERO },
+            unwell: Unwell {
+                why: "liveness probe failed".into(),
+                stays_down,
+                ran: Duration::ZERO,
+                overdue: false,
+            },
             end: Box::new(exited(0)),
         };
         let mut r = restart(Policy::OnFailure(None));
@@ -401,6 +426,28 @@ mod tests {
             after_end(&restart(Policy::No), &unwell(false), at(1, 0, 1)),
             Decision::Fail { .. }
         ));
+    }
+
+    #[test]
+    fn a_job_has_its_attempts_however_long_they_ran() {
+        let mut r = restart(Policy::Attempts(3));
+        r.crash_failures = 1;
+        r.on_crash_loop = OnCrashLoop::Hold;
+        assert_eq!(after(&after_end(&r, &exited(1), at(500, 0, 1))), (1, 1));
+        let d = after_end(&r, &exited(1), at(500, 1, 2));
+        assert_eq!(after(&d), (2, 2));
+        assert!(matches!(&d, Decision::Restart { why, .. } if why == "exited 1; attempt 3 of 3"), "{d:?}");
+        let d = after_end(&r, &exited(1), at(500, 2, 3));
+        assert!(
+            matches!(&d, Decision::Fail { why } if why == "exited 1; given up after 3 attempts"),
+            "{d:?}"
+        );
+        assert!(matches!(after_end(&r, &exited(0), at(1, 2, 3)), Decision::Complete { .. }));
+        // Nobody's fault is no attempt.
+        assert_eq!(after(&after_end(&r, &Ending::Reboot, at(1, 2, 3))), (0, 2));
+        let once = restart(Policy::Attempts(1));
+        let d = after_end(&once, &exited(1), at(1, 0, 1));
+        assert!(matches!(&d, Decision::Fail { why } if why.ends_with("given up after 1 attempt")), "{d:?}");
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn refused(t: &mut Trial<'_>, verb: &str, words: &[String], says: &str) -> Resul
     };
     ensure!(out.code == Some(want), "{words:?} exits {:?}, want {want}", out.code);
     if t.runtime.strict {
-        let said = out.stderr.lines().filter(|l| !l.is_empty()).last().unwrap_or("");
+        let said = out.stderr.lines().rfind(|l| !l.is_empty()).unwrap_or("");
         ensure!(said.contains(says), "{words:?} says {said:?}, want {says:?} in it");
     }
     Ok(out)

@@ -13,7 +13,7 @@ pub struct InstanceStatus {
     pub service: String,
     /// held, waiting, creating, starting, running, stopping, exited, backoff, crashloop, failed, stuck, monitor-lost.
     pub state: String,
-    /// What the state is about, one line for people: "next try in 4 s", "waits for db: healthy".
+    /// What the state is about, one line for people: "next try in 4 s", "waits for db: ready".
     pub detail: String,
     /// What it waits for before it can start.
     pub waits: Option<Waits>,
@@ -44,7 +44,7 @@ pub struct InstanceStatus {
 /// What an instance waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Waits {
-    /// One line for people: "db: healthy".
+    /// One line for people: "db: ready".
     pub on: String,
     /// Seconds until waiting becomes a failed start; none = for ever.
     pub seconds: Option<f64>,
@@ -67,15 +67,54 @@ pub struct ServiceStatus {
     pub goal_reason: String,
     /// Problems of the file on disk, when it is not the version in force.
     pub problems: Vec<Problem>,
-    /// What it depends on: `db: healthy (met)`.
+    /// What it depends on: `db: ready (met)`.
     pub depends_on: Vec<String>,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
+    /// What makes it a job, and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobInfo>,
     /// The probes of all instances.
     #[serde(default)]
     pub probes: Vec<ProbeInfo>,
     /// The last exits of all instances, newest first.
     pub exits: Vec<ExitInfo>,
+}
+
+/// A job: how it runs, and its last results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobInfo {
+    /// Starts for one result, at most.
+    pub attempts: u32,
+    /// Seconds that one attempt may run; none = for ever.
+    pub deadline: Option<f64>,
+    /// Its cron expression; none = it runs once.
+    pub schedule: Option<String>,
+    /// Whose clock the schedule is about.
+    pub timezone: Option<String>,
+    /// The next time of its schedule, RFC 3339; its run may begin later by its jitter. None while it is stopped by hand.
+    pub next: Option<String>,
+    /// The last 20 results of each instance, newest first.
+    pub results: Vec<JobResultInfo>,
+}
+
+/// What came of a job once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobResultInfo {
+    /// Container id of the last attempt; none = it came to none.
+    pub run: Option<String>,
+    /// The time of the schedule that it was for, RFC 3339; none = somebody started it.
+    pub scheduled: Option<String>,
+    /// When it began, where it has a schedule.
+    pub begun: Option<String>,
+    /// When it was over.
+    pub ended: String,
+    /// How often it was started.
+    pub attempts: u32,
+    /// succeeded, failed, or stopped when somebody ended it.
+    pub result: String,
+    /// One line for people: "exited 3; given up after 3 attempts".
+    pub text: String,
 }
 
 /// One probe of one instance.

@@ -67,8 +67,9 @@ fn status(name: &str) -> ServiceStatus {
         goal: "up".into(),
         goal_reason: String::new(),
         problems: vec![],
-        depends_on: vec!["db: healthy (met)".into()],
+        depends_on: vec!["db: ready (met)".into()],
         instances: vec![instance(name, 1, "running")],
+        job: None,
         probes: vec![],
         exits: vec![ExitInfo {
             run: format!("{name}.1.6"),

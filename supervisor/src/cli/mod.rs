@@ -5,6 +5,7 @@
 mod args;
 mod client;
 mod failure;
+mod jobs;
 mod orders;
 mod plans;
 mod rollouts;

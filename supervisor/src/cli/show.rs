@@ -206,6 +206,9 @@ pub(super) fn service(s: &ServiceStatus, paper: &Paper) -> String {
     for (i, dependency) in s.depends_on.iter().enumerate() {
         line(if i == 0 { "depends on" } else { "" }, dependency);
     }
+    if let Some(job) = &s.job {
+        super::jobs::lines(job, paper, &mut line);
+    }
     for problem in &s.problems {
         out.push_str(&super::validate::complaint(problem, paper.style));
     }
@@ -215,6 +218,10 @@ pub(super) fn service(s: &ServiceStatus, paper: &Paper) -> String {
         let rows: Vec<Vec<Cell>> = s.probes.iter().map(|p| probe(p, paper)).collect();
         out.push('\n');
         out.push_str(&render(&PROBES, &rows, paper.width, paper.style));
+    }
+    if let Some(job) = s.job.as_ref().filter(|j| !j.results.is_empty()) {
+        out.push('\n');
+        out.push_str(&super::jobs::results(job, paper));
     }
     if !s.exits.is_empty() {
         let rows: Vec<Vec<Cell>> = s

@@ -45,6 +45,7 @@ impl Owner {
         }
         self.services = loaded.services.into_iter().map(|(n, (s, t))| (n, InForce::new(s, t))).collect();
         self.resume_rollouts();
+        self.bind_parts();
     }
 
     /// Neither an accepted service nor an instance is on record.
@@ -60,6 +61,7 @@ impl Owner {
         if reboot {
             self.release_always();
             self.release_failed();
+            self.release_parts();
         }
         let kept: Vec<_> =
             self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();

@@ -158,6 +158,7 @@ impl Owner {
                 }
             }
         }
+        self.bind_parts();
         for (name, in_force) in &mut self.services {
             in_force.problems = plan
                 .problems
@@ -232,6 +233,7 @@ impl Owner {
         if again.is_some() {
             let all = self.slots.keys().filter(|i| i.service == *name).cloned().collect();
             self.restart_dependents(&all);
+            self.restart_parts(name);
         }
     }
 

@@ -97,7 +97,10 @@ impl Owner {
             State::Cleaning { failed: 0, .. } => "takes away what is left".into(),
             State::Cleaning { .. } => machine.reason.clone(),
             State::Backoff { until: at, .. } => format!("next try in {}; {}", until(*at), machine.reason),
-            State::Done { .. } => machine.reason.clone(),
+            State::Done { .. } => match self.next_run(&machine.instance.service) {
+                Some(next) => format!("{}; next run at {next}", machine.reason),
+                None => machine.reason.clone(),
+            },
         }
     }
 
@@ -133,6 +136,7 @@ impl Owner {
             problems: in_force.problems.clone(),
             depends_on: depends.collect(),
             instances: slots.iter().map(|s| self.status_of(s)).collect(),
+            job: self.job_info(&in_force.service),
             probes: slots.iter().flat_map(|s| probes(s)).collect(),
             exits: exits.into_iter().take(20).map(|(i, e)| exit_info(i, e)).collect(),
         })
@@ -209,6 +213,9 @@ impl Owner {
                 None => format!("waits for {on}"),
             }),
             State::Cleaning { retry_at: Some(at), .. } => Some(format!("tried again in {}", until(*at))),
+            State::Done { .. } if let Some(next) = self.next_run(&machine.instance.service) => {
+                Some(format!("runs at {next}"))
+            }
             State::Done { .. } => Some("nothing, until somebody starts it or changes its file".into()),
             State::Down if self.journal.image().is_held(&machine.instance) => {
                 Some(format!("nothing, until `knarrctl start {}`", machine.instance.service))

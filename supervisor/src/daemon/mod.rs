@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod alarm;
 mod answer;
 mod desired;
 mod endpoints;
@@ -13,6 +14,7 @@ mod files;
 mod held;
 mod hook_group;
 mod hooks;
+mod jobs;
 mod keepers;
 mod lanes;
 mod logcap;
@@ -21,6 +23,7 @@ mod oom;
 mod options;
 mod order;
 mod owner;
+mod parts;
 mod place;
 mod rollout_wishes;
 mod rollouts;

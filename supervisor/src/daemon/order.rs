@@ -16,12 +16,16 @@ use super::owner::{Owner, Slot};
 impl Owner {
     /// What an instance waits for, for people, and when waiting becomes a failure. `None` = everything is there.
     pub(super) fn unmet(&self, instance: &Instance) -> Option<(String, Option<Boot>)> {
+        if let Some(schedule) = self.waits_for_schedule(instance) {
+            return Some((schedule, None));
+        }
         let (service, _) = self.service(instance);
         let unmet: Vec<_> = service.depends_on.iter().filter(|d| !self.met(d)).collect();
         if unmet.is_empty() {
             return self.rises_before(instance).map(|on| (on, None));
         }
         let since = self.slots.get(instance).map_or_else(Boot::now, |s| s.machine.changed.0);
+        let since = since.max(self.begun_since(instance));
         let deadline = unmet.iter().filter_map(|d| d.timeout).min().map(|t| since.after(t));
         let text: Vec<_> = unmet.iter().map(|d| self.describe_unmet(d)).collect();
         Some((text.join(", "), deadline))
@@ -48,8 +52,9 @@ impl Owner {
             instances += 1;
             let there = match dependency.condition {
                 Condition::Started => matches!(slot.machine.state, State::Running { .. }),
-                Condition::Healthy => self.fitness(slot).ready,
-                Condition::Completed => slot.machine.state == State::Done { success: true },
+                Condition::Ready => self.fitness(slot).ready,
+                Condition::Completed => matches!(slot.machine.state, State::Done { .. }),
+                Condition::Succeeded => slot.machine.state == State::Done { success: true },
             };
             if !there {
                 return false;
@@ -151,12 +156,13 @@ impl Owner {
     }
 }
 
-/// `db: healthy`.
+/// `db: ready`.
 pub(super) fn describe(dependency: &Dependency) -> String {
     let condition = match dependency.condition {
         Condition::Started => "started",
-        Condition::Healthy => "healthy",
+        Condition::Ready => "ready",
         Condition::Completed => "completed",
+        Condition::Succeeded => "succeeded",
     };
     format!("{}: {condition}", dependency.service)
 }

@@ -14,6 +14,7 @@ use super::endpoints::Endpoints;
 use super::held::Held;
 use super::hook_group::HookGroups;
 use super::hooks::Cut;
+use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
@@ -136,6 +137,8 @@ pub(super) struct Owner {
     pub(super) looks: Looks,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
+    /// Schedules of jobs.
+    pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
     /// Services that are being rolled out.
@@ -185,6 +188,7 @@ impl Owner {
             cap: Cap::default(),
             looks: Looks::default(),
             endpoints,
+            jobs: Jobs::default(),
             refused_by_disk: false,
             rolling: BTreeMap::new(),
         };

@@ -218,7 +218,7 @@ impl Owner {
         new: &Service,
         change: &ServiceChange,
     ) -> Option<String> {
-        if change.action != "restart" || !self.rolls(name) {
+        if change.action != "restart" || !self.rolls(name, new) {
             return None;
         }
         let update = &new.update;

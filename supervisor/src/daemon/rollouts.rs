@@ -87,6 +87,7 @@ impl Owner {
             Act::Replace { replica, why } => {
                 self.replace_in_turn(&Instance { service: name.clone(), replica }, &why);
             }
+            Act::FirstStep => self.restart_parts(name),
             Act::LastStep => {
                 let all: BTreeSet<_> = self.slots_of(name).map(|s| s.machine.instance.clone()).collect();
                 self.restart_dependents(&all);

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::alarm::Alarm;
 use super::desired::write_aside;
 use super::options::Options;
 use super::owner::Owner;
@@ -67,6 +68,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.adopt(reboot).await?;
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
+    owner.begin_scheduled();
     owner.settle();
     owner.finish_removals();
     owner.cap.grew();
@@ -83,11 +85,13 @@ pub async fn run(options: Options) -> Result<Ended> {
     }));
 
     let mut watchdog = Watchdog::start();
+    let mut alarm = Alarm::default();
     let mut watch = Watch::new();
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
     loop {
+        alarm.set(owner.next_scheduled());
         let due = [owner.next_due(), Some(passes.at)].into_iter().flatten().min();
         tokio::select! {
             biased;
@@ -98,6 +102,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             _ = hangup.recv() => passes.soon(Duration::ZERO),
             () = watch.changed() => passes.soon(QUIET),
             () = until(due) => {}
+            () = alarm.rings() => {}
             () = watchdog.tick() => watchdog.feed(),
         }
         // What else is there already, before anything is decided: a burst of ends is one look at all of them.

@@ -16,6 +16,7 @@ impl Owner {
             .chain(self.cap.due())
             .chain(self.look_due())
             .chain(self.rollout_due())
+            .chain(self.overdue_at())
             .min()
     }
 
@@ -29,6 +30,8 @@ impl Owner {
         self.turn_at.take_if(|t| *t <= now);
         self.cap_logs_in_time();
         self.ask_due(now);
+        self.end_overdue(now);
+        self.begin_scheduled();
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
         let due: Vec<_> = self
             .slots

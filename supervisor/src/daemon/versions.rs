@@ -17,6 +17,7 @@ use crate::machine::State;
 use crate::names::{Instance, ServiceName};
 use crate::rollout::{Driver, Member, Rejected, Rollout, Updates};
 use crate::unit;
+use crate::unit::service::Service;
 
 /// What is written of a version that is about to be in force.
 pub(super) struct Taken {
@@ -64,8 +65,7 @@ impl Owner {
                 continue;
             };
             let given = overlay.iter().any(|f| f.name == name.as_str());
-            let same =
-                |(service, _): &(unit::service::Service, String)| unit::version(service) == rejected.version;
+            let same = |(service, _): &(Service, String)| unit::version(service) == rejected.version;
             if !given && wanted.services.get(name).is_some_and(same) {
                 self.keep_old(wanted, name);
                 let file = self.options.dirs.service_file(name).display().to_string();
@@ -81,7 +81,7 @@ impl Owner {
     /// A file that was rolled back and is now what is in force is a file like any other.
     pub(super) fn forget_changed_rejects(
         &mut self,
-        unchanged: &BTreeMap<ServiceName, (unit::service::Service, String)>,
+        unchanged: &BTreeMap<ServiceName, (Service, String)>,
         problems: &[Problem],
     ) {
         let wrong = |name: &ServiceName| problems.iter().any(|p| unit::service_of(p).as_ref() == Some(name));
@@ -131,7 +131,7 @@ impl Owner {
         }
         let mut other = None;
         match change.action.as_str() {
-            "restart" if self.rolls(name) => {
+            "restart" if self.rolls(name, &new.service) => {
                 other = self.begin(name, new, &old, number, &mut updates, now.boot);
             }
             "restart" => updates.rollout = None,
@@ -281,9 +281,12 @@ impl Owner {
         }
     }
 
-    /// Whether there is something to replace in steps: instances that are wanted up and are not done.
-    pub(super) fn rolls(&self, name: &ServiceName) -> bool {
-        self.slots_of(name).any(|s| s.machine.up && !matches!(s.machine.state, State::Done { success: true }))
+    /// Whether there is something to replace in steps: instances that are wanted up and are not done, and no job.
+    pub(super) fn rolls(&self, name: &ServiceName, new: &Service) -> bool {
+        new.job.is_none()
+            && self
+                .slots_of(name)
+                .any(|s| s.machine.up && !matches!(s.machine.state, State::Done { success: true }))
     }
 
     /// The instances of a service that are not being removed.

@@ -31,8 +31,11 @@ impl Owner {
         let mut all = BTreeSet::new();
         for (target, answer) in targets {
             match self.targets(&target) {
-                Ok(instances) => {
+                Ok(mut instances) => {
                     records.push(goal(&target, verb == Verb::Stop));
+                    let (parts, of_parts) = self.parts_with(&target, verb == Verb::Stop);
+                    instances.extend(parts);
+                    records.extend(of_parts);
                     all.extend(instances.iter().cloned());
                     known.push((instances, answer));
                 }
@@ -42,6 +45,9 @@ impl Owner {
         if verb == Verb::Restart {
             let runs = all.iter().filter_map(|i| self.slots.get(i)?.machine.run().cloned());
             records.extend(runs.map(|run| Record::Again { run }));
+        }
+        if matches!(verb, Verb::Start | Verb::Restart) {
+            records.extend(self.begun_by_hand(all.iter(), verb == Verb::Restart));
         }
         if let Err(refusal) = self.wish(&records) {
             return known.into_iter().for_each(|(_, answer)| reply(answer, Err(refusal.clone())));
@@ -162,6 +168,8 @@ impl Owner {
         if let Err(refusal) = self.wish(&records) {
             return known.into_iter().for_each(|(_, answer)| reply(answer, Err(refusal.clone())));
         }
+        let names: Vec<_> = known.iter().map(|(service, _)| service.clone()).collect();
+        self.stop_parts_of_removed(&names);
         let mut removed = Vec::new();
         for (service, answer) in known {
             match self.remove_file(&service) {

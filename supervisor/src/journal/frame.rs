@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Event, Image, Kept, Record};
+use super::record::{Event, Image, Kept, KeptSchedule, Record};
 use crate::names::{Instance, ServiceName};
 
 /// The version of the format that this program writes and the newest that it reads.
@@ -128,6 +128,11 @@ pub(super) fn put_image<E>(
     for (service, updates) in &image.updates {
         let (service, updates) = (service.clone(), Box::new(updates.clone()));
         put_record(&mut out, &Record::Updates { service, updates });
+        spill(&mut out, 64 << 10)?;
+    }
+    for (service, KeptSchedule { rule, base }) in &image.schedules {
+        let (service, rule, base) = (service.clone(), rule.clone(), *base);
+        put_record(&mut out, &Record::Schedule { service, rule, base });
         spill(&mut out, 64 << 10)?;
     }
     if image.highest_forgotten > 0 {

@@ -12,6 +12,7 @@ use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::Unwell;
 use crate::rollout::Updates;
+use crate::schedule::Base;
 
 /// How many events are kept (`events --since`).
 pub const EVENTS_KEPT: usize = 10_000;
@@ -22,6 +23,9 @@ pub const EXITS_KEPT: usize = 20;
 
 /// So many instances that are gone have the number of their last run kept for them alone.
 pub const RETIRED_KEPT: usize = 1000;
+
+/// How many results of jobs are kept an instance.
+pub const RESULTS_KEPT: usize = 20;
 
 /// Which file it was, whatever is found by its name later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +106,24 @@ pub enum Record {
         /// Whether the policy was done with the instance: it ended with success (`Some(true)`) or failed for good.
         finished: Option<bool>,
     },
+    /// A run of a scheduled job is wanted, by its schedule or by hand: it is open until its policy is done with it.
+    Begun {
+        /// Which instance.
+        instance: Instance,
+        /// The time of the schedule that it is for; `None` = by hand.
+        scheduled: Option<Timestamp>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Where a schedule is.
+    Schedule {
+        /// Of which service.
+        service: ServiceName,
+        /// Expression and zone that this is about; empty = the service has no schedule any more.
+        rule: String,
+        /// The last time that is dealt with.
+        base: Base,
+    },
     /// Something to tell: a change of state or a decision.
     Event(Event),
     /// Somebody removes a service with its file and logs: a daemon that comes after this one goes on with it.
@@ -145,6 +167,7 @@ impl Record {
             }
             Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
             Record::Remove { .. } | Record::Keep { .. } | Record::Updates { .. } => true,
+            Record::Begun { .. } | Record::Schedule { .. } => true,
             Record::Started { .. } | Record::Health { .. } | Record::Event(_) => false,
         }
     }
@@ -189,6 +212,51 @@ pub struct Kept {
     pub finished: Option<bool>,
     /// The last ends, oldest first.
     pub exits: VecDeque<KeptExit>,
+    /// The run of a scheduled job that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Begun>,
+    /// What came of the last ones that the policy was done with, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub results: VecDeque<JobResult>,
+}
+
+/// A run of a scheduled job that is wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The time of the schedule that it is for; `None` = by hand.
+    pub scheduled: Option<Timestamp>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// The last of its runs; 0 = it had none.
+    pub run: u32,
+    /// The time of the schedule that it was for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Timestamp>,
+    /// When a scheduled one began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
+    /// When the daemon learnt of its end.
+    pub ended: Timestamp,
+    /// How often it was started, starts that were nobody's fault left out.
+    pub attempts: u32,
+    /// Success or failure; `None` = somebody stopped it.
+    pub success: Option<bool>,
+    /// One line for people.
+    pub text: String,
+}
+
+/// Where a schedule is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptSchedule {
+    /// Expression and zone.
+    pub rule: String,
+    /// The last time that is dealt with.
+    pub base: Base,
 }
 
 /// A run that has not ended, as far as is written.
@@ -230,6 +298,18 @@ pub struct KeptExit {
     pub text: String,
 }
 
+impl Kept {
+    /// The policy is done with it, or somebody else.
+    fn over(&mut self, run: u32, ended: Timestamp, attempts: u32, success: Option<bool>, text: &str) {
+        let (scheduled, begun) = self.begun.take().map_or((None, None), |b| (b.scheduled, Some(b.at)));
+        let text = text.to_owned();
+        self.results.push_back(JobResult { run, scheduled, begun, ended, attempts, success, text });
+        while self.results.len() > RESULTS_KEPT {
+            self.results.pop_front();
+        }
+    }
+}
+
 impl Event {
     /// About the bytes that it takes, in memory as in the file.
     fn weight(&self) -> usize {
@@ -244,6 +324,8 @@ pub struct Image {
     pub instances: BTreeMap<Instance, Kept>,
     /// Services stopped by hand as a whole.
     pub held: BTreeMap<ServiceName, bool>,
+    /// Schedules of jobs.
+    pub schedules: BTreeMap<ServiceName, KeptSchedule>,
     /// Services that are being removed with their logs.
     pub removals: BTreeMap<ServiceName, Option<FileId>>,
     /// Versions and rollouts.
@@ -301,6 +383,7 @@ impl Image {
                 let kept = self.kept(&run.instance);
                 kept.last_run = kept.last_run.max(run.run);
                 kept.open.take_if(|o| o.run == run.run);
+                let attempts = kept.failures.saturating_add(1);
                 (kept.failures, kept.finished) = (*failures, *finished);
                 kept.exits.push_back(KeptExit {
                     run: run.run,
@@ -311,6 +394,33 @@ impl Image {
                 while kept.exits.len() > EXITS_KEPT {
                     kept.exits.pop_front();
                 }
+                let wanted = kept.begun.is_some();
+                if finished.is_some() || wanted && self.is_held(&run.instance) {
+                    self.kept(&run.instance).over(run.run, *at, attempts, *finished, text);
+                }
+            }
+            Record::Begun { instance, scheduled, at } => {
+                let kept = self.kept(instance);
+                if kept.begun.is_some() {
+                    kept.over(
+                        kept.last_run,
+                        *at,
+                        kept.failures.saturating_add(1),
+                        None,
+                        "replaced by the next run",
+                    );
+                }
+                kept.begun = Some(Begun { scheduled: *scheduled, at: *at });
+                (kept.finished, kept.failures, kept.restarts) = (None, 0, 0);
+                if let Some(schedule) = self.schedules.get_mut(&instance.service) {
+                    schedule.base.deal(scheduled.unwrap_or(*at));
+                }
+            }
+            Record::Schedule { service, rule, .. } if rule.is_empty() => {
+                self.schedules.remove(service);
+            }
+            Record::Schedule { service, rule, base } => {
+                self.schedules.insert(service.clone(), KeptSchedule { rule: rule.clone(), base: *base });
             }
             Record::Event(event) => self.event(event.clone()),
             Record::Remove { service, file } => {
@@ -324,6 +434,7 @@ impl Image {
                 let numbers: Vec<_> = gone.map(|(instance, kept)| (instance, kept.last_run)).collect();
                 numbers.into_iter().for_each(|(instance, last)| self.retire(instance, last));
                 self.held.remove(service);
+                self.schedules.remove(service);
                 self.removals.remove(service);
                 self.updates.remove(service);
             }
@@ -382,6 +493,12 @@ impl Image {
     }
 
     fn goal(&mut self, service: &ServiceName, replica: Option<u32>, held: bool) {
+        if held {
+            // What is wanted no more and has nothing to stop is over.
+            let of = |i: &Instance| i.service == *service && replica.is_none_or(|r| r == i.replica);
+            let idle = self.instances.iter_mut().filter(|(i, k)| of(i) && k.open.is_none());
+            idle.for_each(|(_, kept)| kept.begun = None);
+        }
         if !held {
             // Wanted up anew: what came of it before does not count any more.
             let of = |i: &Instance| i.service == *service && replica.is_none_or(|r| r == i.replica);

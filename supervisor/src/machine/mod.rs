@@ -195,6 +195,7 @@ impl Machine {
             Event::Unwell { why, grace, stays_down } => {
                 self.on_unwell(why, grace, stays_down, now, rules, &mut out);
             }
+            Event::Overdue { why } => self.on_overdue(why, now, rules, &mut out),
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
             Event::Turn => self.on_turn(rules, &mut out),
@@ -293,9 +294,18 @@ impl Machine {
         }
         let ran = end::ran(rules, *since, now.moment.boot);
         let own = Stop { grace: grace.unwrap_or(rules.stop.grace), ..rules.stop.clone() };
-        let unwell = Unwell { why, stays_down, ran };
+        let unwell = Unwell { why, stays_down, ran, overdue: false };
         let rules = Rules { stop: &own, ..rules };
         self.end_run("unhealthy", Some(unwell), now, rules, out);
+    }
+
+    fn on_overdue(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
+        let State::Running { since, .. } = &self.state else { return };
+        if self.up {
+            let ran = end::ran(rules, *since, now.moment.boot);
+            let unwell = Unwell { why: why.clone(), stays_down: false, ran, overdue: true };
+            self.end_run(&why, Some(unwell), now, rules, out);
+        }
     }
 
     fn on_again(&mut self, why: String, now: Now, rules: Rules<'_>, out: &mut Vec<Effect>) {
@@ -988,6 +998,7 @@ mod tests {
                 Event::Again { why: "again".into() },
                 unwell(false),
                 unwell(true),
+                Event::Overdue { why: "late".into() },
                 Event::Lost(Ending::MonitorLost),
                 Event::NeverRan { code: "c".into(), text: "t".into(), exit: None },
                 Event::Due,

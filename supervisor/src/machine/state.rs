@@ -141,6 +141,11 @@ pub enum Event {
         /// It stays down.
         stays_down: bool,
     },
+    /// The time that a job has for one attempt is over.
+    Overdue {
+        /// For people: "deadline of 10 min passed".
+        why: String,
+    },
     /// What runs is to be replaced by a fresh run.
     Again {
         /// For people: "changed: limits.memory".

@@ -74,6 +74,8 @@ pub enum Act {
         /// In which step, for people.
         why: String,
     },
+    /// The first step begins: what is part of the service begins anew before its new instances.
+    FirstStep,
     /// The last step begins: what restarts with the service does so now.
     LastStep,
     /// The version to go back to is in force from now on.
@@ -309,6 +311,9 @@ impl Driver {
             if members.iter().any(|s| s.replica > plan.replicas) { ", beside the old ones" } else { "" };
         let text = format!("{why}: {}{beside}", names.join(", "));
         acts.insert(0, Act::Tell(None, "rollout-step", text));
+        if !std::mem::replace(&mut rollout.begun, true) {
+            acts.push(Act::FirstStep);
+        }
         if last {
             acts.push(Act::LastStep);
         }

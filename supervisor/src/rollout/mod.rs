@@ -84,6 +84,8 @@ pub struct Rollout {
     pub surge: u32,
     /// They had their step.
     pub surged: bool,
+    /// The first instances that were there before had their step, in this direction.
+    pub begun: bool,
     /// Steps that are done, in this direction.
     pub steps: u32,
     /// Instances that failed while that is only to be said.
@@ -180,6 +182,7 @@ impl Rollout {
             step: Vec::new(),
             surge: 0,
             surged: false,
+            begun: false,
             steps: 0,
             given_up: BTreeSet::new(),
             idle: false,
@@ -197,7 +200,8 @@ impl Rollout {
     /// Goes back from here on: by its own judgement, or because somebody says so.
     pub fn turn_back(&mut self, why: String, now: Boot) {
         self.back = Some(why);
-        (self.watching, self.surged, self.steps, self.since) = (false, false, 0, now);
+        (self.watching, self.surged, self.begun) = (false, false, false);
+        (self.steps, self.since) = (0, now);
         self.paused = None;
         self.step.clear();
         self.given_up.clear();

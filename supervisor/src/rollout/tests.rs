@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::*;
@@ -115,9 +116,8 @@ impl World {
         let want = self.plan.replicas + self.driver.rollout.surge;
         self.all.retain(|r, _| *r <= want);
         for replica in 1..=want {
-            if !self.all.contains_key(&replica) {
-                let one = One { up: true, last_run: 0, new: false, started: 0, failed: None };
-                self.all.insert(replica, one);
+            if let Entry::Vacant(place) = self.all.entry(replica) {
+                place.insert(One { up: true, last_run: 0, new: false, started: 0, failed: None });
                 self.start(replica);
             }
         }
@@ -137,7 +137,7 @@ impl World {
             Act::Tell(_, kind, _) => self.told.push(kind),
             Act::Match => self.match_instances(),
             Act::Replace { replica, .. } => self.start(replica),
-            Act::GoBack | Act::LastStep | Act::Finish => {}
+            Act::GoBack | Act::FirstStep | Act::LastStep | Act::Finish => {}
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod bundle;
 mod change;
 mod dir;
+pub mod job;
 mod keys;
 pub mod listen;
 mod parse;
@@ -17,6 +18,7 @@ pub(crate) mod test_dir;
 pub use change::{changes, run_version, version};
 pub use dir::{Loaded, load_dir, load_files, read_file};
 pub use keys::{Change, KEYS, Key};
+pub(crate) use parse::value::nearest;
 pub(crate) use parse::value::{duration, signal};
 pub use parse::{SIZE_MAX, locate, parse};
-pub use set::{check_set, service_of, start_order};
+pub use set::{check_set, implied, service_of, start_order};

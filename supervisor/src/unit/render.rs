@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::job::{Job, Overlap, Schedule};
 use super::listen::{Listen, MODE};
 use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
@@ -10,6 +11,7 @@ use super::service::{
     OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule, RuleAction,
     Seccomp, Security, Service, Stop, Update,
 };
+use crate::names::ServiceName;
 use crate::probe::{Http, Kind, Tls};
 
 /// A table that leaves out what is not there.
@@ -65,10 +67,12 @@ pub(super) fn render(service: &Service) -> Value {
         ports,
         listen,
         restart,
+        job,
         stop,
         probes,
         update,
         depends_on,
+        part_of,
         hooks,
         logs,
     } = service;
@@ -100,10 +104,12 @@ pub(super) fn render(service: &Service) -> Value {
     t.full("ports", json!(ports));
     t.full("listen", listen.iter().map(socket).collect::<Vec<_>>());
     t.full("restart", put_restart(restart));
+    t.some("job", job.as_ref().map(put_job));
     t.full("stop", put_stop(stop));
     t.full("probes", put_probes(probes));
     t.full("update", put_update(update));
-    t.full("depends_on", depends_on.iter().map(dependency).collect::<Vec<_>>());
+    t.full("depends_on", depends_on.iter().filter(|d| !d.implied).map(dependency).collect::<Vec<_>>());
+    t.some("part_of", part_of.as_ref().map(ServiceName::as_str));
     t.full("hooks", put_hooks(hooks));
     t.full("logs", put_logs(logs));
     t.into()
@@ -198,13 +204,16 @@ fn put_restart(restart: &Restart) -> Table {
         restart;
     let default = parse::default_restart();
     let mut t = Table::default();
+    // That of a job is there by its attempts.
     t.unless("policy", policy, &default.policy, |p| match p {
+        Policy::Attempts(_) => Value::Null,
         Policy::No => json!("no"),
         Policy::OnFailure(None) => json!("on-failure"),
         Policy::OnFailure(Some(n)) => json!(format!("on-failure:{n}")),
         Policy::Always => json!("always"),
         Policy::UnlessStopped => json!("unless-stopped"),
     });
+    t.0.retain(|_, value| !value.is_null());
     t.full("rules", rules.iter().map(rule).collect::<Vec<_>>());
     t.unless("delay", delay, &default.delay, |d| json!(duration_text(*d)));
     t.unless("max_delay", max_delay, &default.max_delay, |d| json!(duration_text(*d)));
@@ -235,6 +244,22 @@ fn rule(rule: &Rule) -> Value {
         },
     );
     t.into()
+}
+
+fn put_job(job: &Job) -> Table {
+    let Job { attempts, deadline, schedule } = job;
+    let mut t = Table::default();
+    // Never empty: that there is a job at all is the point.
+    t.put("attempts", *attempts);
+    t.some("deadline", deadline.map(duration_text));
+    if let Some(Schedule { cron, timezone, catch_up, overlap, jitter }) = schedule {
+        t.put("schedule", cron.as_str());
+        t.unless("timezone", timezone, &parse::TIMEZONE.to_owned(), |z| json!(z));
+        t.unless("catch_up", catch_up, &true, |b| json!(b));
+        t.unless("overlap", overlap, &Overlap::Skip, |o| json!(o));
+        t.unless("jitter", jitter, &std::time::Duration::ZERO, |d| json!(duration_text(*d)));
+    }
+    t
 }
 
 fn put_stop(stop: &Stop) -> Table {
@@ -331,13 +356,14 @@ fn put_tls(tls: &Tls) -> Value {
 }
 
 fn dependency(dependency: &Dependency) -> Value {
-    let Dependency { service, condition, timeout, restart } = dependency;
+    let Dependency { service, condition, timeout, restart, implied: _ } = dependency;
     let mut t = Table::default();
     t.put("service", service.as_str());
     t.unless("condition", condition, &Condition::Started, |c| match c {
         Condition::Started => json!("started"),
-        Condition::Healthy => json!("healthy"),
+        Condition::Ready => json!("ready"),
         Condition::Completed => json!("completed"),
+        Condition::Succeeded => json!("succeeded"),
     });
     t.some("timeout", timeout.map(duration_text));
     t.unless("restart", restart, &false, |b| json!(b));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::listen::Listen;
 use crate::names::ServiceName;
 use crate::probe::Kind;
+use crate::unit::job::Job;
 
 /// One service file, read and checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +45,8 @@ pub struct Service {
     pub listen: Vec<Listen>,
     /// When it is started again.
     pub restart: Restart,
+    /// It is a job: it runs to its end.
+    pub job: Option<Job>,
     /// How it is stopped.
     pub stop: Stop,
     /// How it is looked at while it runs.
@@ -52,6 +55,8 @@ pub struct Service {
     pub update: Update,
     /// What must be there before it starts.
     pub depends_on: Vec<Dependency>,
+    /// It is an init step (a job) or a sidecar of another service.
+    pub part_of: Option<ServiceName>,
     /// What is run on the host around it.
     pub hooks: Hooks,
     /// What becomes of its output.
@@ -262,6 +267,8 @@ pub enum Policy {
     Always,
     /// After every end, but what was stopped by hand stays stopped, also over a reboot.
     UnlessStopped,
+    /// That of a job: so many starts for one success, however long each of them runs.
+    Attempts(u32),
 }
 
 /// One exit rule.
@@ -483,18 +490,22 @@ pub struct Dependency {
     pub timeout: Option<Duration>,
     /// An order or a changed file that restarts the other service restarts this one after it.
     pub restart: bool,
+    /// It follows from `part_of` of the other service and stands in no file of this one.
+    pub implied: bool,
 }
 
-/// The conditions of Compose.
+/// What has to be true of the other service: the conditions of Compose, and ECS's two words for an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// All its instances run.
     Started,
     /// All its instances are ready; without probes that is: they run.
-    Healthy,
-    /// All its instances ended with success.
+    Ready,
+    /// All its instances are done, with success or not: their restart policy does not start them again.
     Completed,
+    /// All its instances are done, with success.
+    Succeeded,
 }
 
 /// What is run on the host around it.
@@ -559,10 +570,12 @@ impl Service {
                 crash_window: Duration::from_secs(600),
                 on_crash_loop: OnCrashLoop::Keep,
             },
+            job: None,
             stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
             probes: Probes::default(),
             update: Update::default(),
             depends_on: Vec::new(),
+            part_of: None,
             hooks: Hooks::default(),
             logs: Logs { max_size: 10 << 20, max_files: 5, journald: false },
         }

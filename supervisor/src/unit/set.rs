@@ -5,14 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::api::model::Problem;
 use crate::names::ServiceName;
-use crate::unit::service::Service;
+use crate::unit::service::{Condition, Dependency, Service};
 
 /// Dependencies on services that are not there, and cycles: a complaint to every member, each seen from itself. The file
 /// of a problem is `NAME.toml` (see [`service_of`]), its key `depends_on[N]`; [`locate`](super::locate) finds the line.
 pub fn check_set(services: &BTreeMap<ServiceName, Service>) -> Vec<Problem> {
+    let mut services = services.clone();
+    let implied = implied(services.values());
+    for (name, service) in &mut services {
+        service.depends_on.retain(|d| !d.implied);
+        service.depends_on.extend(implied.get(name).into_iter().flatten().cloned());
+    }
+    let services = &services;
     let mut problems = Vec::new();
     for (name, service) in services {
-        for (i, dependency) in service.depends_on.iter().enumerate() {
+        problems.extend(service.part_of.as_ref().and_then(|whole| part(services, name, whole)));
+        for (i, dependency) in service.depends_on.iter().enumerate().filter(|(_, d)| !d.implied) {
             let to = &dependency.service;
             let message = if !services.contains_key(to) {
                 let near =
@@ -30,6 +38,44 @@ pub fn check_set(services: &BTreeMap<ServiceName, Service>) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What is wrong with a part of a service.
+fn part(
+    services: &BTreeMap<ServiceName, Service>,
+    name: &ServiceName,
+    whole: &ServiceName,
+) -> Option<Problem> {
+    let message = match services.get(whole) {
+        None => {
+            let near = super::parse::value::nearest(whole.as_str(), services.keys().map(ServiceName::as_str));
+            let near = near.map_or(String::new(), |n| format!("; did you mean {n:?}?"));
+            format!("part of {whole}, and there is no such service{near}")
+        }
+        Some(Service { part_of: Some(other), .. }) => {
+            format!("part of {whole}, which is itself part of {other}, want part_of = {:?}", other.as_str())
+        }
+        Some(_) => {
+            let names: Vec<&str> =
+                path(services, name, whole)?.into_iter().map(ServiceName::as_str).collect();
+            format!("dependencies in a circle: {whole} -> {} (it is part of {whole})", names.join(" -> "))
+        }
+    };
+    Some(Problem { file: format!("{name}.toml"), line: 0, column: 0, key: "part_of".into(), message })
+}
+
+/// What services depend on because others are part of them: on success of those that are jobs, else on their being ready.
+pub fn implied<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeMap<ServiceName, Vec<Dependency>> {
+    let mut all: BTreeMap<ServiceName, Vec<Dependency>> = BTreeMap::new();
+    for service in services {
+        let Some(whole) = &service.part_of else { continue };
+        let condition = if service.job.is_some() { Condition::Succeeded } else { Condition::Ready };
+        let name = service.name.clone();
+        let dependency =
+            Dependency { service: name, condition, timeout: None, restart: false, implied: true };
+        all.entry(whole.clone()).or_default().push(dependency);
+    }
+    all
 }
 
 /// The shortest way along dependencies, both ends included.
@@ -143,6 +189,39 @@ mod tests {
             ]
         );
         assert_eq!(service_of(&check_set(&set(&[("a", &["x"])]))[0]), Some("a".parse().unwrap()));
+    }
+
+    #[test]
+    fn parts() {
+        let told = |files: &[(&str, &str)]| {
+            let one = |(name, keys): &(&str, &str)| {
+                let name: ServiceName = name.parse().unwrap();
+                let text = format!("bundle = \"/b\"\n{keys}");
+                (name.clone(), crate::unit::parse(&name, Path::new("x.toml"), &text).unwrap())
+            };
+            let set: BTreeMap<_, _> = files.iter().map(one).collect();
+            let said = |p: Problem| format!("{} {}: {}", p.file, p.key, p.message);
+            check_set(&set).into_iter().map(said).collect::<Vec<_>>()
+        };
+        assert!(
+            told(&[("web", ""), ("log", "part_of = 'web'"), ("db", ""), ("init", "part_of = 'web'\n[job]")])
+                .is_empty()
+        );
+        assert_eq!(
+            told(&[("web", ""), ("log", "part_of = 'wbe'")]),
+            ["log.toml part_of: part of wbe, and there is no such service; did you mean \"web\"?"]
+        );
+        assert_eq!(
+            told(&[("web", ""), ("log", "part_of = 'web'"), ("more", "part_of = 'log'")]),
+            ["more.toml part_of: part of log, which is itself part of web, want part_of = \"web\""]
+        );
+        assert_eq!(
+            told(&[("web", ""), ("log", "part_of = 'web'\ndepends_on = ['web']")]),
+            [
+                "log.toml part_of: dependencies in a circle: web -> log -> web (it is part of web)",
+                "log.toml depends_on[0]: dependencies in a circle: log -> web -> log",
+            ]
+        );
     }
 
     #[test]

@@ -4,14 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
 use super::{MIB, disk, resources};
-use crate::base::PROBE;
 use crate::case::{Case, case};
 use crate::host::Need;
-use crate::trial::Trial;
 
 /// All of this part.
 pub(super) fn cases() -> Vec<Case> {
@@ -84,39 +81,18 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         case("cgroup.v1-network")
             .checks("config-linux.md#network classID, priorities")
-            .needs([Need::OwnMachine, Need::CgroupV2, Need::NoV1("net_cls"), Need::NoV1("net_prio")])
-            .steps(|t| {
-                t.works()?;
-                let top = hierarchy(t, "net_cls,net_prio")?;
-                t.spec["process"]["args"] = json!([PROBE, "trap", "TERM"]);
-                t.spec["linux"]["resources"]["network"] =
-                    json!({"classID": 0x0010_0001, "priorities": [{"name": "lo", "priority": 5}]});
-                t.create()?;
-                let group =
-                    top.join(t.spec["linux"]["cgroupsPath"].as_str().unwrap_or("").trim_start_matches('/'));
-                let class = fs::read_to_string(group.join("net_cls.classid"))?;
-                ensure!(class.trim() == 0x0010_0001.to_string(), "the class is {class}");
-                let priorities = fs::read_to_string(group.join("net_prio.ifpriomap"))?;
+            .needs([Need::V1("net_cls"), Need::V1("net_prio")])
+            .spec(resources(json!({"network": {
+                "classID": 0x0010_0001, "priorities": [{"name": "lo", "priority": 5}]}})))
+            .created(|t| {
+                t.cgroup("net_cls")?.holds(("net_cls.classid", "1048577"), ("", ""))?;
+                let priorities = t.cgroup("net_prio")?.read("net_prio.ifpriomap")?;
                 ensure!(priorities.lines().any(|l| l == "lo 5"), "{priorities}");
-                let inside = fs::read_to_string(group.join("cgroup.procs"))?;
+                let inside = t.cgroup("net_cls")?.read("cgroup.procs")?;
                 ensure!(inside.trim() == t.pid()?.to_string(), "inside is {inside:?}");
-                t.remove()?;
-                ensure!(!group.exists(), "the group is left");
-                // Nothing of it is left, so that the hierarchy goes with its mount.
-                if let Some(above) = group.parent().filter(|dir| *dir != top) {
-                    fs::remove_dir(above)?;
-                }
-                t.unmount()
+                Ok(())
             }),
     ]
-}
-
-/// Mounts a v1 hierarchy where the runtime finds it.
-fn hierarchy(t: &mut Trial<'_>, controllers: &str) -> Result<PathBuf> {
-    let dir = t.host_dir("hierarchy")?;
-    mount(Some("cgroup"), &dir, Some("cgroup"), MsFlags::empty(), Some(controllers)).context("mount")?;
-    t.mounted.push(dir.clone());
-    Ok(dir)
 }
 
 /// The scheduler file of the disk.

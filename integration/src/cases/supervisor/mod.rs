@@ -8,6 +8,7 @@ mod config;
 mod files;
 mod hooks;
 mod host;
+mod jobs;
 mod keepers;
 mod life;
 mod listen;
@@ -17,12 +18,14 @@ mod long;
 mod order;
 mod orders;
 mod output;
+mod parts;
 mod probes;
 mod removal;
 mod restart;
 mod rollout;
 mod survival;
 mod systemd;
+mod tiers;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -35,6 +38,9 @@ pub fn cases() -> Vec<Case> {
         life::cases(),
         restart::cases(),
         order::cases(),
+        tiers::cases(),
+        jobs::cases(),
+        parts::cases(),
         orders::cases(),
         probes::cases(),
         rollout::cases(),

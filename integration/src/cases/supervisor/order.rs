@@ -44,14 +44,27 @@ pub fn cases() -> Vec<Case> {
                 &d.text(&["all", "sleep", "700", "--", "exit", "0"], "[restart]\npolicy = 'no'\n"),
             )?;
             d.write("app", &d.text(&["trap", "TERM"], &after("init", "completed", "")))?;
+            d.write("strict", &d.text(&["trap", "TERM"], &after("init", "succeeded", "")))?;
             d.apply()?;
             d.until("app.1", "waiting")?;
             d.until("app.1", "running")?;
+            d.until("strict.1", "running")?;
             d.is("init.1", "exited").map(|_| ())
         }),
-        sup("order.completed-not-failed", "dependency condition completed").daemon(|d| {
-            d.write("init", &d.text(&["exit", "4"], "[restart]\npolicy = 'no'\n"))?;
+        sup("order.completed-with-a-failure", "dependency condition completed").daemon(|d| {
+            d.write(
+                "init",
+                &d.text(&["all", "sleep", "700", "--", "exit", "4"], "[restart]\npolicy = 'no'\n"),
+            )?;
             d.write("app", &d.text(&["trap", "TERM"], &after("init", "completed", "")))?;
+            d.apply()?;
+            d.until("app.1", "waiting")?;
+            d.until("app.1", "running")?;
+            d.is("init.1", "failed").map(|_| ())
+        }),
+        sup("order.succeeded-not-failed", "dependency condition succeeded").daemon(|d| {
+            d.write("init", &d.text(&["exit", "4"], "[restart]\npolicy = 'no'\n"))?;
+            d.write("app", &d.text(&["trap", "TERM"], &after("init", "succeeded", "")))?;
             d.apply()?;
             d.until("init.1", "failed")?;
             std::thread::sleep(std::time::Duration::from_millis(300));

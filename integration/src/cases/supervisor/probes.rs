@@ -150,7 +150,7 @@ fn readiness() -> Vec<Case> {
             d.write("app", &d.text(&["trap", "TERM"], "depends_on = [{ service = 'db', condition = 'healthy' }]\n"))?;
             d.apply()?;
             until_ready(d, "db.1", false)?;
-            d.until_it("app.1", "waiting", |i| i["detail"] == "waits for db: healthy")?;
+            d.until_it("app.1", "waiting", |i| i["detail"] == "waits for db: ready")?;
             let late = d.ctl(&["wait", "db", "--timeout", "300ms"])?.exits(1)?;
             ensure!(late.stderr.contains("db is not ready after 300 ms"), "{}", late.stderr);
             d.ctl(&["wait", "db", "--for", "healthy"])?.ok()?;

@@ -1,6 +1,7 @@
 //! From the text of a service file to a checked [`Service`], with the place of every complaint. Pure.
 
 mod image;
+mod job;
 mod listen;
 mod parts;
 mod policy;
@@ -19,6 +20,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 pub(in crate::unit) use self::image::env_name;
+pub(in crate::unit) use self::job::TIMEZONE;
 pub(in crate::unit) use self::parts::CAPABILITIES;
 pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
 pub(in crate::unit) use self::probes::{HOST, METHOD, PATH, STATUS, default_probe};
@@ -119,11 +121,13 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let network = t.get(r, "network").and_then(|v| parts::network(r, &v)).unwrap_or(Network::Default);
     let ports = t.get(r, "ports").map(|v| v.each(r, parts::port)).unwrap_or_default();
     let listen = t.get(r, "listen").map(|v| listen::listen(r, &v)).unwrap_or_default();
-    let restart = policy::restart(r, t);
+    let mut restart = policy::restart(r, t);
+    let job = job::job(r, t, &mut restart, replicas);
     let stop = policy::stop(r, t);
     let probes = probes::probes(r, t);
     let update = update::update(r, t, &probes);
     let depends_on = t.get(r, "depends_on").map(|v| policy::dependencies(r, &v, name)).unwrap_or_default();
+    let part_of = t.get(r, "part_of").and_then(|v| policy::part_of(r, &v, name, job.as_ref()));
     let hooks: Hooks = parts::section(r, t, "hooks", policy::hooks);
     let logs = policy::logs(r, t);
     Some(Service {
@@ -142,10 +146,12 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         ports,
         listen,
         restart,
+        job,
         stop,
         probes,
         update,
         depends_on,
+        part_of,
         hooks,
         logs,
     })

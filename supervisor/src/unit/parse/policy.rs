@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::image::command;
 use super::read::{Reader, Table, Value};
 use crate::names::ServiceName;
+use crate::unit::job::Job;
 use crate::unit::service::{
     Condition, Dependency, Hook, Hooks, Logs, Match, OnCrashLoop, Policy, Restart, Rule, RuleAction, Stop,
 };
@@ -174,6 +175,23 @@ pub(super) fn dependencies(r: &mut Reader, v: &Value, own: &ServiceName) -> Vec<
     all
 }
 
+/// Whose part it is. One that is due by a schedule of its own is nobody's.
+pub(super) fn part_of(
+    r: &mut Reader,
+    v: &Value,
+    own: &ServiceName,
+    job: Option<&Job>,
+) -> Option<ServiceName> {
+    let whole = v.parsed(r, str::parse::<ServiceName>)?;
+    if whole == *own {
+        v.say(r, format!("{own} is part of itself"));
+    }
+    if job.is_some_and(|j| j.schedule.is_some()) {
+        v.say(r, "a part runs when its service starts, and this one has a schedule of its own");
+    }
+    Some(whole)
+}
+
 fn dependency(r: &mut Reader, v: &Value) -> Option<Dependency> {
     let name = |r: &mut Reader, v: &Value| v.parsed(r, str::parse::<ServiceName>);
     if v.is_string() {
@@ -182,19 +200,23 @@ fn dependency(r: &mut Reader, v: &Value) -> Option<Dependency> {
             condition: Condition::Started,
             timeout: None,
             restart: false,
+            implied: false,
         });
     }
     let t = v.table(r)?;
     let service = t.need(r, "service").and_then(|v| name(r, &v));
     let words = [
         ("started", Condition::Started),
-        ("healthy", Condition::Healthy),
+        ("ready", Condition::Ready),
         ("completed", Condition::Completed),
+        ("succeeded", Condition::Succeeded),
+        // Compose's word for ready.
+        ("healthy", Condition::Ready),
     ];
     let condition = t.get(r, "condition").map_or(Some(Condition::Started), |v| v.word(r, &words));
     let timeout = t.get(r, "timeout").and_then(|v| v.duration(r, TICK..=MONTH));
     let restart = t.get(r, "restart").and_then(|v| v.boolean(r)).unwrap_or(false);
-    Some(Dependency { service: service?, condition: condition?, timeout, restart })
+    Some(Dependency { service: service?, condition: condition?, timeout, restart, implied: false })
 }
 
 pub(super) fn hooks(r: &mut Reader, t: &Table) -> Hooks {

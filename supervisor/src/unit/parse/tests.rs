@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{DeTable, Reader, Table, locate, parse, service};
 use crate::names::ServiceName;
 use crate::probe::{Kind, Tls};
+use crate::unit::job::Overlap;
 use crate::unit::service::*;
 
 /// A file with every key but those that exclude others.
@@ -129,6 +130,21 @@ pre_stop = [{ command = ["/usr/bin/true"] }]
 post_stop = [{ command = ["/usr/bin/true"] }]
 "#;
 
+/// A job with every key of `[job]`.
+pub(super) const JOB: &str = r#"bundle = "/srv/backup"
+replicas = 2
+[restart]
+delay = "10s"
+[job]
+attempts = 5
+deadline = "10m"
+schedule = "30 4 * * 1-5"
+timezone = "CET-1CEST,M3.5.0,M10.5.0/3"
+catch_up = false
+overlap = "allow"
+jitter = "5m"
+"#;
+
 fn name() -> ServiceName {
     "web".parse().unwrap()
 }
@@ -228,6 +244,33 @@ fn toml(value: &serde_json::Value) -> String {
 }
 
 #[test]
+fn every_value_of_a_job_arrives() {
+    let s = good(JOB);
+    let secs = Duration::from_secs;
+    let job = s.job.clone().unwrap();
+    assert_eq!((job.attempts, job.deadline, s.restart.delay), (5, Some(secs(600)), secs(10)));
+    assert_eq!(s.restart.policy, Policy::Attempts(5));
+    let schedule = job.schedule.unwrap();
+    assert_eq!(
+        (schedule.cron.as_str(), schedule.timezone.as_str()),
+        ("30 4 * * 1-5", "CET-1CEST,M3.5.0,M10.5.0/3")
+    );
+    assert_eq!((schedule.catch_up, schedule.overlap, schedule.jitter), (false, Overlap::Allow, secs(300)));
+    let plain = good("bundle = \"/b\"\n[job]").job.unwrap();
+    assert_eq!((plain.attempts, plain.deadline, plain.schedule), (3, None, None));
+    let daily = good("bundle = \"/b\"\njob.schedule = \"@daily\"").job.unwrap().schedule.unwrap();
+    assert_eq!(
+        (daily.timezone.as_str(), daily.catch_up, daily.overlap, daily.jitter),
+        ("UTC", true, Overlap::Skip, Duration::ZERO)
+    );
+    assert_eq!(good("bundle = \"/b\"\npart_of = \"db\"").part_of, Some("db".parse().unwrap()));
+    for word in ["healthy", "ready"] {
+        let text = format!("bundle = \"/b\"\ndepends_on = [{{ service = \"db\", condition = {word:?} }}]");
+        assert_eq!(good(&text).depends_on[0].condition, Condition::Ready);
+    }
+}
+
+#[test]
 fn the_fixed_spelling_reads_back_as_the_same_service() {
     let root = "root = \"/r\"\nroot_read_only = true\ncommand = [\"/x\"]\nnetwork = \"host\"\nreplicas = 0\ntty = true\n\
                 restart = \"on-failure\"\nsecurity.seccomp = \"/p\"\nlimits.pids = \"unlimited\"\nstop.signal = \"RTMAX\"\n\
@@ -235,6 +278,9 @@ fn the_fixed_spelling_reads_back_as_the_same_service() {
     let root = root.replace("restart = \"on-failure\"\n", "restart.policy = \"on-failure\"\n");
     for text in [
         FULL,
+        JOB,
+        "bundle = \"/b\"\npart_of = \"db\"\n[job]",
+        "bundle = \"/b\"\n[job]\nattempts = 1\nschedule = \"@daily\"",
         &root,
         "bundle = \"/b\"\nrestart = \"no\"\nnetwork = \"none\"",
         "bundle = \"/b\"\nrestart = \"always\"",
@@ -262,7 +308,12 @@ fn every_listed_key_is_read_and_no_other() {
     let others =
         ["secrets[].on_change.signal".to_owned(), "probes.*.tcp.host".into(), "probes.*.tcp.port".into()];
     let healthcheck = listed.iter().filter(|k| k.starts_with("healthcheck.")).cloned();
-    let asked = r.asked.clone().into_iter().chain(others).chain(healthcheck).collect();
+    let mut of_job = Reader::new("web.toml".into(), JOB);
+    let (document, _) = DeTable::parse_recoverable(JOB);
+    let table = Table::file(&mut of_job, document.get_ref());
+    assert!(service(&mut of_job, &name(), &table).is_some());
+    let of_job = of_job.asked.clone().into_iter().filter(|k| k.starts_with("job."));
+    let asked = r.asked.clone().into_iter().chain(others).chain(healthcheck).chain(of_job).collect();
     assert_eq!(listed, asked);
 }
 
@@ -294,6 +345,9 @@ fn examples_are_good() {
                     "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" if name != "port" => "port = 80\n",
                     "probes.*" if name != "exec" => "exec = [\"/x\"]\n",
                     "probes" | "probes.*" | "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" => "",
+                    "job" if ["timezone", "catch_up", "overlap", "jitter"].contains(&name) => {
+                        "schedule = \"@daily\"\n"
+                    }
                     "healthcheck" if name != "test" => "test = \"true\"\n",
                     _ if name == "timeout" => "command = [\"/x\"]\n",
                     _ => "",
@@ -350,7 +404,8 @@ fn the_sample_services_are_good_and_belong_together() {
     assert!(loaded.problems.is_empty(), "{:#?}", loaded.problems);
     let set = loaded.services.into_iter().map(|(name, (service, _))| (name, service)).collect();
     assert!(crate::unit::check_set(&set).is_empty());
-    let order: Vec<_> = crate::unit::start_order(&set).iter().map(ToString::to_string).collect();
+    let mut order: Vec<_> = crate::unit::start_order(&set).iter().map(ToString::to_string).collect();
+    order.retain(|name| ["crasher", "web", "worker"].contains(&name.as_str()));
     assert_eq!(order, ["crasher", "web", "worker"]);
     assert_eq!(set[&name()].limits.memory, Some(64 << 20));
 }

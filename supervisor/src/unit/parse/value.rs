@@ -183,7 +183,7 @@ pub(in crate::unit) fn millis(text: &str) -> Option<u64> {
 }
 
 /// The one of `known` that somebody who wrote `word` may have meant.
-pub(in crate::unit) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A word of outside may be a whole file long, and the distance costs its length times each known word's.
     if word.len() > 64 {
         return None;
