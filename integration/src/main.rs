@@ -15,6 +15,7 @@ mod os;
 mod report;
 mod run;
 mod soak;
+mod soak_probes;
 mod trial;
 
 use std::fs;

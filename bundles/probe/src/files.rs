@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 pub const COMMANDS: &[Command] = &[
     Command { name: "cat", args: "FILE...", run: cat },
     Command { name: "write", args: "FILE TEXT", run: write },
+    Command { name: "append", args: "FILE TEXT", run: append },
     Command { name: "ls", args: "DIR", run: ls },
     Command { name: "stat", args: "FILE...", run: stat },
     Command { name: "readlink", args: "FILE", run: readlink },
@@ -31,6 +32,13 @@ fn write(args: &[String], _: &mut dyn Write) -> Run {
     let [name, text] = args else { return Err(Failure::usage("write FILE TEXT")) };
     // One write call: files of the kernel take a value whole or not at all.
     File::create(name)?.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+fn append(args: &[String], _: &mut dyn Write) -> Run {
+    let [name, text] = args else { return Err(Failure::usage("append FILE TEXT")) };
+    // One write call: what others append at the same time stays whole.
+    File::options().append(true).create(true).open(name)?.write_all(text.as_bytes())?;
     Ok(0)
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub const COMMANDS: &[Command] = &[
     Command { name: "mem", args: "MB [hold]", run: mem },
     Command { name: "fork", args: "N", run: fork },
+    Command { name: "orphan", args: "FILE", run: orphan },
     Command { name: "forkbomb", args: "[MS]", run: forkbomb },
 ];
 
@@ -58,6 +59,24 @@ fn fork(args: &[String], out: &mut dyn Write) -> Run {
     let reason = stopped.map(|e| format!(" {e}")).unwrap_or_default();
     writeln!(out, "forked {} of {wanted}{reason}", children.len())?;
     Ok(0)
+}
+
+/// Forks twice, so that a process is left that is nobody's child here, adds one byte to a file, and goes on for ever.
+fn orphan(args: &[String], _: &mut dyn Write) -> Run {
+    let [file] = args else { return Err(Failure::usage("orphan FILE")) };
+    match sys::fork()? {
+        0 => match sys::fork() {
+            Ok(0) => loop {
+                sys::pause();
+            },
+            left => sys::exit_now(i32::from(left.is_err())),
+        },
+        child => sys::wait(child)?,
+    };
+    std::fs::OpenOptions::new().append(true).create(true).open(file)?.write_all(b"x")?;
+    loop {
+        sys::pause();
+    }
 }
 
 /// Every process forks as often as it can, for ever or for the given time; the first refusal is told.

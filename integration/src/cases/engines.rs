@@ -66,6 +66,17 @@ pub fn conmon_memory(t: &mut Trial<'_>) -> Result<String> {
     Ok(text)
 }
 
+/// Has Podman make so many health checks of one container, one after the other.
+pub fn podman_checks(t: &mut Trial<'_>, count: usize) -> Result<()> {
+    let script = format!(
+        "p run -d --name one $run --health-cmd '[\"CMD\",\"/probe\",\"true\"]' --health-interval disable probe:1 /probe trap TERM >/dev/null\n\
+         n=0; while [ $n -lt {count} ]; do p healthcheck run one >/dev/null; n=$((n + 1)); done\n\
+         p rm -f -t 0 one >/dev/null\n"
+    );
+    start(t, &format!("{PRELUDE}\n{PODMAN}\n{script}"))?;
+    tidy(t)
+}
+
 /// What containerd's shim keeps in memory for one container, as lines of smaps_rollup.
 pub fn shim_memory(t: &mut Trial<'_>) -> Result<String> {
     let script = "c run -d $run --cgroup $PARENT/one suite/probe:1 one /probe trap TERM; sleep 1\n\

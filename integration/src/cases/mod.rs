@@ -39,7 +39,7 @@ use crate::case::Case;
 
 pub use boundary::long as long_boundary;
 pub use cgroups::disk;
-pub use engines::{conmon_memory, shim_memory};
+pub use engines::{conmon_memory, podman_checks, shim_memory};
 pub use selinux::here as has_selinux;
 pub use supervisor::long as long_supervisor;
 pub use swap::long as long_swap;

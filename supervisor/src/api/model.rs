@@ -113,7 +113,7 @@ pub struct JobResultInfo {
     pub attempts: u32,
     /// succeeded, failed, or stopped when somebody ended it.
     pub result: String,
-    /// One line for people: "exited 3; given up after 3 attempts".
+    /// One line for people: "exited 3", "deadline of 10 min passed, exited 143".
     pub text: String,
 }
 

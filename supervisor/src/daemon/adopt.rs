@@ -287,7 +287,8 @@ impl Owner {
     fn found_runs(&self) -> Result<BTreeSet<RunId>> {
         let dirs = &self.options.dirs;
         let mut found = BTreeSet::new();
-        for dir in [dirs.keepers(), dirs.runtime_root(), dirs.exits(), dirs.run.join("bundles")] {
+        let places = [dirs.run.join("bundles"), dirs.run.join("notify")];
+        for dir in [dirs.keepers(), dirs.runtime_root(), dirs.exits()].into_iter().chain(places) {
             let entries = match std::fs::read_dir(&dir) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 other => other.with_context(|| format!("cannot read {}", dir.display()))?,

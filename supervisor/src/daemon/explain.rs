@@ -106,9 +106,10 @@ impl Owner {
 
     /// What is not as it should be about one that runs.
     fn running_detail(&self, slot: &Slot) -> String {
-        let rollout = self.rollout_text(&slot.machine.instance.service);
-        let parts = unready(slot).into_iter().chain((!rollout.is_empty()).then_some(rollout));
-        parts.collect::<Vec<_>>().join("; ")
+        let told = slot.machine.run().and_then(|run| self.told.get(run));
+        let says = told.and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
+        let rollout = Some(self.rollout_text(&slot.machine.instance.service)).filter(|text| !text.is_empty());
+        unready(slot).into_iter().chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
     }
 
     /// One service with everything about it.

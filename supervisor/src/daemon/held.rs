@@ -17,10 +17,11 @@ use tracing::{info, warn};
 
 use super::owner::{Owner, Slot};
 use super::place::Place;
+use super::told::tells;
 use super::work::{Done, Job, Shop};
 use crate::keeper::holder::Holder;
 use crate::machine::State;
-use crate::names::ServiceName;
+use crate::names::{RunId, ServiceName};
 use crate::sys::held as sys;
 use crate::unit::listen::{Address, Listen};
 use crate::unit::service::Service;
@@ -28,8 +29,14 @@ use crate::unit::service::Service;
 /// How long the end of the daemon waits for the holder.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Whose socket it is, and where it listens.
-type Key = (ServiceName, Address);
+/// Whose socket it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A service's, and where it listens.
+    Listen(ServiceName, Address),
+    /// The notify socket of a run.
+    Notify(RunId),
+}
 
 /// What the daemon holds. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -75,7 +82,7 @@ impl All {
             let code = if e.kind() == ErrorKind::AddrInUse { "listen-in-use" } else { "listen-failed" };
             (code.to_owned(), format!("{address}: {e}"))
         };
-        let key = (service.clone(), address.clone());
+        let key = Key::Listen(service.clone(), address.clone());
         if let (Some(at), Address::Unix(path)) = (self.find(&key), address)
             && !is_socket(path)
         {
@@ -88,8 +95,11 @@ impl All {
             }
             return fd.try_clone().map_err(failed);
         }
-        let other = self.sockets.iter().find(|((_, a), _)| a == address);
-        if let Some(((other, _), _)) = other {
+        let other = self.sockets.iter().find_map(|(key, _)| match key {
+            Key::Listen(other, a) if a == address => Some(other),
+            _ => None,
+        });
+        if let Some(other) = other {
             return Err(("listen-in-use".into(), format!("{address}: it is held for {other}")));
         }
         let fd = open(address, *mode).map_err(failed)?;
@@ -115,7 +125,7 @@ impl All {
     async fn keep_also(&mut self, service: &ServiceName, listen: &[Listen]) -> io::Result<()> {
         let Some((holder, _)) = &self.holder else { return self.keep().await };
         for address in listen.iter().map(|l| &l.address) {
-            let key = (service.clone(), address.clone());
+            let key = Key::Listen(service.clone(), address.clone());
             if let Some((_, fd)) = self.find(&key).and_then(|at| self.sockets.get(at)) {
                 holder.put(&name(&key), fd).await?;
             }
@@ -164,17 +174,18 @@ impl All {
     async fn close_all_but(&mut self, wanted: &RefCell<BTreeSet<Key>>) {
         let kept = |key: &Key| wanted.borrow().contains(key);
         for (key, fd) in self.sockets.extract_if(.., |(key, _)| !kept(key)).collect::<Vec<_>>() {
-            info!("{}: {} is closed", key.0, key.1);
+            let name = name(&key);
+            info!("closed: {name}");
             drop(fd);
             if let Some((holder, _)) = &self.holder
-                && let Err(e) = holder.remove(&name(&key)).await
+                && let Err(e) = holder.remove(&name).await
             {
-                warn!("{}: {e}", key.1);
+                warn!("{name}: {e}");
             }
-            if let Address::Unix(path) = &key.1
+            if let Key::Listen(_, Address::Unix(path)) = &key
                 && let Err(e) = remove_stale(path)
             {
-                warn!("{}: {e}", key.1);
+                warn!("{name}: {e}");
             }
         }
         if self.sockets.is_empty() {
@@ -218,13 +229,22 @@ fn is_socket(path: &str) -> bool {
 }
 
 /// What the holder calls it.
-fn name((service, address): &Key) -> String {
-    format!("listen {service} {address}")
+fn name(key: &Key) -> String {
+    match key {
+        Key::Listen(service, address) => format!("listen {service} {address}"),
+        Key::Notify(run) => format!("notify {run}"),
+    }
 }
 
 fn key(name: &str) -> Option<Key> {
-    let (service, address) = name.strip_prefix("listen ")?.split_once(' ')?;
-    Some((service.parse().ok()?, Address::parse(address).ok()?))
+    match name.split_once(' ')? {
+        ("listen", rest) => {
+            let (service, address) = rest.split_once(' ')?;
+            Some(Key::Listen(service.parse().ok()?, Address::parse(address).ok()?))
+        }
+        ("notify", run) => Some(Key::Notify(run.parse().ok()?)),
+        _ => None,
+    }
 }
 
 impl Shop {
@@ -248,6 +268,22 @@ impl Shop {
         Ok(fds)
     }
 
+    /// Has the notify socket of a run held as well; what is lost without that is only what is told while no daemon is there.
+    pub(super) async fn hold_notify(&self, run: &RunId, socket: OwnedFd) {
+        let mut all = self.held.all.lock().await;
+        let key = Key::Notify(run.clone());
+        let name = name(&key);
+        all.sockets.push((key, socket));
+        let put = match (&all.holder, all.sockets.last()) {
+            (Some((holder, _)), Some((_, fd))) => holder.put(&name, fd).await,
+            _ => all.keep().await,
+        };
+        if let Err(e) = put {
+            warn!("{name}: {e}");
+            all.forget_holder();
+        }
+    }
+
     async fn close_unwanted(self) {
         self.held.all.lock().await.close_all_but(&self.held.wanted).await;
     }
@@ -267,13 +303,19 @@ impl Shop {
 
 impl Owner {
     /// Takes back what an earlier daemon held; what nobody wants is closed by the first look at all services.
-    pub(super) async fn restore_held(&mut self) {
+    /// Gives the notify sockets of runs.
+    pub(super) async fn restore_held(&mut self) -> Vec<(RunId, OwnedFd)> {
         let mut all = self.shop.held.all.lock().await;
         if let Err(e) = all.restore().await {
             warn!("the sockets that an earlier daemon held: {e}");
         }
         let keys = all.sockets.iter().map(|(key, _)| key.clone());
         self.shop.held.wanted.replace(keys.collect());
+        let notify = |(key, fd): &(Key, OwnedFd)| match key {
+            Key::Notify(run) => Some((run.clone(), fd.try_clone().ok()?)),
+            Key::Listen(..) => None,
+        };
+        all.sockets.iter().filter_map(notify).collect()
     }
 
     /// Closes what nobody wants any more.
@@ -307,8 +349,11 @@ impl Owner {
             let run = slot.made_from.as_ref().filter(|_| slot.machine.run().is_some()).map(|(s, _)| s);
             let next = self.in_force(instance).map(|f| &f.service).filter(|_| comes(slot));
             for service in run.into_iter().chain(next) {
-                all.extend(service.listen.iter().map(|l| (instance.service.clone(), l.address.clone())));
+                let key = |l: &Listen| Key::Listen(instance.service.clone(), l.address.clone());
+                all.extend(service.listen.iter().map(key));
             }
+            let told = slot.machine.run().zip(run).filter(|(_, service)| tells(service));
+            all.extend(told.map(|(run, _)| Key::Notify(run.clone())));
         }
         all
     }
@@ -321,9 +366,11 @@ mod tests {
     #[test]
     fn names_read_back() {
         for address in ["tcp:80", "udp:[::1]:53", "unix:/run/a b"] {
-            let key = ("web".parse().unwrap(), Address::parse(address).unwrap());
+            let key = Key::Listen("web".parse().unwrap(), Address::parse(address).unwrap());
             assert_eq!(super::key(&name(&key)), Some(key));
         }
+        let notify = Key::Notify("web.1.3".parse().unwrap());
+        assert_eq!(key(&name(&notify)), Some(notify));
         assert_eq!((key("listen web"), key("listen web tcp:x"), key("other web tcp:1")), (None, None, None));
     }
 

@@ -85,6 +85,7 @@ impl Owner {
         let scheduled: Vec<Rc<Service>> = scheduled.map(|f| f.service.clone()).collect();
         let is = |name: &ServiceName| scheduled.iter().any(|s| s.name == *name);
         self.jobs.tables.retain(|name, _| is(name));
+        self.jobs.begun.retain(|instance, _| self.slots.contains_key(instance));
         let gone = |name: &&ServiceName| self.services.contains_key(*name) && !is(name);
         let gone: Vec<_> = self.journal.image().schedules.keys().filter(gone).cloned().collect();
         let now = Timestamp::now();

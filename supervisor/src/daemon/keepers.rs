@@ -106,6 +106,8 @@ impl Owner {
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Looked(run, role, outcome) => self.looked(&run, role, outcome),
+            Done::Hears(run, socket) => self.hears(&run, socket),
+            Done::Told(run, message) => self.told(&run, message),
             Done::HolderGone => self.hold_again(true),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);

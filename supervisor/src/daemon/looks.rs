@@ -137,7 +137,7 @@ impl Owner {
         }
     }
 
-    fn known_health(&self, run: &RunId) -> Known {
+    pub(super) fn known_health(&self, run: &RunId) -> Known {
         let kept = self.journal.image().instances.get(&run.instance);
         let open = kept.and_then(|k| k.open.as_ref()).filter(|o| o.run == run.run);
         open.and_then(|o| o.health).unwrap_or_default()
@@ -185,6 +185,7 @@ impl Owner {
 
     /// Asks what is due.
     pub(super) fn ask_due(&mut self, now: Boot) {
+        let mut told = Vec::new();
         for slot in self.slots.values_mut() {
             let Some(watched) = &mut slot.watched else { continue };
             for question in watched.health.questions(now) {
@@ -192,9 +193,16 @@ impl Owner {
                 if lag > LATE {
                     self.looks.late = Some((now, lag));
                 }
+                if question.kind == Kind::Push {
+                    told.push((watched.run.clone(), question));
+                    continue;
+                }
                 let lane = if question.slow { Lane::Slow } else { Lane::Quick };
                 self.looks.lanes.push(lane, (watched.run.clone(), question));
             }
+        }
+        for (run, question) in told {
+            self.answer_told(&run, &question, now);
         }
         self.ask_waiting();
     }
@@ -277,7 +285,7 @@ impl Owner {
 impl Shop {
     /// One look.
     async fn look(self, job: Job, pid: u32, question: Question) {
-        let Question { role, kind, timeout, due: _, slow: _ } = question;
+        let Question { role, kind, timeout, due: _, slow: _, period: _ } = question;
         let target = Target { run: job.run.clone(), pid, runtime: job.runtime };
         let outcome = probe::check(&kind, &target, timeout).await;
         // The loop is gone only when the daemon ends.

@@ -22,6 +22,7 @@ use super::options::Options;
 use super::place::Place;
 use super::rollouts::Rolling;
 use super::stats::Controllers;
+use super::told::Heard;
 use super::turns::Turns;
 use super::waiters::Waiters;
 use super::work::{Done, Job, Rest, Shop};
@@ -135,6 +136,8 @@ pub(super) struct Owner {
     pub(super) cap: Cap,
     /// Looks at what runs.
     pub(super) looks: Looks,
+    /// What runs tell by themselves.
+    pub(super) told: BTreeMap<RunId, Heard>,
     /// The file that lists what is ready.
     pub(super) endpoints: Option<Endpoints>,
     /// Schedules of jobs.
@@ -187,6 +190,7 @@ impl Owner {
             strays: BTreeMap::new(),
             cap: Cap::default(),
             looks: Looks::default(),
+            told: BTreeMap::new(),
             endpoints,
             jobs: Jobs::default(),
             refused_by_disk: false,
@@ -374,6 +378,7 @@ impl Owner {
             }
             Effect::Clean(run) => {
                 let Some(job) = self.job(&run) else { return };
+                self.told.remove(&run);
                 let ending = self.slots.get_mut(instance).and_then(|s| s.ending.take());
                 let unwritten = self.unacked.contains(&run);
                 let (cgroup, of_container) = (self.place.keeper(&run), self.place.container(&run));

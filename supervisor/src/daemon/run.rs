@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
-    owner.restore_held().await;
+    let held = owner.restore_held().await;
     owner.resume_removals();
     owner.load_accepted();
     if owner.knows_nothing() {
@@ -66,6 +66,7 @@ pub async fn run(options: Options) -> Result<Ended> {
         owner.apply(wanted);
     }
     owner.adopt(reboot).await?;
+    owner.hear_again(held);
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
     owner.begin_scheduled();

@@ -18,6 +18,7 @@ use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
 use crate::probe::Outcome;
+use crate::probe::push::{self, Message, Socket};
 use crate::runtime::Runtime;
 use crate::unit::bundle;
 use crate::unit::service::{Network, Role, Service};
@@ -49,6 +50,10 @@ pub(super) enum Done {
     Cleaned(RunId, Result<(), String>),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
+    /// The notify socket of a run is there.
+    Hears(RunId, Socket),
+    /// A run told something on it.
+    Told(RunId, Message),
     /// The process that holds the sockets is gone.
     HolderGone,
     /// Something to tell about a run.
@@ -160,6 +165,7 @@ impl Shop {
         let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
             .map_err(|f| (f.code.to_owned(), f.text))?;
         let sockets = self.sockets(job).await?;
+        self.notify_socket(run, &job.service).await?;
         let launch = Launch {
             program: self.keeper.to_path_buf(),
             run: run.clone(),
@@ -384,6 +390,7 @@ async fn remove_cgroups(mut dirs: Vec<PathBuf>) {
 /// Removes the directories of a run that is over; what is not there is removed.
 pub(super) fn remove_files(run: &RunId, dirs: &Dirs) -> std::io::Result<()> {
     bundle::clean(run, dirs)?;
+    push::remove(dirs, run)?;
     // With the last files goes the file system that was mounted for them.
     if is_empty(&dirs.run.join("files"))
         && let Err(e) = bundle::release(dirs)

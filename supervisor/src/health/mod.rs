@@ -116,6 +116,8 @@ pub struct Question {
     pub due: Boot,
     /// The last answer did not come in time.
     pub slow: bool,
+    /// From one to the next.
+    pub period: Duration,
 }
 
 /// The probes of one run.
@@ -146,6 +148,12 @@ impl Track {
         }
     }
 
+    /// When it is asked first, from when it may be. Who has to tell something each period is given the first one for it.
+    fn first(&self, from: Boot) -> Boot {
+        let told = self.role == Role::Liveness && self.probe.kind == Kind::Push;
+        from.after(self.probe.initial_delay + if told { self.probe.period } else { Duration::ZERO })
+    }
+
     /// Whether it gates the others, or is one of those that are gated and the gate is open.
     fn is_asked(&self, started: bool) -> bool {
         (self.role == Role::Startup) != started
@@ -161,6 +169,7 @@ impl Track {
             timeout: self.probe.timeout,
             due,
             slow,
+            period: self.probe.period,
         })
     }
 
@@ -216,7 +225,7 @@ impl Health {
     pub fn of_new_run(probes: &Probes, now: Boot) -> Health {
         let known = Known { started: probes.startup.is_none(), ..Known::default() };
         let mut health = Health::with(probes, known);
-        health.schedule_asked(|track| now.after(track.probe.initial_delay));
+        health.schedule_asked(|track| track.first(now));
         health.note_ready(now);
         health
     }
@@ -224,7 +233,11 @@ impl Health {
     /// Of a run that goes on: what was known holds, and the first looks are spread over a period. `chance` is from 0 to 1.
     pub fn of_old_run(probes: &Probes, known: Known, now: Boot, mut chance: impl FnMut() -> f64) -> Health {
         let mut health = Health::with(probes, known);
-        health.schedule_asked(|track| now.after(track.probe.period.mul_f64(chance().clamp(0.0, 1.0))));
+        health.schedule_asked(|track| match track.probe.kind {
+            // Nobody is asked, and nobody's period is cut short.
+            Kind::Push => now.after(track.probe.period),
+            _ => now.after(track.probe.period.mul_f64(chance().clamp(0.0, 1.0))),
+        });
         health.note_ready(now);
         health
     }
@@ -291,6 +304,24 @@ impl Health {
         self.tracks.iter_mut().filter_map(|t| t.question(now)).collect()
     }
 
+    /// A probe that is told has been: it is looked at now.
+    pub fn told(&mut self, role: Role, now: Boot) {
+        let (started, over) = (self.known.started, self.over);
+        let told = |t: &&mut Track| t.role == role && t.probe.kind == Kind::Push && !t.under_way;
+        if let Some(track) = self.tracks.iter_mut().find(told).filter(|t| !over && t.is_asked(started)) {
+            track.next = Some(now);
+        }
+    }
+
+    /// A question that was given out is asked again then instead.
+    pub fn postpone(&mut self, role: Role, until: Boot) {
+        let over = self.over;
+        if let Some(track) = self.tracks.iter_mut().find(|t| t.role == role && t.under_way) {
+            track.under_way = false;
+            track.next = (!over).then_some(until);
+        }
+    }
+
     /// Nobody looks any more: the run is being stopped, or is over.
     pub fn stop(&mut self) {
         self.over = true;
@@ -347,7 +378,7 @@ impl Health {
                 (self.known.started, self.known.unwell) = (true, false);
                 out.push(Decision::Tell("startup-passed", "its startup probe has passed".into()));
                 self.tracks.iter_mut().for_each(|t| t.next = None);
-                self.schedule_asked(|track| now.after(track.probe.initial_delay));
+                self.schedule_asked(|track| track.first(now));
             }
             (Role::Liveness, Standing::Passing) => {
                 self.known.unwell = false;

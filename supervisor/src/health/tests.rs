@@ -273,3 +273,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_told_is_looked_at_at_once_and_silence_after_a_whole_period() {
+    let push = |period, failures| Probe { kind: Kind::Push, ..probe(period, failures) };
+    let probes = Probes { startup: Some(push(2, 3)), liveness: Some(push(10, 1)), ..Probes::default() };
+    let mut h = Health::of_new_run(&probes, at(0));
+    answer(&mut h, Startup, 0, Fail);
+    h.told(Liveness, at(1));
+    assert_eq!(h.due(), Some(at(2)), "nobody looks at it before the start");
+    assert_eq!(h.questions(at(2)).len(), 1);
+    h.postpone(Startup, at(30));
+    assert_eq!(h.due(), Some(at(30)));
+    h.told(Startup, at(5));
+    assert_eq!(kinds(&answer(&mut h, Startup, 5, Pass)), ["startup-passed"]);
+    assert_eq!(h.due(), Some(at(15)), "the first sign of life has a period");
+    h.told(Liveness, at(9));
+    assert!(answer(&mut h, Liveness, 9, Pass).is_empty());
+    assert_eq!(h.due(), Some(at(19)));
+    let old = Health::of_old_run(&probes, h.known(), at(100), || 0.0);
+    assert_eq!(old.due(), Some(at(110)), "the end of a daemon cuts nobody's period short");
+    assert_eq!(kinds(&answer(&mut h, Liveness, 19, TimedOut)), ["unhealthy", "give-up"]);
+    h.told(Liveness, at(20));
+    assert_eq!(h.due(), None, "it has been given up");
+}

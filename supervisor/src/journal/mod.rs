@@ -12,6 +12,8 @@ mod tests;
 mod tests_disk;
 #[cfg(test)]
 mod tests_image;
+#[cfg(test)]
+mod tests_jobs;
 
 pub use lock::{Lock, lock};
 pub use record::{Event, Image, Record};

@@ -12,6 +12,7 @@ use super::recover;
 use crate::clock::Boot;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::rollout::{Member, Rejected, Rollout, Updates};
+use crate::schedule::Base;
 
 fn service() -> impl Strategy<Value = ServiceName> {
     prop::sample::select(vec!["a", "b"]).prop_map(|s| s.parse().unwrap())
@@ -23,6 +24,10 @@ fn instance() -> impl Strategy<Value = Instance> {
 
 fn run() -> impl Strategy<Value = RunId> {
     (instance(), 1u32..9).prop_map(|(instance, run)| RunId { instance, run })
+}
+
+fn second(n: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(n).unwrap()
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -58,6 +63,14 @@ fn record() -> impl Strategy<Value = Record> {
             text,
             cause: None
         })),
+        3 => (instance(), prop::option::of(0i64..90_000), 0i64..90_000).prop_map(|(instance, scheduled, at)| {
+            Record::Begun { instance, scheduled: scheduled.map(second), at: second(at) }
+        }),
+        2 => (service(), any::<bool>(), 0i64..90_000).prop_map(|(service, gone, at)| Record::Schedule {
+            service,
+            rule: if gone { String::new() } else { "@daily UTC".into() },
+            base: Base::new(second(at)),
+        }),
         1 => service().prop_map(|service| Record::Forget { service }),
         1 => service().prop_map(|service| Record::Remove {
             service,

@@ -2,6 +2,7 @@
 //! bound into the container, so that a daemon that comes later can put a new socket there.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,17 +71,33 @@ impl Socket {
         Socket::bind_in(&dir, run)
     }
 
+    /// One that was made before, and held by somebody meanwhile.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn of(socket: OwnedFd, run: &RunId) -> io::Result<Socket> {
+        Ok(Socket { socket: UnixDatagram::from_std(socket.into())?, run: run.clone() })
+    }
+
+    /// The same socket once more, to be held by somebody else.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
     fn bind_in(dir: &Path, run: &RunId) -> io::Result<Socket> {
         let path = dir.join(NAME);
         gone(std::fs::remove_file(&path))?;
         let socket = sys::probe::bind_datagram(&sys::keeper::open_dir(dir)?, NAME)?;
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666))?;
         sys::probe::want_senders(&socket)?;
-        Ok(Socket { socket: UnixDatagram::from_std(socket.into())?, run: run.clone() })
+        Socket::of(socket, run)
     }
 
-    /// The next message of a process of the run. What others say is dropped, and so is what comes from a process that has
-    /// ended before it could be looked at, and what is longer than 4096 bytes. May be cancelled at any time.
+    /// The next message of a process of the run. What others say is dropped, and so is what is longer than 4096 bytes. May be
+    /// cancelled at any time.
     ///
     /// # Errors
     /// Those of recvmsg(2).
@@ -101,8 +118,19 @@ impl Socket {
     }
 }
 
+/// Whether a process is in the run's cgroups. Of one that has ended, as a program that only tells something has a moment later,
+/// nobody can say where it was: it is believed, because below the directory that only the daemon's user can enter nobody but
+/// the run reaches the socket.
 fn is_process_of(pid: u32, run: &RunId) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| is_in_group_of(&groups, run))
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let Some(groups) = read("cgroup") else { return true };
+    // A zombie has left its v1 cgroups.
+    is_in_group_of(&groups, run) || read("stat").is_none_or(|stat| has_ended(&stat))
+}
+
+/// The state in /proc/PID/stat, after a name that may contain anything (proc_pid_stat(5)).
+fn has_ended(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// What one message says.
@@ -210,6 +238,15 @@ mod tests {
         fn fields_in_any_order(names in proptest::collection::vec("(READY|WATCHDOG|STATUS|STOPPING|[A-Z_]{1,45})=.{0,3}\n", 0..20)) {
             let read = Message::parse(names.concat().as_bytes());
             prop_assert_eq!(read.ready, names.iter().any(|n| n == "READY=1\n"));
+        }
+    }
+
+    #[test]
+    fn zombies_have_ended() {
+        for (stat, ended) in
+            [("7 (a) Z) S 1 7", false), ("7 (sh) Z 1 7", true), ("7 (sh) R 1 7", false), ("", false)]
+        {
+            assert_eq!(has_ended(stat), ended, "{stat}");
         }
     }
 

@@ -2,65 +2,8 @@
 //! plan and docs/service-file.md all go by this list. Data only.
 #![forbid(unsafe_code)]
 
-/// One key.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// `limits.memory`, `mounts[].source`.
-    pub path: &'static str,
-    /// What it takes.
-    pub kind: &'static str,
-    /// What holds without it.
-    pub default: &'static str,
-    /// Its value in an example, as TOML.
-    pub example: &'static str,
-    /// One sentence.
-    pub about: &'static str,
-    /// How a change of it reaches running instances.
-    pub change: Change,
-}
-
-/// How a change of a key reaches running instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// They are replaced.
-    Restart,
-    /// At once, as they are.
-    Live,
-    /// Not at all: they end as they were started, and the next start has it.
-    NextStart,
-}
-
-const fn key(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::Restart }
-}
-
-/// A key whose change reaches running instances without a restart.
-const fn live(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::Live }
-}
-
-/// A key whose change waits for the next start, whenever that is.
-const fn next(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    example: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { path, kind, default, example, about, change: Change::NextStart }
-}
+pub use super::key::{Change, Key};
+use super::key::{key, live, next};
 
 /// The list, in the order of the documentation.
 pub const KEYS: &[Key] = &[
@@ -407,7 +350,7 @@ pub const KEYS: &[Key] = &[
         "list of text",
         "none",
         r#"["/bin/check", "-q"]"#,
-        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`.",
+        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`, `push`.",
     ),
     live("probes.*.http", "table", "none", "", "An HTTP request from inside its network namespace."),
     live("probes.*.http.port", "1 to 65535", "required", "8080", "Where to."),
@@ -457,6 +400,13 @@ pub const KEYS: &[Key] = &[
     live("probes.*.grpc.port", "1 to 65535", "required", "50051", "Where to."),
     live("probes.*.grpc.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
     live("probes.*.grpc.service", "text", "the server", r#""shop.Cart""#, "Which of its services."),
+    key(
+        "probes.*.push",
+        "true",
+        "none",
+        "true",
+        "Nobody is asked: it tells on its notify socket (sd_notify(3)), `READY=1` for startup and readiness, `WATCHDOG=1` each `period` for liveness.",
+    ),
     live(
         "probes.*.initial_delay",
         "0s to 1d",
@@ -488,7 +438,7 @@ pub const KEYS: &[Key] = &[
     live(
         "probes.*.failure_threshold",
         "1 to 100000",
-        "3, startup 60",
+        "3, startup 60, else with `push` 1",
         "5",
         "So many failures in a row are needed.",
     ),

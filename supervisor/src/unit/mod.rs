@@ -6,6 +6,7 @@ pub mod bundle;
 mod change;
 mod dir;
 pub mod job;
+mod key;
 mod keys;
 pub mod listen;
 mod parse;

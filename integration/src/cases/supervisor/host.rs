@@ -143,7 +143,7 @@ fn as_service(d: &mut Daemon<'_, '_>, watchdog: &str) -> Result<Words> {
 }
 
 /// Starts the daemon again in a network namespace of its own, with one network: an address each, no bridge, no masquerade.
-fn in_own_network(d: &mut Daemon<'_, '_>) -> Result<()> {
+pub(super) fn in_own_network(d: &mut Daemon<'_, '_>) -> Result<()> {
     for program in ["ptp", "host-local"] {
         let there = ["/opt/cni/bin", "/usr/lib/cni"].iter().any(|dir| Path::new(dir).join(program).exists());
         if !there {

@@ -179,6 +179,26 @@ fn scheduled() -> Vec<Case> {
             ensure!(shown.contains("@yearly (EST5EDT") && shown.contains("by hand"), "{shown}");
             Ok(())
         }),
+        sup("jobs.no-wake-ups", "schedules: nothing wakes up in between").daemon(|d| {
+            let keys = "[job]\nschedule = '@yearly'\njitter = '1h'\n";
+            d.write("yearly", &d.text(&["exit", "0"], keys))?;
+            d.write("slow", &d.text(&["trap", "TERM"], "[job]\ndeadline = '1h'\n"))?;
+            d.apply()?;
+            d.until("yearly.1", "waiting")?;
+            d.ready("slow.1")?;
+            std::thread::sleep(Duration::from_secs(2));
+            let pid = d.pid()?;
+            let times = || -> Result<u64> {
+                let status = procfs::process::Process::new(pid)?.status()?;
+                status.voluntary_ctxt_switches.context("the kernel does not count")
+            };
+            let before = times()?;
+            std::thread::sleep(Duration::from_secs(6));
+            // The full pass of each minute may fall into it.
+            let woke = times()? - before;
+            ensure!(woke <= 3, "knarrd woke up {woke} times within 6 s");
+            Ok(())
+        }),
         // Each minute: the first one comes within one, and a daemon that is killed as it begins does not begin it twice.
         sup("jobs.each-minute", "schedules: on time, once").seconds(150).daemon(|d| {
             let keys = "[job]\nschedule = '* * * * *'\n";

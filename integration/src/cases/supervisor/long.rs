@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use super::rollout::under_load;
 use super::sup;
 use crate::case::Case;
-use crate::cases::{conmon_memory, shim_memory};
+use crate::cases::{conmon_memory, podman_checks, shim_memory};
 use crate::host::Need;
 use crate::soak::{Figures, Files, measure, measure_files, median, soak};
+use crate::soak_probes::{busy, cost, timeouts};
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -20,6 +21,9 @@ pub fn cases() -> Vec<Case> {
         sup("soak.short", "kill -9 of the daemon in a loop")
             .seconds(60)
             .daemon(|d| soak(d, 25, 1).map(|_| ())),
+        sup("soak.probe-timeouts-short", "timed-out exec probes that fork twice leave nothing")
+            .seconds(90)
+            .daemon(|d| timeouts(d, 4, 60, 80).map(|_| ())),
     ]
 }
 
@@ -36,16 +40,23 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
         }
     };
     let loop_row = say("kill -9 of knarrd in a loop".into());
+    let timeouts_row =
+        say("10,000 timed-out exec probes in 48 containers, each of which had forked twice".into());
+    let load_row = say("replicas with a held socket restarted in turn, knarrd killed between".into());
+    let cost_row = say("100 containers with an exec probe each second: everything that knarr does".into());
+    let checks_row = say("`podman healthcheck run` with the same runtime, 50 in a row".into());
+    let each_of = Rc::new(Cell::new(None));
+    let beside_checks = each_of.clone();
     let (figures_page, files_page) = (page.clone(), page.clone());
     let ours = Rc::new(Cell::new(None));
     let (keeper_of, beside_conmon, beside_shim) = (ours.clone(), ours.clone(), ours);
     let (conmon, shim) =
         (say("conmon, for one container".into()), say("containerd-shim, for one container".into()));
-    let load_row = say("updates of four replicas with a held socket".into());
+    let updates_row = say("updates of four replicas with a held socket".into());
     vec![
         sup("soak.rollouts-under-load", "updates under load").seconds(600).daemon(move |d| {
             let (requests, rollouts) = under_load(d, 20_000)?;
-            load_row(&format!("{rollouts} rollouts, good and bad ones, knarrd killed in each; {requests} requests, none failed"));
+            updates_row(&format!("{rollouts} rollouts, good and bad ones, knarrd killed in each; {requests} requests, none failed"));
             Ok(())
         }),
         sup("soak.kill-9", "kill -9 of the daemon in a loop").seconds(120).daemon(move |d| {
@@ -64,6 +75,54 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
             files_page.borrow_mut().push_str(&file_rows(&f));
             Ok(())
         }),
+        sup("soak.probe-timeouts", "timed-out exec probes that fork twice leave nothing")
+            .seconds(1800)
+            .daemon(move |d| {
+                let took = timeouts(d, 48, 10_000, 1500)?;
+                timeouts_row(&format!(
+                    "no process, zombie, descriptor, control group or file is left; {:.0} s for all",
+                    took.as_secs_f64()
+                ));
+                Ok(())
+            }),
+        sup("soak.held-load", "replicas restarted in turn under load: no request fails").seconds(900).daemon(
+            move |d| {
+                load_row(&super::listen::under_load(d, 4, 20_000)?);
+                Ok(())
+            },
+        ),
+        sup("soak.probe-cost", "numbers").seconds(300).daemon(move |d| {
+            let c = cost(d, 100, 30)?;
+            ensure!(c.probes > 100, "only {} probes", c.probes);
+            each_of.set(Some(c.each()));
+            cost_row(&format!(
+                "{} in {:.0} s, {:.1} s of processor time, {:.1} ms each",
+                c.probes,
+                c.seconds,
+                c.busy,
+                c.each()
+            ));
+            Ok(())
+        }),
+        sup("soak.podman-checks", "numbers of a peer")
+            .needs([Need::CgroupAny("memory"), Need::Program("podman"), Need::Program("conmon")])
+            .seconds(300)
+            .steps(move |t| {
+                let me = std::process::id() as i32;
+                let mut used = |count| -> Result<f64> {
+                    let before = busy(me)?;
+                    podman_checks(t, count)?;
+                    crate::os::reap_orphans();
+                    Ok(busy(me)? - before)
+                };
+                let (none, some) = (used(0)?, used(50)?);
+                let each = (some - none) * 1000.0 / 50.0;
+                let ratio = beside_checks.get().map_or_else(String::new, |ours| {
+                    format!("; a probe by knarrd takes **{:.2}** of it", ours / each)
+                });
+                checks_row(&format!("{each:.1} ms of processor time each{ratio}"));
+                Ok(())
+            }),
         sup("soak.conmon", "numbers of a peer")
             .needs([Need::CgroupAny("memory"), Need::Program("podman"), Need::Program("conmon")])
             .seconds(120)

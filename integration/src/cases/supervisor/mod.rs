@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod endpoints;
 mod files;
 mod hooks;
 mod host;
@@ -20,6 +21,7 @@ mod orders;
 mod output;
 mod parts;
 mod probes;
+mod push;
 mod removal;
 mod restart;
 mod rollout;
@@ -44,6 +46,8 @@ pub fn cases() -> Vec<Case> {
         orders::cases(),
         probes::cases(),
         rollout::cases(),
+        push::cases(),
+        endpoints::cases(),
         listen::cases(),
         config::cases(),
         hooks::cases(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Host, env, limits, listen, root};
+use super::{Failure, Host, env, limits, listen, notify, root};
 use crate::names::RunId;
 use crate::unit::service::{FileMount, Image, MountKind, Network, Process, Seccomp, Security, Service, User};
 
@@ -118,6 +118,7 @@ fn put_environment(
     }
     new.extend(service.process.env.clone());
     new.extend(listen::environment(service));
+    new.extend(notify::environment(service));
     new.push(("KNARR_SERVICE".into(), run.instance.service.to_string()));
     new.push(("KNARR_INSTANCE".into(), run.instance.to_string()));
     let terminal = process.get("terminal").and_then(Value::as_bool).unwrap_or(false);
@@ -195,8 +196,13 @@ fn put_network(namespaces: &mut Vec<Value>, network: &Network) {
 }
 
 /// The service's mounts and files, each in the place of a mount of the bundle at the same path; parents come first.
-pub(super) fn mounts(config: &mut Value, service: &Service, copies: &[PathBuf]) -> Result<(), Failure> {
-    let mut new: Vec<(&str, Value)> = Vec::new();
+pub(super) fn mounts(
+    config: &mut Value,
+    service: &Service,
+    copies: &[PathBuf],
+    notify: Option<(&str, Value)>,
+) -> Result<(), Failure> {
+    let mut new: Vec<(&str, Value)> = notify.into_iter().collect();
     for mount in &service.mounts {
         let mut options = vec![if mount.read_only { "ro" } else { "rw" }.to_owned()];
         let (kind, source) = match &mount.kind {

@@ -7,6 +7,7 @@ mod env;
 mod files;
 mod limits;
 mod listen;
+mod notify;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -87,7 +88,7 @@ pub fn prepare(service: &Service, run: &RunId, dirs: &Dirs, cgroups_path: &str) 
     let mut config = base(service, run)?;
     apply::apply(&mut config, service, run, cgroups_path, seccomp(service)?, Host::look())?;
     let copies = files::copy(&config, service, run, dirs)?;
-    apply::mounts(&mut config, service, &copies)?;
+    apply::mounts(&mut config, service, &copies, notify::mount(service, run, dirs)?)?;
     let bundle = dirs.bundle(run);
     make_dir(&bundle)?;
     let text = serde_json::to_vec(&config).map_err(|e| Failure::new("internal", e.to_string()))?;

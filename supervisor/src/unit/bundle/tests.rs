@@ -515,3 +515,20 @@ fn sockets_that_are_passed_are_told_to_number_one() {
     place.bundle(&bundle);
     place.good(&format!("{BUNDLE}listen = [\"tcp:80\"]"));
 }
+
+#[test]
+fn who_tells_gets_a_socket() {
+    let place = Place::new("notify");
+    let told = "probes.startup.push = true\nprobes.liveness = { push = true, period = \"1500ms\" }";
+    let config = place.good(&format!("{ROOT}{told}"));
+    for want in ["NOTIFY_SOCKET=/run/knarr-notify/socket", "WATCHDOG_USEC=1500000"] {
+        assert!(env(&config).contains(&want), "{want}: {:?}", env(&config));
+    }
+    let mounts = at(&config, "/mounts").as_array().unwrap();
+    let mount = mounts.iter().find(|m| m["destination"] == "/run/knarr-notify").unwrap();
+    assert!(mount["source"].as_str().unwrap().ends_with("run/notify/web.2.17"), "{mount}");
+    let config = place.good(&format!("{ROOT}probes.readiness.push = true"));
+    assert!(!env(&config).iter().any(|e| e.starts_with("WATCHDOG")));
+    let config = place.good(&format!("{ROOT}probes.liveness.tcp.port = 1"));
+    assert!(!config.to_string().contains("NOTIFY_SOCKET") && !config.to_string().contains("knarr-notify"));
+}

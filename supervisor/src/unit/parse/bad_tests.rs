@@ -147,6 +147,24 @@ const CASES: &[Case] = &[
     ("logs.max_files = ¦0", "logs.max_files", "want 1 to 1000", "logs.max_files = 1"),
     ("ports = [¦\"http\"]", "ports[0]", "not a port", "ports = [80]"),
     ("ports = [80, ¦0]", "ports[1]", "want 1 to 65535", "ports = [80, 80]"),
+    (
+        "probes.liveness.push = ¦false",
+        "probes.liveness.push",
+        "true or not there",
+        "probes.liveness.push = true",
+    ),
+    (
+        "probes.liveness = { push = true, timeout = ¦\"1s\" }",
+        "probes.liveness.timeout",
+        "nobody is asked by push",
+        "probes.liveness = { push = true, period = \"1s\" }",
+    ),
+    (
+        "probes.readiness = { tcp = { port = 1 }, push = ¦true }",
+        "probes.readiness.push",
+        "exclude each other",
+        "probes.readiness = { push = true }",
+    ),
     ("listen = ¦\"tcp:80\"", "listen", "want a list", "listen = [\"tcp:80\"]"),
     ("listen = [¦80]", "listen[0]", "want a string", "listen = [\"tcp:80\"]"),
     (
@@ -623,7 +641,7 @@ const CASES: &[Case] = &[
     (
         "probes.liveness = ¦{}",
         "probes.liveness",
-        "nothing to ask: want one of exec, http, tcp and grpc",
+        "nothing to ask: want one of exec, http, tcp, grpc and push",
         "probes.liveness = { exec = [\"/x\"] }",
     ),
     (

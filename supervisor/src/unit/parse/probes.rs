@@ -35,11 +35,15 @@ const OWN_HEADERS: [&str; 3] = ["connection", "content-length", "transfer-encodi
 
 /// A probe of which only the kind is given.
 pub(in crate::unit) fn default_probe(role: Role, kind: Kind) -> Probe {
-    let (period, timeout, failure_threshold) = match role {
+    let (period, timeout, mut failure_threshold) = match role {
         Role::Startup => (secs(2), secs(5), 60),
         Role::Liveness => (secs(10), secs(5), 3),
         Role::Readiness => (secs(10), secs(2), 3),
     };
+    // As with WatchdogSec= of systemd, the first sign of life that does not come is one too many; and a word is a word.
+    if role != Role::Startup && kind == Kind::Push {
+        failure_threshold = 1;
+    }
     let initial_delay = Duration::ZERO;
     Probe { kind, initial_delay, period, timeout, success_threshold: 1, failure_threshold, grace: None }
 }
@@ -73,6 +77,13 @@ fn probe(r: &mut Reader, v: &Value, role: Role) -> Option<Probe> {
     let t = v.table_like(r, "probes.*")?;
     let kind = kind(r, v, &t);
     let mut probe = default_probe(role, kind.clone().unwrap_or(Kind::Exec { command: Vec::new() }));
+    if let Some(Kind::Push) = kind {
+        for name in ["timeout", "success_threshold"] {
+            if let Some(v) = t.get(r, name) {
+                v.say(r, format!("nobody is asked by push, so there is no {name}"));
+            }
+        }
+    }
     let time = |r: &mut Reader, name: &str, range| t.get(r, name).and_then(|v| v.duration(r, range));
     if let Some(d) = time(r, "initial_delay", Duration::ZERO..=DAY) {
         probe.initial_delay = d;
@@ -103,13 +114,13 @@ fn probe(r: &mut Reader, v: &Value, role: Role) -> Option<Probe> {
 
 /// Exactly one of the kinds.
 fn kind(r: &mut Reader, place: &Value, t: &Table) -> Option<Kind> {
-    let given: Vec<_> = ["exec", "http", "tcp", "grpc"]
+    let given: Vec<_> = ["exec", "http", "tcp", "grpc", "push"]
         .into_iter()
         .filter_map(|name| Some((name, t.get(r, name)?)))
         .collect();
     let mut kinds: Vec<_> = given.iter().map(|(name, v)| read_kind(r, name, v)).collect();
     match &given[..] {
-        [] => place.say(r, "nothing to ask: want one of exec, http, tcp and grpc"),
+        [] => place.say(r, "nothing to ask: want one of exec, http, tcp, grpc and push"),
         [_] => return kinds.pop().flatten(),
         [(first, _), (name, v), ..] => {
             v.say(r, format!("{first} and {name} exclude each other, both are given"));
@@ -121,6 +132,13 @@ fn kind(r: &mut Reader, place: &Value, t: &Table) -> Option<Kind> {
 fn read_kind(r: &mut Reader, name: &str, v: &Value) -> Option<Kind> {
     if name == "exec" {
         return command(r, v).map(|command| Kind::Exec { command });
+    }
+    if name == "push" {
+        let yes = v.boolean(r)?;
+        if !yes {
+            v.say(r, "push is true or not there");
+        }
+        return yes.then_some(Kind::Push);
     }
     let t = v.table(r)?;
     let port = t.need(r, "port").and_then(|v| v.natural(r, 1..=65_535));

@@ -287,6 +287,7 @@ fn the_fixed_spelling_reads_back_as_the_same_service() {
         "bundle = \"/b\"\nhealthcheck.test = \"true\"\nhealthcheck.start_period = \"1h\"\nhealthcheck.start_interval = \"100ms\"",
         "bundle = \"/b\"\nprobes.liveness.tcp.port = 1\nprobes.readiness.http = { port = 2, tls = true }",
         "bundle = \"/b\"\nprobes.liveness.http = { port = 2, tls.verify = false }",
+        "bundle = \"/b\"\nprobes.startup.push = true\nprobes.liveness = { push = true, failure_threshold = 2 }\nprobes.readiness.push = true",
     ] {
         let service = good(text);
         let rendered = crate::unit::render::render(&service);
@@ -338,12 +339,14 @@ fn examples_are_good() {
                     "mounts[]" if name == "target" => "source = \"/s\"\n",
                     "mounts[]" if name == "size" => "type = \"tmpfs\"\ntarget = \"/t\"\n",
                     "mounts[]" => "source = \"/s\"\ntarget = \"/t\"\n",
+                    "listen[]" if name == "mode" => "address = \"unix:/s\"\n",
+                    "listen[]" if name == "name" => "address = \"tcp:80\"\n",
                     "secrets[]" | "configs[]" if name == "source" => "target = \"/t\"\n",
                     "secrets[]" | "configs[]" if name == "target" => "source = \"/s\"\n",
                     "secrets[]" | "configs[]" => "source = \"/s\"\ntarget = \"/t\"\n",
                     "depends_on[]" if name != "service" => "service = \"db\"\n",
                     "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" if name != "port" => "port = 80\n",
-                    "probes.*" if name != "exec" => "exec = [\"/x\"]\n",
+                    "probes.*" if name != "exec" && name != "push" => "exec = [\"/x\"]\n",
                     "probes" | "probes.*" | "probes.*.http" | "probes.*.tcp" | "probes.*.grpc" => "",
                     "job" if ["timezone", "catch_up", "overlap", "jitter"].contains(&name) => {
                         "schedule = \"@daily\"\n"

@@ -1,0 +1,78 @@
+//! What proxies make of the list of ready instances: the line of docs/endpoints.md, run on the file of a real daemon.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::host::in_own_network;
+use super::sup;
+use crate::case::Case;
+use crate::daemon::Daemon;
+use crate::host::Need;
+use crate::trial::wait_for;
+
+const PAGE: &str = include_str!("../../../../docs/endpoints.md");
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        sup("probe.endpoints-to-nginx", "docs/endpoints.md").needs([Need::Program("jq")]).seconds(60).daemon(
+            |d| {
+                let list = d.t.dir.join("endpoints.json");
+                d.options = vec!["--endpoints".into(), list.display().to_string()];
+                in_own_network(d)?;
+                let keys = "replicas = 2\nports = [8080, 9090]\nnetwork = { cni = ['kn-test'] }\n\
+            [probes.readiness]\nhttp = { port = 8080, path = '/health' }\nperiod = '200ms'\n";
+                d.write("web", &d.text(&["serve", "8080"], keys))?;
+                // Without an address it is no server for a proxy.
+                d.write("alone", &d.text(&["trap", "TERM"], "ports = [80]\n"))?;
+                d.apply()?;
+                let servers = || -> Result<Vec<String>> {
+                    let text = upstreams(&list)?;
+                    let lines: Vec<&str> = text.lines().collect();
+                    let Some((first, rest)) = lines.split_first() else { return Ok(Vec::new()) };
+                    ensure!(
+                        *first == "upstream web {" && rest.first() == Some(&"    zone web 64k;"),
+                        "{text}"
+                    );
+                    ensure!(lines.last() == Some(&"}") && !text.contains("alone"), "{text}");
+                    let address = |l: &&str| l.strip_prefix("    server ").map(str::to_owned);
+                    Ok(rest.iter().filter_map(address).collect())
+                };
+                let two = wait_for(d.t.seconds(), || Ok(Some(servers()?).filter(|s| s.len() == 2)))
+                    .with_context(|| format!("not two servers: {:?}", servers()))?;
+                for server in &two {
+                    ensure!(server.starts_with("10.88.77.") && server.ends_with(":8080;"), "{two:?}");
+                }
+                nginx_takes(d, &upstreams(&list)?)?;
+                d.post("/v1/services/web.1/stop?wait=true")?;
+                let one = servers()?;
+                ensure!(one.len() == 1 && two.contains(&one[0]), "{one:?} of {two:?}");
+                d.post("/v1/services/web.2/stop?wait=true")?;
+                ensure!(servers()?.is_empty(), "{:?}", servers()?);
+                Ok(())
+            },
+        ),
+    ]
+}
+
+/// The output of the page's line.
+fn upstreams(list: &std::path::Path) -> Result<String> {
+    let block =
+        PAGE.split("```sh\n").nth(1).and_then(|b| b.split("```").next()).context("no line in the page")?;
+    let out = Command::new("/bin/sh").args(["-c", block, "sh"]).arg(list).output().context("sh")?;
+    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Ok(String::from_utf8(out.stdout)?)
+}
+
+/// Where there is an NGINX, it takes them.
+fn nginx_takes(d: &Daemon<'_, '_>, upstreams: &str) -> Result<()> {
+    let Some(nginx) = crate::host::find_program("nginx") else { return Ok(()) };
+    let file = d.t.dir.join("nginx.conf");
+    let text =
+        format!("pid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{upstreams}}}\n");
+    fs::write(&file, text)?;
+    let out = Command::new(nginx).arg("-t").arg("-p").arg(&d.t.dir).arg("-c").arg(&file).output()?;
+    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Ok(())
+}
