@@ -238,7 +238,7 @@ pub fn errno_text(errno: i32) -> String {
 pub fn printable(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
     for c in s.chars() {
-        if c.is_control() {
+        if c.is_control() && !cfg!(feature = "weak-escape") {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -255,7 +255,7 @@ pub fn quoted(s: &str) -> String {
             out.push_str("...");
             break;
         }
-        if c.is_control() || c == '"' {
+        if (c.is_control() || c == '"') && !cfg!(feature = "weak-escape") {
             out.extend(c.escape_default());
         } else {
             out.push(c);

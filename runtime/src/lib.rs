@@ -4,6 +4,9 @@
 //! `plan` (config.json turned into data). `sys` is the only module that may call the kernel or be unsafe.
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "weak", not(debug_assertions)))]
+compile_error!("a feature that takes a defence away is for controls of the suite only");
+
 pub mod cgroup;
 pub mod cli;
 pub mod create;
@@ -11,6 +14,8 @@ pub mod error;
 pub mod exec;
 pub mod fds;
 pub mod foreground;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod gate;
 pub mod handover;
 pub mod hooks;

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod keeper;
 pub mod logs;
 pub mod machine;
+pub mod memory;
 pub mod names;
 pub mod policy;
 pub mod probe;

@@ -75,7 +75,7 @@ impl Ending {
 }
 
 fn seen(record: &ExitRecord) -> String {
-    let oom = oom_text(record);
+    let oom = crate::memory::cause::text(record);
     match &record.end {
         End::Exited { code } => match oom {
             Some(oom) => format!("exited {code}; {oom}"),
@@ -91,25 +91,6 @@ fn seen(record: &ExitRecord) -> String {
         }
         End::CreateFailed { text, .. } => format!("could not be made: {text}"),
     }
-}
-
-/// What the kernel's counters say about memory, when they say anything.
-fn oom_text(record: &ExitRecord) -> Option<String> {
-    let kills = record.memory.oom_kills.filter(|n| *n > 0)?;
-    let limit = record.memory.limit.map_or_else(
-        || "the memory of the host ran out".to_owned(),
-        |bytes| format!("the memory limit of {} was hit", size(bytes)),
-    );
-    let peak = record.memory.peak.map_or_else(String::new, |bytes| format!(", peak {}", size(bytes)));
-    let processes = match (&record.victim, kills) {
-        (Some(victim), 1) => format!("process {} ({})", victim.pid, victim.name.escape_debug()),
-        (Some(victim), _) => {
-            format!("{kills} processes, the last was {} ({})", victim.pid, victim.name.escape_debug())
-        }
-        (None, 1) => "1 process".to_owned(),
-        (None, _) => format!("{kills} processes"),
-    };
-    Some(format!("{limit}, the kernel killed {processes}{peak}"))
 }
 
 /// Bytes in the largest binary unit that leaves at most one decimal.
@@ -517,7 +498,7 @@ mod tests {
             text,
             "exited 137 (SIGKILL): the memory limit of 64 MiB was hit, the kernel killed 1 process, peak 64 MiB"
         );
-        let victim = Some(Box::new(Victim { pid: 12, name: "ja\x1bva".into() }));
+        let victim = Some(Box::new(Victim { pid: 12, name: "ja\x1bva".into(), short: None }));
         let named = ExitRecord { memory: memory.clone(), victim, ..record(End::Exited { code: 1 }) };
         assert!(Ending::Seen(named).text().contains(r"the kernel killed process 12 (ja\u{1b}va), peak"));
         let child = ExitRecord { memory, ..record(End::Exited { code: 1 }) };

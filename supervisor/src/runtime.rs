@@ -91,6 +91,15 @@ impl Runtime {
         self.call(run, &["kill"], &[&signal.to_string()]).await.map(drop)
     }
 
+    /// Changes limits of a running container to those in a file, `linux.resources` as JSON; what it does not name stays.
+    ///
+    /// # Errors
+    /// The runtime's own words.
+    pub async fn update(&self, run: &RunId, resources: &Path) -> Result<(), Failure> {
+        let file = resources.display().to_string();
+        self.call(run, &["update", "--resources", &file], &[]).await.map(drop)
+    }
+
     /// The command line of `exec` for a program that gets this many descriptors from number 3 on. Not started yet.
     pub fn exec(&self, run: &RunId, descriptors: usize, program: &[&str]) -> Command {
         self.command(run, &["exec", "--preserve-fds", &descriptors.to_string()], program)

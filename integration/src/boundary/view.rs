@@ -45,7 +45,13 @@ pub fn complaints(want: &[Line], seen: &[Line], component: &str, twins: &str) ->
         |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|r| r.is_empty() || r.starts_with('/'));
     let away = top.root.replace("/b/rootfs", twins);
     let own = |l: &Line| l.device == top.device && (below(&l.root, &top.root) || below(&l.root, &away));
-    let strange = seen.iter().filter(|l| !own(l) && !want.iter().any(|w| l.is_like(w)));
+    let wanted = |l: &Line| want.iter().any(|w| l.is_like(w));
+    // Where a read-only path of the image leads into one of the container's own mounts, a part of it is made so.
+    let part = |l: &Line| {
+        l.options.starts_with("ro")
+            && seen.iter().any(|o| (&o.device, &o.kind) == (&l.device, &l.kind) && wanted(o))
+    };
+    let strange = seen.iter().filter(|l| !own(l) && !wanted(l) && !part(l));
     let mut all: Vec<String> = strange.map(|l| format!("nobody has asked for this mount: {l:?}")).collect();
     // Where nobody has meddled, everything is in its place.
     let component = format!("/{component}");
@@ -85,6 +91,8 @@ mod tests {
         assert_eq!(judge(&format!("{WANT}5 1 8:1 /x/tripwire /data/b rw - ext4 d rw\n"), "data"), 1);
         assert_eq!(judge(&format!("{WANT}5 1 8:1 /x/twins/1 /data/b rw - ext4 d rw\n"), "data"), 0);
         assert_eq!(judge(&WANT.replace("3 2 0:9 /sys /proc/sys ro,nosuid - proc proc rw\n", ""), "data"), 1);
+        assert_eq!(judge(&format!("{WANT}5 1 0:9 /1 /proc/1 ro - proc proc rw\n"), "data"), 0);
+        assert_eq!(judge(&format!("{WANT}5 1 0:8 /1 /proc/1 ro - proc proc rw\n"), "data"), 1);
         assert_eq!(judge("", "data"), 3);
     }
 }

@@ -117,7 +117,7 @@ fn killed() -> Vec<Case> {
 }
 
 /// The file in which a runtime keeps what it knows of a container.
-fn record(t: &Trial<'_>) -> Result<std::path::PathBuf> {
+pub(super) fn record(t: &Trial<'_>) -> Result<std::path::PathBuf> {
     let dir = t.state_root().join(&t.id);
     let names = ["state.json", "status"];
     names.iter().map(|n| dir.join(n)).find(|p| p.is_file()).context("no record that this suite knows")

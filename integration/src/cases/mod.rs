@@ -14,6 +14,7 @@ mod faults;
 mod features;
 mod flags;
 mod hooks;
+mod hostile;
 mod identity;
 mod input;
 mod interfaces;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Case> {
         annotations::cases(),
         security::cases(),
         faults::cases(),
+        hostile::cases(),
         boundary::cases(),
         swap::cases(),
         engines::cases(),

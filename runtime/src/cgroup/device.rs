@@ -145,19 +145,8 @@ fn checked(i: usize, rule: &DeviceRule) -> Result<Rule> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::device_oracle::naive;
     use super::*;
-
-    /// What the rules mean, said the slow way: for each letter asked for, the last rule that speaks about the
-    /// device and the letter decides; without one it is denied.
-    pub(in crate::cgroup) fn naive(rules: &[Rule], node: Node, major: u32, minor: u32, access: u8) -> bool {
-        [MKNOD, READ, WRITE].iter().filter(|bit| access & **bit != 0).all(|bit| {
-            rules
-                .iter()
-                .rev()
-                .find(|r| r.matches(node, major, minor) && r.access & bit != 0)
-                .is_some_and(|r| r.allow)
-        })
-    }
 
     pub(in crate::cgroup) fn rule(
         allow: bool,

@@ -199,39 +199,9 @@ pub(super) fn compile(rules: &[Rule]) -> Result<Vec<Insn>> {
 #[cfg(test)]
 mod tests {
     use super::super::device::rules;
-    use super::super::device::tests::{GRID, lists, naive};
+    use super::super::device::tests::{GRID, lists};
+    use super::super::device_oracle::{naive, run};
     use super::*;
-
-    /// Runs the instructions used here, refusing all others, jumps out of the program and endless loops.
-    fn run(code: &[Insn], node: Node, major: u32, minor: u32, access: u8) -> bool {
-        let context = [u32::from(access) << 16 | node as u32, major, minor];
-        let mut r = [0u64; 11];
-        let mut pc = 0usize;
-        for _ in 0..=code.len() {
-            let i = code[pc];
-            let (dst, imm) = (i.dst as usize, i64::from(i.imm) as u64);
-            let mut jump = false;
-            match i.code {
-                LOAD_WORD => {
-                    assert_eq!((i.src, i.off % 4), (1, 0));
-                    r[dst] = u64::from(context[i.off as usize / 4]);
-                }
-                MOVE => r[dst] = r[i.src as usize],
-                MOVE_IMM => r[dst] = imm,
-                AND_IMM => r[dst] &= imm,
-                SHIFT_RIGHT_IMM => r[dst] >>= imm,
-                JUMP => jump = true,
-                JUMP_EQUAL_IMM => jump = r[dst] == imm,
-                JUMP_NOT_EQUAL_IMM => jump = r[dst] != imm,
-                JUMP_ANY_BIT_IMM => jump = r[dst] & imm != 0,
-                EXIT => return r[0] != 0,
-                other => panic!("opcode {other:#x}"),
-            }
-            assert!(i.off >= 0 && (i.code == LOAD_WORD || pc + 1 + (i.off as usize) < code.len()));
-            pc += 1 + if jump { i.off as usize } else { 0 };
-        }
-        panic!("no answer");
-    }
 
     #[test]
     fn says_what_the_rules_mean() {

@@ -5,6 +5,8 @@
 
 mod create;
 mod device;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod device_oracle;
 mod ebpf;
 mod lack;
 mod layout;
@@ -27,6 +29,8 @@ mod v1;
 mod v2;
 
 pub use device::{Node, Rule};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use layout::parse as layout_of;
 pub use layout::{Kind, Layout, Tree};
 pub use live::ExecTarget;
 pub use off::plan_without;

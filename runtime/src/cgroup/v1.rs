@@ -358,7 +358,8 @@ pub(super) const PEAK_FILE: &str = "memory.max_usage_in_bytes";
 #[cfg(test)]
 mod tests {
     use super::super::device::rules;
-    use super::super::device::tests::{GRID, lists, naive, rule};
+    use super::super::device::tests::{GRID, lists, rule};
+    use super::super::device_oracle::naive;
     use super::*;
 
     /// The kernel's decision (security/device_cgroup.c): one exception must speak about all letters.

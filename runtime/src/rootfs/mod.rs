@@ -10,7 +10,7 @@ use crate::sys::{BorrowedFd, OwnedFd};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Handle on a container's root.
 #[derive(Debug)]
@@ -40,17 +40,17 @@ impl RootDir {
 
     /// An `O_PATH` handle on an existing object; symbolic links are followed inside the root.
     pub fn open_path(&self, path: &str) -> Result<OwnedFd> {
-        fs::openat2(&self.fd, path, OFlags::PATH, 0, INSIDE)
+        inside(&self.fd, path, OFlags::PATH)
     }
 
     /// Opens an existing object with other flags.
     pub fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
-        fs::openat2(&self.fd, path, flags, 0, INSIDE)
+        inside(&self.fd, path, flags)
     }
 
     /// As `open_path`, but the last component may not be a symbolic link.
     pub fn open_nofollow(&self, path: &str) -> Result<OwnedFd> {
-        fs::openat2(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW, 0, INSIDE)
+        inside(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW)
     }
 
     /// An `O_PATH` handle on `path`, created as directory or empty file when it is missing.
@@ -98,7 +98,11 @@ impl RootDir {
                     return Err(refused(errno::ENOENT, "it has .. below a missing directory"));
                 }
                 done.pop();
-                here = self.open_dir(&done)?;
+                here = if cfg!(feature = "weak-links") {
+                    inside(&here, "..", OFlags::PATH)?
+                } else {
+                    self.open_dir(&done)?
+                };
                 continue;
             }
             let next = match open_component(&here, &part) {
@@ -121,7 +125,11 @@ impl RootDir {
                     }
                     let target = fs::readlinkat(&next, "")?;
                     if target.as_bytes().starts_with(b"/") {
-                        here = fs::dup(&self.fd)?;
+                        here = if cfg!(feature = "weak-links") {
+                            fs::open_dir_path("/")?
+                        } else {
+                            fs::dup(&self.fd)?
+                        };
                         done.clear();
                     }
                     todo.extend(parts(&target));
@@ -136,7 +144,7 @@ impl RootDir {
     fn open_dir(&self, parts: &[OsString]) -> Result<OwnedFd> {
         let mut path = PathBuf::from("/");
         path.extend(parts);
-        fs::openat2(&self.fd, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE)
+        inside(&self.fd, path, OFlags::PATH | OFlags::DIRECTORY)
     }
 }
 
@@ -149,8 +157,23 @@ fn parts(path: &OsStr) -> Vec<OsString> {
     parts.rev().map(|p| OsStr::from_bytes(p).to_os_string()).collect()
 }
 
+/// Opens what `path` names with `dir` as the root of everything.
+#[cfg(not(feature = "weak-links"))]
+fn inside(dir: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
+    fs::openat2(dir, path, flags, 0, INSIDE)
+}
+
+/// As runtimes did it: links of the image lead to the host.
+#[cfg(feature = "weak-links")]
+fn inside(dir: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
+    let path = path.as_ref();
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+    fs::openat2(dir, below, flags, 0, INSIDE.difference(ResolveFlags::IN_ROOT))
+}
+
 fn open_component(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
-    fs::openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW, 0, INSIDE)
+    inside(dir, name, OFlags::PATH | OFlags::NOFOLLOW)
 }
 
 /// Somebody may be quicker: what is there then is looked at by the caller.

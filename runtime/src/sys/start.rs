@@ -51,7 +51,7 @@ unsafe extern "C" fn before_libc(stack: *const usize) {
         let count = *stack;
         let argv = stack.add(1);
         let envp = argv.add(count + 1);
-        if makes_processes(argv, count) {
+        if makes_processes(argv, count) && !cfg!(feature = "weak-seal") {
             execute_copy(argv, envp);
         }
     }

@@ -1,6 +1,8 @@
 //! What the API asks of the daemon's one owner of all state: a channel of calls, each with the place its answer goes to.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use super::model::Verb;
@@ -54,6 +56,8 @@ pub enum Call {
     Plan(PlanRequest, Answer<Plan>),
     /// Writes the files (when given) and applies them.
     Apply(PlanRequest, Answer<Plan>),
+    /// Changes these keys of `[limits]` in the file of a service and applies it; null takes one away.
+    Set { service: ServiceName, limits: BTreeMap<String, serde_json::Value>, answer: Answer<Plan> },
     /// What is wanted of some targets, each with the place for its own answer. Those that depend on each other are stopped
     /// and started in that order.
     Order { verb: Verb, targets: Vec<(Target, Answer<()>)>, wait: bool },

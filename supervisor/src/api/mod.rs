@@ -19,6 +19,7 @@ mod request;
 pub mod rollouts;
 mod routes;
 mod serve;
+mod set;
 #[cfg(test)]
 pub(crate) mod tests;
 

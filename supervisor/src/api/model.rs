@@ -217,6 +217,15 @@ pub struct PlanRequest {
     pub files: Vec<ServiceFile>,
 }
 
+/// Keys of `[limits]` in a service file that are to change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRequest {
+    /// By their names, `memory`, with values as the file has them; null takes a key away.
+    #[schema(value_type = std::collections::BTreeMap<String, Object>)]
+    pub limits: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
 /// What `plan` says would happen and `apply` says did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {

@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, orders, rollouts, routes};
+use super::{events, exec, logs, model, orders, rollouts, routes, set};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +27,7 @@ use super::{events, exec, logs, model, orders, rollouts, routes};
         rollouts::pause,
         rollouts::resume,
         rollouts::undo,
+        set::post,
         orders::post,
         routes::explain,
         events::get,

@@ -167,6 +167,10 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
             Some(f) if f.text.contains("full") => Err(Refusal::Internal("No space left on device".into())),
             _ => Ok(plan()),
         })),
+        Call::Set { service, answer, .. } => {
+            let set = known(&Target::Service(service)).map(|()| plan());
+            drop(answer.send(set));
+        }
         Call::Order { targets, .. } => {
             targets.into_iter().for_each(|(target, answer)| drop(answer.send(known(&target))));
         }

@@ -79,6 +79,12 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         restart_burst: u32::try_from(number("restart-burst").unwrap_or(10))?,
         log_total: number("log-total"),
         log_min_free: u8::try_from(number("log-min-free").unwrap_or(10)).context("--log-min-free")?,
+        memory_reserve: number("memory-reserve"),
+        memory_overcommit: match matches.get_one::<f64>("memory-overcommit").copied() {
+            Some(ratio) if ratio.is_finite() && (0.1..=100.0).contains(&ratio) => ratio,
+            Some(ratio) => return Err(anyhow!("--memory-overcommit {ratio}: out of range, want 0.1 to 100")),
+            None => 1.0,
+        },
         endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
@@ -150,6 +156,17 @@ fn command() -> Command {
             "log-min-free",
             "Percent of the file system that logs leave free, 1 GiB at most [default: 10]",
         ))
+        .arg(number(
+            "memory-reserve",
+            "Bytes of memory that requests of services leave for the host [default: a twentieth, at least 128 MiB]",
+        ))
+        .arg(
+            Arg::new("memory-overcommit")
+                .long("memory-overcommit")
+                .value_name("RATIO")
+                .value_parser(value_parser!(f64))
+                .help("How many times the rest of the memory may be requested [default: 1]"),
+        )
         .arg(
             Arg::new("endpoints")
                 .long("endpoints")

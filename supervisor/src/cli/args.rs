@@ -98,7 +98,7 @@ fn looking() -> [Command; 3] {
     ]
 }
 
-fn orders() -> [Command; 8] {
+fn orders() -> [Command; 9] {
     [
         Command::new("plan")
             .about("What applying would change; changes nothing itself")
@@ -111,6 +111,20 @@ fn orders() -> [Command; 8] {
                 false,
                 "Service files that are written to the services directory; none = what lies there",
             ))
+            .arg(json()),
+        Command::new("set")
+            .about(
+                "Changes limits of a service in its file; what runs gets them without a restart where it can",
+            )
+            .arg(Arg::new("name").value_name("NAME").required(true).help("A service"))
+            .arg(
+                Arg::new("value")
+                    .value_name("KEY=VALUE")
+                    .action(ArgAction::Append)
+                    .num_args(1..)
+                    .required(true)
+                    .help("A key of [limits], such as memory=128MiB; without a value it is taken away"),
+            )
             .arg(json()),
         Command::new("start")
             .about("Wants services up again")

@@ -92,6 +92,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "plan" => plans::plan(ctx, m).await,
         "apply" => plans::apply(ctx, m).await,
         "rollout" => rollouts::rollout(ctx, m).await,
+        "set" => plans::set(ctx, m).await,
         "validate" => validate::validate(ctx, m),
         "start" => orders::order(ctx, Verb::Start, m).await,
         "stop" => orders::order(ctx, Verb::Stop, m).await,

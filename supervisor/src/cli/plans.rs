@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use serde_json::Value;
 
+use super::client::segment;
 use super::failure::{CHANGES, FAILED, Failure, Result};
 use super::text::{Color, Style, clean};
 use super::validate::{complaint, name_of};
 use super::{Ctx, out, out_json};
-use crate::api::model::{FieldChange, Plan, PlanRequest, Problem, ServiceFile};
+use crate::api::model::{FieldChange, Plan, PlanRequest, Problem, ServiceFile, SetRequest};
 
 /// `plan`.
 pub(super) async fn plan(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
@@ -27,6 +29,29 @@ pub(super) async fn apply(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let plan = ask(ctx, m, "/v1/apply").await?;
     show(ctx, m, &plan, "")?;
     Ok(if plan.problems.is_empty() { 0 } else { FAILED })
+}
+
+/// `set`.
+pub(super) async fn set(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
+    let name = m.get_one::<String>("name").map_or("", String::as_str);
+    let given = m.get_many::<String>("value").into_iter().flatten();
+    let limits = given.map(|text| pair(text)).collect::<Result<_>>()?;
+    let path = format!("/v1/services/{}/set", segment(name));
+    let plan = ctx.client.post::<Plan>(&path, &SetRequest { limits }).await?;
+    show(ctx, m, &plan, "")?;
+    Ok(if plan.problems.is_empty() { 0 } else { FAILED })
+}
+
+/// `memory=64MiB`; numbers and truth values are such, everything else is text.
+fn pair(text: &str) -> Result<(String, Value)> {
+    let wrong = || Failure::usage(format!("{text:?} is not KEY=VALUE"));
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(wrong)?;
+    let key = key.strip_prefix("limits.").unwrap_or(key).to_owned();
+    if value.is_empty() {
+        return Ok((key, Value::Null));
+    }
+    let plain = serde_json::from_str::<Value>(value).ok().filter(|v| v.is_number() || v.is_boolean());
+    Ok((key, plain.unwrap_or_else(|| value.into())))
 }
 
 /// The daemon names its own copies in its complaints; people know the files they gave.

@@ -296,7 +296,7 @@ fn the_command_line_is_sound_and_completions_know_all_of_it() {
     super::command().debug_assert();
     let verbs: Vec<String> = super::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for verb in
-        "apply plan start stop restart ps status logs exec attach events explain kill rm top validate version"
+        "apply plan set start stop restart ps status logs exec attach events explain kill rm top validate version"
             .split(' ')
     {
         assert!(verbs.iter().any(|v| v == verb), "{verb}");
@@ -369,6 +369,12 @@ fn exit_codes_tell_scripts_what_happened() {
         ("plan --exit-code", 7),
         ("plan --json", 0),
         ("apply", 0),
+        ("set web memory=64MiB pids=", 0),
+        ("set web --json memory=64MiB", 0),
+        ("set web memory", 2),
+        ("set web", 2),
+        ("set web.1 memory=1", 1),
+        ("set nope memory=1", 3),
         ("nonsense", 2),
         ("", 2),
         ("--help", 0),

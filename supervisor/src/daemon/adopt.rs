@@ -312,10 +312,11 @@ impl Owner {
         let new = run.instance.replica <= replicas && kept.open.is_none() && kept.last_run < run.run;
         if new && !self.journal.image().is_held(&run.instance) {
             let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
-            let in_force = self.in_force(&run.instance).map(|f| &f.run_version);
+            let in_force = self.in_force(&run.instance);
+            let current = version.is_some_and(|v| in_force.is_some_and(|f| f.makes(&v)));
             let connected = Keeper::connect(&self.options.dirs.keeper(&run)).await;
             match (connected, read_record(&self.options.dirs.exit_record(&run)).filter(|r| r.run == run)) {
-                (Ok((keeper, hello)), _) if version.as_ref() == in_force => {
+                (Ok((keeper, hello)), _) if current => {
                     let open = self.take_in(&run);
                     return self.adopt_kept(&run, &open, keeper, hello).await;
                 }
@@ -460,11 +461,12 @@ impl Owner {
             .slots
             .iter()
             .filter(|(i, s)| {
-                let in_force = self.in_force(i).filter(|_| self.is_on_target(i)).map(|f| &f.run_version);
-                let made = s.made_from.as_ref().map(|(_, v)| v);
+                let in_force = self.in_force(i).filter(|_| self.is_on_target(i));
+                let made = s.made_from.as_ref().map_or("", |(_, v)| v.as_str());
+                let outdated = in_force.is_some_and(|f| !f.makes(made));
                 // The next run is made from what is in force; one whose end is written only waits to be taken away.
                 let over = matches!(s.machine.state, State::Cleaning { .. });
-                s.machine.run().is_some() && !over && s.machine.up && in_force.is_some() && made != in_force
+                s.machine.run().is_some() && !over && s.machine.up && outdated
             })
             .map(|(i, _)| i.clone())
             .collect();

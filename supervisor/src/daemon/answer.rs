@@ -1,11 +1,13 @@
 //! What the API asks, answered by the owner. Whatever must be on disk is, before it is answered.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use super::desired::{whole_file, write_aside};
 use super::owner::Owner;
 use super::waiters::Until;
 use crate::api::core::{Answer, Call, Refusal, Running, Target, Verb};
-use crate::api::model::{Plan, PlanRequest, VersionInfo};
+use crate::api::model::{Plan, PlanRequest, ServiceFile, VersionInfo};
 use crate::machine::State;
 use crate::names::{Instance, ServiceName};
 use crate::unit;
@@ -22,6 +24,10 @@ impl Owner {
             Call::Apply(request, to) => {
                 let applied = self.apply_request(request);
                 reply(to, applied);
+            }
+            Call::Set { service, limits, answer } => {
+                let set = self.set_limits(&service, &limits);
+                reply(answer, set);
             }
             Call::Order { verb: Verb::Remove, targets, wait } => self.remove(targets, wait),
             Call::Order { verb, targets, wait } => self.order(verb, targets, wait),
@@ -75,6 +81,21 @@ impl Owner {
             }
             Target::Instance(_) | Target::Service(_) => Err(self.unknown(&target.to_string())),
         }
+    }
+
+    /// The file on disk is what is changed, also when it is newer than what is in force.
+    fn set_limits(
+        &mut self,
+        service: &ServiceName,
+        limits: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<Plan, Refusal> {
+        if !self.services.contains_key(service) {
+            return Err(self.unknown(service.as_str()));
+        }
+        let text = unit::read_file(&self.options.dirs.service_file(service)).map_err(Refusal::Conflict)?;
+        let text = unit::set_limits(&text, limits).map_err(Refusal::Conflict)?;
+        let file = ServiceFile { name: service.to_string(), text };
+        self.apply_request(PlanRequest { files: vec![file] })
     }
 
     fn apply_request(&mut self, request: PlanRequest) -> Result<Plan, Refusal> {

@@ -30,6 +30,8 @@ pub(super) struct InForce {
     pub(super) version: String,
     /// The version of what makes a run: a run made from an equal one is up to date.
     pub(super) run_version: String,
+    /// The same as an earlier daemon may have recorded it.
+    run_version_before: String,
     /// What is wrong with the file on disk, when that is another version.
     pub(super) problems: Vec<Problem>,
 }
@@ -37,7 +39,14 @@ pub(super) struct InForce {
 impl InForce {
     pub(super) fn new(service: Service, text: String) -> InForce {
         let (version, run_version) = (unit::version(&service), unit::run_version(&service));
-        InForce { service: Rc::new(service), text, version, run_version, problems: Vec::new() }
+        let run_version_before = unit::run_version_before(&service);
+        let service = Rc::new(service);
+        InForce { service, text, version, run_version, run_version_before, problems: Vec::new() }
+    }
+
+    /// Whether a run that was made from this version is up to date.
+    pub(super) fn makes(&self, version: &str) -> bool {
+        version == self.run_version || version == self.run_version_before
     }
 }
 

@@ -60,7 +60,7 @@ impl Owner {
             service: machine.instance.service.to_string(),
             state: machine.word().into(),
             detail: self.detail(slot),
-            waits: waits(&machine.state),
+            waits: waits(slot),
             reason: machine.reason.clone(),
             run,
             pid,
@@ -84,7 +84,10 @@ impl Owner {
             State::Down => machine.reason.clone(),
             State::Waiting { on, .. } if on.is_empty() => "about to start".into(),
             State::Waiting { on, .. } => format!("waits for {on}"),
-            State::Queued => "waits for its turn".into(),
+            State::Queued => match &slot.no_room {
+                Some(what) => format!("waits for {what}"),
+                None => "waits for its turn".into(),
+            },
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
@@ -109,7 +112,7 @@ impl Owner {
         let told = slot.machine.run().and_then(|run| self.told.get(run));
         let says = told.and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
         let rollout = Some(self.rollout_text(&slot.machine.instance.service)).filter(|text| !text.is_empty());
-        unready(slot).into_iter().chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
+        more(slot).chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
     }
 
     /// One service with everything about it.
@@ -179,7 +182,7 @@ impl Owner {
         let kept = self.journal.image().instances.get(&machine.instance);
         if let State::Running { run, pid, .. } = &machine.state {
             summary = format!("runs since {lasted} as {run}, process {pid}");
-            if let Some(why) = unready(slot) {
+            for why in more(slot) {
                 summary.push_str(&format!(", {why}"));
             }
             if machine.restarts > 0
@@ -213,6 +216,9 @@ impl Owner {
                 Some(at) => format!("waits for {on}, at most {} more", until(*at)),
                 None => format!("waits for {on}"),
             }),
+            State::Queued if slot.no_room.is_some() => {
+                Some(format!("starts when there is {}", slot.no_room.as_deref().unwrap_or_default()))
+            }
             State::Cleaning { retry_at: Some(at), .. } => Some(format!("tried again in {}", until(*at))),
             State::Done { .. } if let Some(next) = self.next_run(&machine.instance.service) => {
                 Some(format!("runs at {next}"))
@@ -236,6 +242,11 @@ impl Owner {
 fn unready(slot: &Slot) -> Option<String> {
     let watched = slot.watched.as_ref().filter(|w| slot.machine.run() == Some(&w.run))?;
     watched.health.unready_because().map(|why| format!("not ready: {why}"))
+}
+
+/// What is to be said of one that runs, the most important first.
+fn more(slot: &Slot) -> impl Iterator<Item = String> {
+    [unready(slot), Owner::unlike_its_file(slot), Owner::lost_children(slot)].into_iter().flatten()
 }
 
 /// The probes of the last run.
@@ -275,8 +286,11 @@ fn look_info(look: &Look) -> LookInfo {
     }
 }
 
-fn waits(state: &State) -> Option<Waits> {
-    let State::Waiting { on, deadline } = state else { return None };
+fn waits(slot: &Slot) -> Option<Waits> {
+    if let (State::Queued, Some(on)) = (&slot.machine.state, &slot.no_room) {
+        return Some(Waits { on: on.clone(), seconds: None });
+    }
+    let State::Waiting { on, deadline } = &slot.machine.state else { return None };
     let seconds = deadline.map(|at| at.since(Boot::now()).as_secs_f64());
     (!on.is_empty()).then(|| Waits { on: on.clone(), seconds })
 }

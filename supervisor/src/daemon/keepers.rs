@@ -106,6 +106,7 @@ impl Owner {
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
             Done::Looked(run, role, outcome) => self.looked(&run, role, outcome),
+            Done::Resized(run, result) => self.resized(&run, result),
             Done::Hears(run, socket) => self.hears(&run, socket),
             Done::Told(run, message) => self.told(&run, message),
             Done::HolderGone => self.hold_again(true),

@@ -5,6 +5,7 @@
 //! and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
+mod admission;
 mod adopt;
 mod alarm;
 mod answer;
@@ -26,6 +27,7 @@ mod order;
 mod owner;
 mod parts;
 mod place;
+mod resize;
 mod rollout_wishes;
 mod rollouts;
 mod run;

@@ -1,15 +1,25 @@
-//! Whom the kernel killed for memory: its log says, the counters of a cgroup do not. Reads only.
+//! Whom the kernel killed for memory: its log says, the counters of a cgroup do not. Reads only; nothing wakes up while the
+//! kernel says nothing.
 #![forbid(unsafe_code)]
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use tokio::io::unix::AsyncFd;
+use tracing::info;
+
+use super::owner::Owner;
 use crate::keeper::record::{ExitRecord, Victim};
+use crate::machine::State;
+use crate::memory::cause::{self, Kill};
 use crate::names::RunId;
 use crate::sys::file::open_read;
 
 /// The longest record of /dev/kmsg, `CONSOLE_EXT_LOG_MAX` of printk.
 const RECORD_MAX: usize = 8192;
+const LOG: &str = "/dev/kmsg";
 
 /// Adds to a record what the kernel's log has about it, when there was a kill and the log may be read.
 pub(super) fn add_victim(record: &mut ExitRecord) {
@@ -20,15 +30,17 @@ pub(super) fn add_victim(record: &mut ExitRecord) {
 
 /// The last process of a run that the kernel killed.
 fn last_victim(run: &RunId) -> Option<Victim> {
-    let mut log = open_read(Path::new("/dev/kmsg")).ok()?;
-    let (mut buf, mut found) = (vec![0; RECORD_MAX], None);
+    let mut log = open_read(Path::new(LOG)).ok()?;
+    kills(&mut log).into_iter().rfind(|k| k.run == *run).map(|k| k.victim)
+}
+
+/// What the log has from here on.
+fn kills(log: &mut File) -> Vec<Kill> {
+    let (mut buf, mut found) = (vec![0; RECORD_MAX], Vec::new());
     loop {
         match log.read(&mut buf) {
             Ok(0) => return found,
-            Ok(n) => {
-                let text = String::from_utf8_lossy(buf.get(..n).unwrap_or_default());
-                found = victim(&text, run).or(found);
-            }
+            Ok(n) => found.extend(cause::kill(&String::from_utf8_lossy(buf.get(..n).unwrap_or_default()))),
             // Records were overwritten meanwhile: the next read goes on with the oldest.
             Err(e) if e.kind() == ErrorKind::BrokenPipe || e.kind() == ErrorKind::Interrupted => {}
             // There is no more now.
@@ -37,32 +49,66 @@ fn last_victim(run: &RunId) -> Option<Victim> {
     }
 }
 
-/// The victim that a record names, when it is of this run: `dump_oom_victim` in mm/oom_kill.c, since Linux 5.0.
-fn victim(record: &str, run: &RunId) -> Option<Victim> {
-    let line = record.split_once(";oom-kill:")?.1.lines().next()?;
-    let (_, rest) = line.split_once(",task_memcg=")?;
-    // A process chooses its name, so it is what is between the first and the last of these.
-    let (cgroup, rest) = rest.split_once(",task=")?;
-    let (name, rest) = rest.rsplit_once(",pid=")?;
-    let pid = rest.split(',').next()?.parse().ok()?;
-    let (_, own) = cgroup.rsplit_once("/payload/")?;
-    let below = own.strip_prefix(&run.to_string())?;
-    (below.is_empty() || below.starts_with('/')).then(|| Victim { pid, name: name.to_owned() })
+/// The kernel's log from now on.
+pub(super) struct KernelLog(Option<(File, AsyncFd<OwnedFd>)>);
+
+impl KernelLog {
+    /// Without it (a namespace without /dev/kmsg, no CAP_SYSLOG) kills are seen at the end of a container only.
+    pub(super) fn open() -> KernelLog {
+        let told = |e: Error| info!("kills for memory are seen at the end of a container only: {LOG}: {e}");
+        KernelLog(KernelLog::try_open().map_err(told).ok())
+    }
+
+    fn try_open() -> Result<(File, AsyncFd<OwnedFd>), Error> {
+        let mut log = open_read(Path::new(LOG))?;
+        log.seek(SeekFrom::End(0))?;
+        // The same place in the log: a duplicate is the same open file (dup(2)).
+        let watched = crate::sys::pty::watched(log.try_clone()?.into())?;
+        Ok((log, watched))
+    }
+
+    /// Comes back when the kernel has killed for memory in a container.
+    pub(super) async fn killed(&mut self) -> Vec<Kill> {
+        let Some((log, watched)) = &mut self.0 else { return std::future::pending().await };
+        loop {
+            let Ok(mut ready) = watched.readable().await else { return std::future::pending().await };
+            let found = kills(log);
+            ready.clear_ready();
+            if !found.is_empty() {
+                return found;
+            }
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Owner {
+    /// The kernel killed processes: told while their containers run, which may go on without them.
+    pub(super) fn killed(&mut self, kills: Vec<Kill>) {
+        for Kill { cgroup, run, victim } in kills {
+            let Some(slot) = self.slots.get_mut(&run.instance) else { continue };
+            let State::Running { run: current, pid, .. } = &slot.machine.state else { continue };
+            // Another daemon of this host may have a run of the same name.
+            if *current != run || !cgroup.contains(&self.place.payload(&run)) {
+                continue;
+            }
+            let limit = self.controllers.usage(*pid).limit;
+            let first = victim.pid == *pid;
+            let what = cause::words(victim.short, limit);
+            let text = format!("the kernel killed {}: {what}", cause::process(&victim));
+            let kind = if first { "oom-killed" } else { "oom-child-killed" };
+            if !first {
+                let before = slot.child_kills.take().filter(|(r, ..)| *r == run).map_or(0, |(_, n, _)| n);
+                slot.child_kills = Some((run.clone(), before.saturating_add(1), text.clone()));
+            }
+            self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
+        }
+    }
 
-    #[test]
-    fn a_victim_belongs_to_its_run() {
-        let record = "6,1234,27900387534,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,\
-             mems_allowed=0,oom_memcg=/knarrd/payload/web.1.2,task_memcg=/knarrd/payload/web.1.2/sub,\
-             task=ja,pid=7,va,pid=18003,uid=0\n SUBSYSTEM=memory\n";
-        let of = |run: &str| victim(record, &run.parse().unwrap());
-        assert_eq!(of("web.1.2"), Some(Victim { pid: 18003, name: "ja,pid=7,va".into() }));
-        assert_eq!((of("web.1.20"), of("web.1.1")), (None, None));
-        let plain = "6,1,2,-;Memory cgroup out of memory: Killed process 12 (java)\n";
-        assert_eq!(victim(plain, &"web.1.2".parse().unwrap()), None);
+    /// What `ps` and `explain` say of a container that runs and has lost processes.
+    pub(super) fn lost_children(slot: &super::owner::Slot) -> Option<String> {
+        let (run, times, last) = slot.child_kills.as_ref()?;
+        let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+        (slot.machine.run() == Some(run))
+            .then(|| format!("killed for memory inside it {times}, the last: {last}"))
     }
 }

@@ -29,6 +29,10 @@ pub struct Options {
     pub log_total: Option<u64>,
     /// Nothing is logged while less than this share of the file system is free, in percent; more than 1 GiB is never wanted.
     pub log_min_free: u8,
+    /// Bytes of memory that requests of services leave for the host; `None` = a twentieth, at least 128 MiB.
+    pub memory_reserve: Option<u64>,
+    /// How many times the rest may be requested.
+    pub memory_overcommit: f64,
     /// Where ready instances are listed for proxies; `None` = nowhere.
     pub endpoints: Option<PathBuf>,
     /// The services directory is read whole this often, whatever inotify says.

@@ -20,6 +20,7 @@ use super::logcap::Cap;
 use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
+use super::resize::Sized;
 use super::rollouts::Rolling;
 use super::stats::Controllers;
 use super::told::Heard;
@@ -33,6 +34,7 @@ use crate::journal::Journal;
 use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Counts, Effect, Event, Machine, Now, Rules, State};
+use crate::memory::admission::Capacity;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
 use crate::unit::bundle;
@@ -75,6 +77,12 @@ pub(super) struct Slot {
     pub(super) ending: Option<String>,
     /// What its probes say of the last run that ran.
     pub(super) watched: Option<Watched>,
+    /// The limits that its run has.
+    pub(super) sized: Option<Sized>,
+    /// The memory that there is none of, while its start waits for that.
+    pub(super) no_room: Option<String>,
+    /// Processes of this run that the kernel killed for memory while it went on: how many, and the last.
+    pub(super) child_kills: Option<(RunId, u32, String)>,
 }
 
 impl Slot {
@@ -95,6 +103,9 @@ impl Slot {
             removed: false,
             ending: None,
             watched: None,
+            sized: None,
+            no_room: None,
+            child_kills: None,
         }
     }
 
@@ -117,6 +128,8 @@ pub(super) struct Owner {
     pub(super) problems: Vec<crate::api::model::Problem>,
     pub(super) slots: BTreeMap<Instance, Slot>,
     pub(super) turns: Turns,
+    /// The memory that the host has for requests.
+    pub(super) capacity: Option<Capacity>,
     pub(super) waiters: Waiters,
     pub(super) shop: Shop,
     pub(super) events: broadcast::Sender<EventInfo>,
@@ -168,6 +181,7 @@ impl Owner {
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
+        let capacity = super::admission::capacity(&options);
         let endpoints = options.endpoints.clone().map(Endpoints::new);
         let owner = Owner {
             options,
@@ -179,6 +193,7 @@ impl Owner {
             problems: Vec::new(),
             slots: BTreeMap::new(),
             turns,
+            capacity,
             waiters: Waiters::default(),
             shop,
             events: broadcast::channel(256).0,
@@ -397,6 +412,7 @@ impl Owner {
         let cgroups_path = self.place.payload(&run);
         let cgroup = self.place.keeper(&run);
         let Some(slot) = self.slots.get_mut(instance) else { return };
+        slot.sized = Some(Sized::made(run.clone(), service.limits.clone()));
         slot.made_from = Some((service.clone(), version.clone()));
         slot.create_by = Some(Boot::now().after(CREATE_DEADLINE + hooks_time(&service)));
         (slot.starting, slot.early_end, slot.start_failed) = (false, None, None);

@@ -92,6 +92,11 @@ impl Place {
         self.mounts.iter().map(|m| m.join(payload.trim_start_matches('/'))).collect()
     }
 
+    /// The group of a run's container in the v2 tree, when that is the only one and so has the controllers.
+    pub fn unified_container(&self, run: &RunId) -> Option<PathBuf> {
+        self.unified_dir(&format!("payload/{run}")).filter(|_| self.mounts.len() == 1)
+    }
+
     /// Where the groups of hooks are made, the best first. A group of v1's cpuset takes nobody before it is set up.
     pub fn hooks(&self) -> Vec<PathBuf> {
         let usable = |m: &&PathBuf| !m.join("cpuset.cpus").exists();

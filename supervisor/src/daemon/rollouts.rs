@@ -145,14 +145,14 @@ impl Owner {
 
     /// What is seen of the instances of a service.
     pub(super) fn rollout_view(&self, name: &ServiceName) -> Vec<Seen> {
-        let target = self.services.get(name).map(|f| &f.run_version);
+        let target = self.services.get(name);
         self.slots_of(name).map(|slot| self.see(slot, target)).collect()
     }
 
-    fn see(&self, slot: &Slot, target: Option<&String>) -> Seen {
+    fn see(&self, slot: &Slot, target: Option<&InForce>) -> Seen {
         let machine = &slot.machine;
-        let made = slot.made_from.as_ref().map(|(_, version)| version);
-        let side = if made == target { Side::Target } else { Side::Other };
+        let made = slot.made_from.as_ref().map_or("", |(_, version)| version.as_str());
+        let side = if target.is_some_and(|f| f.makes(made)) { Side::Target } else { Side::Other };
         let watched = slot.watched.as_ref().filter(|w| machine.run() == Some(&w.run));
         let unwell = watched.filter(|w| w.health.known().started && w.health.known().unwell);
         Seen {

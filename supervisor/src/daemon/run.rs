@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::alarm::Alarm;
 use super::desired::write_aside;
+use super::oom::KernelLog;
 use super::options::Options;
 use super::owner::Owner;
 use super::place::Place;
@@ -88,6 +89,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     let mut watchdog = Watchdog::start();
     let mut alarm = Alarm::default();
     let mut watch = Watch::new();
+    let mut kernel = KernelLog::open();
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
@@ -103,6 +105,7 @@ pub async fn run(options: Options) -> Result<Ended> {
             _ = hangup.recv() => passes.soon(Duration::ZERO),
             () = watch.changed() => passes.soon(QUIET),
             () = until(due) => {}
+            kills = kernel.killed() => owner.killed(kills),
             () = alarm.rings() => {}
             () = watchdog.tick() => watchdog.feed(),
         }
@@ -210,6 +213,7 @@ impl Passes {
         owner.retry_networks();
         owner.hold_again(false);
         owner.retry_strays();
+        owner.retry_limits();
     }
 
     /// The directories whose changes matter.

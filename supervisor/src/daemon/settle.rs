@@ -81,6 +81,7 @@ impl Owner {
             | self.settle_removed()
             | self.settle_watched()
         {}
+        self.settle_limits();
     }
 
     fn settle_downs(&mut self) -> bool {
@@ -180,6 +181,9 @@ impl Owner {
         for instance in self.in_start_order(queued) {
             if !self.turns.place(starting) {
                 break;
+            }
+            if !self.has_room(&instance) {
+                continue;
             }
             let restarts = self.slots.get(&instance).map_or(0, |s| s.machine.restarts);
             if restarts > 0

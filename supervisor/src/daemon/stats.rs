@@ -1,7 +1,9 @@
 //! Memory in use of a container, from the cgroup of its first process. Reads only.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::memory::resize::Use;
 
 /// Bytes in use and their limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,23 +40,47 @@ impl Controllers {
 
     /// What the container of this process uses.
     pub fn usage(&self, pid: u32) -> Usage {
-        let groups =
-            i32::try_from(pid).ok().and_then(|p| procfs::process::Process::new(p).ok()).map(|p| p.cgroups());
-        let Some(Ok(groups)) = groups else { return Usage::default() };
-        for group in &groups.0 {
-            let (mount, current, limit) = if group.controllers.iter().any(|c| c == "memory") {
-                (&self.memory, "memory.usage_in_bytes", "memory.limit_in_bytes")
-            } else if group.hierarchy == 0 && self.memory.is_none() {
-                (&self.unified, "memory.current", "memory.max")
-            } else {
-                continue;
-            };
-            let Some(mount) = mount else { continue };
-            let dir = mount.join(group.pathname.trim_start_matches('/'));
-            let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u64>().ok();
-            // v1 says "no limit" with the largest number of pages.
-            return Usage { memory: read(current), limit: read(limit).filter(|n| *n < 1 << 62) };
-        }
-        Usage::default()
+        let Some((dir, v2)) = self.group(pid) else { return Usage::default() };
+        let (current, limit) = match v2 {
+            true => ("memory.current", "memory.max"),
+            false => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        };
+        // v1 says "no limit" with the largest number of pages.
+        Usage { memory: number(&dir, current), limit: number(&dir, limit).filter(|n| *n < 1 << 62) }
     }
+
+    /// The same with what of it are contents of files.
+    pub fn used(&self, pid: u32) -> Option<Use> {
+        let (dir, v2) = self.group(pid)?;
+        let current = number(&dir, if v2 { "memory.current" } else { "memory.usage_in_bytes" })?;
+        let stat = std::fs::read_to_string(dir.join("memory.stat")).ok()?;
+        let of = |name: &str| {
+            let value =
+                stat.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
+            value.unwrap_or(0)
+        };
+        // Those of tmpfs count as anonymous memory. v1 has totals of the group and those below it.
+        let before = if v2 { "" } else { "total_" };
+        let cache = ["active_file", "inactive_file"].map(|name| of(&format!("{before}{name}")));
+        Some(Use { current, cache: cache.iter().sum() })
+    }
+
+    /// The memory cgroup of a process, and whether it is one of v2.
+    fn group(&self, pid: u32) -> Option<(PathBuf, bool)> {
+        let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+        process.cgroups().ok()?.0.iter().find_map(|group| {
+            let (mount, v2) = if group.controllers.iter().any(|c| c == "memory") {
+                (&self.memory, false)
+            } else if group.hierarchy == 0 && self.memory.is_none() {
+                (&self.unified, true)
+            } else {
+                return None;
+            };
+            Some((mount.as_ref()?.join(group.pathname.trim_start_matches('/')), v2))
+        })
+    }
+}
+
+fn number(dir: &Path, name: &str) -> Option<u64> {
+    std::fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
 }

@@ -222,8 +222,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_answers() {
         let mut told = Heard::new(false, tokio::spawn(async {}));
-        let mut take =
-            |told: &mut Heard, text: &str, now| told.take(Message::parse(text.as_bytes()), at(now));
+        let take = |told: &mut Heard, text: &str, now| told.take(Message::parse(text.as_bytes()), at(now));
         let answer = |told: &mut Heard, role, now| {
             let outcome = told.answer(role, Duration::from_secs(10), at(now));
             outcome.map(|o| (o.verdict, o.text))

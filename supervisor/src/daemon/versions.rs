@@ -41,7 +41,7 @@ impl Owner {
     pub(super) fn of_version(&self, instance: &Instance, run_version: &str) -> Option<&InForce> {
         let target = self.services.get(&instance.service);
         let other = self.rolling.get(&instance.service).map(|r| &r.other);
-        let same = target.into_iter().chain(other).find(|f| f.run_version == run_version);
+        let same = target.into_iter().chain(other).find(|f| f.makes(run_version));
         same.or_else(|| self.in_force(instance))
     }
 

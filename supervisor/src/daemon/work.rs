@@ -14,6 +14,7 @@ use tracing::warn;
 use super::held::Held;
 use super::hook_group::HookGroups;
 use super::hooks::{self, Cut};
+use super::resize::Resized;
 use crate::dirs::Dirs;
 use crate::keeper::{self, Hello, Keeper, Launch, Note};
 use crate::names::RunId;
@@ -50,6 +51,8 @@ pub(super) enum Done {
     Cleaned(RunId, Result<(), String>),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
+    /// Its limits are those of its service, or not.
+    Resized(RunId, Resized),
     /// The notify socket of a run is there.
     Hears(RunId, Socket),
     /// A run told something on it.

@@ -46,6 +46,21 @@ pub struct Victim {
     pub pid: u32,
     /// As it called itself: nothing to rely on, and nothing to print raw.
     pub name: String,
+    /// What had run out; `None` = the kernel did not say, or an earlier daemon did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short: Option<Short>,
+}
+
+/// Which memory had run out when the kernel killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Short {
+    /// That of the container: its own limit, or one that it set below.
+    Own,
+    /// That of a cgroup above it.
+    Above,
+    /// That of the host.
+    Host,
 }
 
 /// How a container ended.

@@ -37,3 +37,15 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 pub fn nofile_hard() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
 }
+
+/// Major and minor number of a block device, by stat(2).
+///
+/// # Errors
+/// Those of stat(2); `InvalidInput`: it is no block device.
+pub fn block_device(path: &Path) -> io::Result<(u32, u32)> {
+    let stat = rustix::fs::stat(path)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::BlockDevice {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a block device"));
+    }
+    Ok((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)))
+}

@@ -23,6 +23,15 @@ pub fn run_version(service: &Service) -> String {
     digest(&keys)
 }
 
+/// [`run_version`] as daemons had it that replaced instances when these limits changed: their runs are up to date, too.
+pub fn run_version_before(service: &Service) -> String {
+    const REPLACED: [&str; 5] =
+        ["limits.memory", "limits.swap", "limits.cpus", "limits.cpu_weight", "limits.pids"];
+    let mut keys = flat(Some(service));
+    keys.retain(|key, _| keys::needs_restart(key) || REPLACED.contains(&key.as_str()));
+    digest(&keys)
+}
+
 fn digest(keys: &BTreeMap<String, Value>) -> String {
     let mut hash = Sha256::new();
     for (key, value) in keys {
@@ -129,7 +138,8 @@ mod tests {
             ("depends_on = [\"db\"]", false, "depends_on[0].service"),
             ("logs = { journald = true }", false, "logs.journald"),
             ("logs = { max_files = 2 }", true, "logs.max_files"),
-            ("limits = { memory = \"64M\" }", true, "limits.memory"),
+            ("limits = { memory = \"64M\" }", false, "limits.memory"),
+            ("limits = { nofile = 64 }", true, "limits.nofile"),
             ("env = { A = \"1\" }", true, "env.A"),
             ("command = [\"/x\"]", true, "command"),
             ("mounts = [{ source = \"/a\", target = \"/a\" }]", true, "mounts[0].source"),
@@ -142,6 +152,19 @@ mod tests {
             assert_eq!(run_version(&a) != run_version(&b), restart, "{more}");
             assert_ne!(version(&a), version(&b), "{more}");
         }
+    }
+
+    #[test]
+    fn runs_of_earlier_daemons_are_up_to_date() {
+        let of = |text: &str| {
+            let s = read(&format!("{BASE}{text}"));
+            (run_version(&s), run_version_before(&s))
+        };
+        let (limited, more) = (of("limits.memory = \"1M\""), of("limits.memory = \"2M\""));
+        assert!(limited.0 == more.0 && limited.1 != more.1);
+        // As the daemon before wrote it for this file.
+        assert_eq!(limited.1, version(&read(&format!("{BASE}limits.memory = \"1M\""))));
+        assert_eq!(of("").0, of("").1);
     }
 
     #[test]

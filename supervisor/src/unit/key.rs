@@ -1,5 +1,7 @@
-//! One key of a service file, and how a change of it reaches what runs. Data only.
+//! What is known of one key of a service file. Data only.
 #![forbid(unsafe_code)]
+
+use super::keys::KEYS;
 
 /// One key.
 #[derive(Debug, Clone, Copy)]
@@ -60,4 +62,12 @@ pub(super) const fn next(
     about: &'static str,
 ) -> Key {
     Key { path, kind, default, example, about, change: Change::NextStart }
+}
+
+/// The names of the keys of a table: of the file (`""`), of `limits`, of `mounts[]`.
+pub fn within(pattern: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |k| {
+        let (parent, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
+        (parent == pattern).then_some(name)
+    })
 }

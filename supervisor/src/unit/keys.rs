@@ -2,11 +2,30 @@
 //! plan and docs/service-file.md all go by this list. Data only.
 #![forbid(unsafe_code)]
 
-pub use super::key::{Change, Key};
+pub use super::key::{Change, Key, within};
 use super::key::{key, live, next};
+use super::keys_probes::PROBES;
 
 /// The list, in the order of the documentation.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ BEFORE.len() + PROBES.len() + AFTER.len() }>([BEFORE, PROBES, AFTER]);
+
+/// Several lists as one; at compile time.
+const fn joined<const N: usize>(lists: [&[Key]; 3]) -> [Key; N] {
+    let mut all = [BEFORE[0]; N];
+    let (mut list, mut from, mut to) = (0, 0, 0);
+    while list < lists.len() {
+        if from == lists[list].len() {
+            (list, from) = (list + 1, 0);
+            continue;
+        }
+        all[to] = lists[list][from];
+        (from, to) = (from + 1, to + 1);
+    }
+    all
+}
+
+/// What comes before the probes.
+const BEFORE: &[Key] = &[
     live("description", "text", "none", r#""The shop's front""#, "Shown by `status`; nothing else."),
     live("labels", "table of text", "none", r#"{ team = "shop" }"#, "For selecting and showing only."),
     key(
@@ -127,24 +146,80 @@ pub const KEYS: &[Key] = &[
     ),
     key("listen[].mode", "octal digits", "`\"0666\"`", r#""0660""#, "Permission bits of a unix socket."),
     key("limits", "table", "", "", "Limits on the host's resources."),
-    key("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
-    key(
+    live("limits.memory", "size", "the bundle's, or none", r#""64MiB""#, "Most memory, from 1 MiB on."),
+    live(
         "limits.swap",
         "size",
         "0 with `memory`",
         r#""16MiB""#,
-        "Swap beside the memory. Needs a limit of memory.",
+        "Swap beside the memory, which needs a limit.",
     ),
-    key(
+    live(
+        "limits.memory_request",
+        "size",
+        "none",
+        r#""32MiB""#,
+        "Memory that it needs: a start waits until the host has it, and reclaim leaves it that much before others.",
+    ),
+    live(
+        "limits.memory_high",
+        "size",
+        "none",
+        r#""56MiB""#,
+        "From here on it is slowed down and reclaimed from, before it comes to its limit. cgroup v2.",
+    ),
+    live("limits.memory_min", "size", "0", r#""8MiB""#, "Memory that is never reclaimed from it. cgroup v2."),
+    live(
+        "limits.memory_low",
+        "size",
+        "`memory_request`",
+        r#""32MiB""#,
+        "Memory that is reclaimed from it only when others have nothing left. cgroup v2.",
+    ),
+    live(
+        "limits.zswap",
+        "size",
+        "as much as its swap",
+        r#""8MiB""#,
+        "Most compressed swap in memory. cgroup v2.",
+    ),
+    live(
+        "limits.oom_group",
+        "true or false",
+        "true on cgroup v2 where memory is limited, false for jobs",
+        "false",
+        "A kill for memory takes all of its processes, not one. cgroup v2.",
+    ),
+    live(
         "limits.cpus",
         "0.01 to 8192",
         "the bundle's, or none",
         "1.5",
         "Processor time, in processors; at most three decimals.",
     ),
-    key("limits.cpu_weight", "1 to 10000", "the bundle's, or 100", "200", "Share when processors are short."),
+    live(
+        "limits.cpu_burst",
+        "time up to 100 ms a processor of `cpus`",
+        "0",
+        r#""20ms""#,
+        "Time that it did not use and may use later, on top of the quota of a period of 100 ms. Needs `cpus`.",
+    ),
+    live(
+        "limits.cpu_weight",
+        "1 to 10000",
+        "the bundle's, or 100",
+        "200",
+        "Share when processors are short.",
+    ),
     key("limits.cpuset", "processor list", "the bundle's, or all", r#""0-3,6""#, "Processors it may run on."),
-    key(
+    live("limits.io_weight", "1 to 10000", "100", "200", "Share when disks are short. cgroup v2."),
+    key("limits.io_max", "list of tables", "none", "", "Most traffic with single disks."),
+    key("limits.io_max[].device", "path", "required", r#""/dev/sda""#, "Device file of a whole disk."),
+    key("limits.io_max[].read_bps", "size", "none", r#""10MiB""#, "Bytes read in a second."),
+    key("limits.io_max[].write_bps", "size", "none", r#""10MiB""#, "Bytes written in a second."),
+    key("limits.io_max[].read_iops", "from 1 on", "none", "500", "Reads in a second."),
+    key("limits.io_max[].write_iops", "from 1 on", "none", "500", "Writes in a second."),
+    live(
         "limits.pids",
         "1 to 4194304 or `\"unlimited\"`",
         "the bundle's, or 2048",
@@ -322,159 +397,10 @@ pub const KEYS: &[Key] = &[
         "See `secrets`.",
     ),
     next("configs[].on_change.signal", "signal", "", r#""HUP""#, "See `secrets`."),
-    live("probes", "table", "none", "", "How it is looked at while it runs."),
-    live(
-        "probes.startup",
-        "table",
-        "none",
-        "",
-        "Must pass once after each start before the other two begin; a failure is one of liveness.",
-    ),
-    live("probes.liveness", "table", "none", "", "Whether it is well; when not, `on_unhealthy` follows."),
-    live(
-        "probes.readiness",
-        "table",
-        "none",
-        "",
-        "Whether others can use it: `depends_on` with `ready`, `knarrctl start`, the endpoint file.",
-    ),
-    live(
-        "probes.on_unhealthy",
-        "`restart`, `stop` or `none`",
-        "`\"restart\"`",
-        r#""stop""#,
-        "`restart` stops it, and `restart` decides as after a failure; `stop` leaves it down as failed; `none` only says so.",
-    ),
-    live(
-        "probes.*.exec",
-        "list of text",
-        "none",
-        r#"["/bin/check", "-q"]"#,
-        "A program in the container; exit code 0 passes. No shell is involved. Exactly one of `exec`, `http`, `tcp`, `grpc`, `push`.",
-    ),
-    live("probes.*.http", "table", "none", "", "An HTTP request from inside its network namespace."),
-    live("probes.*.http.port", "1 to 65535", "required", "8080", "Where to."),
-    live("probes.*.http.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
-    live("probes.*.http.path", "text that begins with `/`", "`\"/\"`", r#""/healthz""#, "What is asked for."),
-    live("probes.*.http.method", "capital letters", "`\"GET\"`", r#""HEAD""#, "How."),
-    live(
-        "probes.*.http.headers",
-        "table of text",
-        "none",
-        r#"{ Host = "shop" }"#,
-        "Sent with it; `Connection`, `Content-Length` and `Transfer-Encoding` are not yours.",
-    ),
-    live(
-        "probes.*.http.status",
-        "list of 100 to 599 or `\"A-B\"`",
-        "`[\"200-399\"]`",
-        r#"[200, "300-308"]"#,
-        "Status codes that pass; a redirect is not followed.",
-    ),
-    live("probes.*.http.tls", "true or table", "none", "true", "With TLS."),
-    live(
-        "probes.*.http.tls.verify",
-        "true or false",
-        "true",
-        "false",
-        "The certificate must be valid for `name`, or `host`.",
-    ),
-    live("probes.*.http.tls.name", "host name", "`host`", r#""shop.test""#, "Asked for and verified."),
-    live(
-        "probes.*.http.tls.ca",
-        "path",
-        "the host's",
-        r#""/etc/shop/ca.pem""#,
-        "Authorities on the host, in PEM.",
-    ),
-    live("probes.*.tcp", "table", "none", "", "A TCP connection from inside its network namespace."),
-    live("probes.*.tcp.port", "1 to 65535", "required", "5432", "Where to."),
-    live("probes.*.tcp.host", "address or `localhost`", "`\"localhost\"`", r#""::1""#, "Where to."),
-    live(
-        "probes.*.grpc",
-        "table",
-        "none",
-        "",
-        "`grpc.health.v1.Health/Check` from inside its network namespace, without TLS.",
-    ),
-    live("probes.*.grpc.port", "1 to 65535", "required", "50051", "Where to."),
-    live("probes.*.grpc.host", "address or `localhost`", "`\"localhost\"`", r#""127.0.0.1""#, "Where to."),
-    live("probes.*.grpc.service", "text", "the server", r#""shop.Cart""#, "Which of its services."),
-    key(
-        "probes.*.push",
-        "true",
-        "none",
-        "true",
-        "Nobody is asked: it tells on its notify socket (sd_notify(3)), `READY=1` for startup and readiness, `WATCHDOG=1` each `period` for liveness.",
-    ),
-    live(
-        "probes.*.initial_delay",
-        "0s to 1d",
-        "`\"0s\"`",
-        r#""5s""#,
-        "From the start to the first time; with a startup probe, from when that passed.",
-    ),
-    live(
-        "probes.*.period",
-        "100ms to 1d",
-        "`\"10s\"`, startup `\"2s\"`",
-        r#""30s""#,
-        "From the end of one to the next: two are never under way at once.",
-    ),
-    live(
-        "probes.*.timeout",
-        "1ms to 10m",
-        "`\"5s\"`, readiness `\"2s\"`",
-        r#""1s""#,
-        "An answer that takes longer is a failure; the set-up of `exec` is not counted.",
-    ),
-    live(
-        "probes.*.success_threshold",
-        "1 to 1000",
-        "1",
-        "1",
-        "So many passes in a row are needed after a failure; more than 1 for readiness only.",
-    ),
-    live(
-        "probes.*.failure_threshold",
-        "1 to 100000",
-        "3, startup 60, else with `push` 1",
-        "5",
-        "So many failures in a row are needed.",
-    ),
-    live(
-        "probes.*.grace",
-        "0s to 1d",
-        "`stop.grace`",
-        r#""3s""#,
-        "From the signal to the kill in a stop that this probe causes; not for readiness.",
-    ),
-    live(
-        "healthcheck",
-        "table",
-        "none",
-        "",
-        "The health check of Compose, read as a startup and a liveness probe; not together with those.",
-    ),
-    live(
-        "healthcheck.test",
-        "text or list of text",
-        "required",
-        r#"["CMD", "/bin/check"]"#,
-        "`[\"CMD\", ...]` is a program, `[\"CMD-SHELL\", TEXT]` or a text is for `/bin/sh -c`, `[\"NONE\"]` is none.",
-    ),
-    live("healthcheck.interval", "100ms to 1d", "`\"30s\"`", r#""10s""#, "`period` of liveness."),
-    live("healthcheck.timeout", "1ms to 10m", "`\"30s\"`", r#""3s""#, "`timeout` of both."),
-    live("healthcheck.retries", "1 to 1000", "3", "5", "`failure_threshold` of liveness."),
-    live(
-        "healthcheck.start_period",
-        "0s to 1h",
-        "`\"0s\"`",
-        r#""40s""#,
-        "How long failures do not count while it has not passed once.",
-    ),
-    live("healthcheck.start_interval", "100ms to 1d", "`\"5s\"`", r#""1s""#, "`period` of startup."),
-    live("healthcheck.disable", "true or false", "false", "true", "No probes."),
+];
+
+/// What comes after the probes.
+const AFTER: &[Key] = &[
     live("update", "table", "", "", "How running instances come to be of a changed file."),
     live(
         "update.order",
@@ -512,56 +438,6 @@ pub const KEYS: &[Key] = &[
         r#""pause""#,
         "When a new instance ends, is not well or not ready in time: the last good version again; nothing more is replaced until somebody decides; only a word.",
     ),
-    live(
-        "job",
-        "table",
-        "none",
-        "",
-        "It is a job: it runs to its end, and its attempts take the place of `restart.policy`.",
-    ),
-    live(
-        "job.attempts",
-        "1 to 1000",
-        "3",
-        "5",
-        "So often it is started for one success, with the pauses of `restart`; then it has failed.",
-    ),
-    live(
-        "job.deadline",
-        "100ms to 30d",
-        "none",
-        r#""10m""#,
-        "An attempt that runs longer is stopped and has failed.",
-    ),
-    live(
-        "job.schedule",
-        "text",
-        "none: it runs once",
-        r#""30 4 * * 1-5""#,
-        "When it runs: minute, hour, day of the month, month, day of the week, or `@daily`.",
-    ),
-    live(
-        "job.timezone",
-        "text",
-        "`\"UTC\"`",
-        r#""CET-1CEST,M3.5.0,M10.5.0/3""#,
-        "Whose clock `schedule` is about: `UTC`, a name of the host's zone database, or a POSIX rule.",
-    ),
-    live(
-        "job.catch_up",
-        "true or false",
-        "true",
-        "false",
-        "The last time that was missed while host or daemon were down is made up for, once.",
-    ),
-    live(
-        "job.overlap",
-        "`skip`, `allow` or `replace`",
-        "`\"skip\"`",
-        r#""replace""#,
-        "When it is due and still runs: the new run is left out, begins in a free instance, or takes the old one's place.",
-    ),
-    live("job.jitter", "0s to 1d", "`\"0s\"`", r#""5m""#, "Each run begins up to this much later."),
     live(
         "depends_on",
         "list of names or tables",
@@ -655,14 +531,6 @@ pub const KEYS: &[Key] = &[
     next("hooks.post_stop[].timeout", "1ms to 1h", "`\"30s\"`", r#""5s""#, "See `pre_start`."),
 ];
 
-/// The names of the keys of a table: of the file (`""`), of `limits`, of `mounts[]`.
-pub fn within(pattern: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(move |k| {
-        let (parent, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
-        (parent == pattern).then_some(name)
-    })
-}
-
 /// Whether a change of this key, `mounts[2].source`, replaces running instances. Keys below a listed one go by it.
 pub fn needs_restart(key: &str) -> bool {
     let mut pattern = String::new();
@@ -695,7 +563,8 @@ mod tests {
     #[test]
     fn the_longest_listed_key_decides() {
         for (key, restart) in [
-            ("limits.memory", true),
+            ("limits.memory", false),
+            ("limits.nofile", true),
             ("restart.policy", false),
             ("env.A", true),
             ("labels.x", false),

@@ -5,9 +5,11 @@
 pub mod bundle;
 mod change;
 mod dir;
+mod edit;
 pub mod job;
 mod key;
 mod keys;
+mod keys_probes;
 pub mod listen;
 mod parse;
 mod render;
@@ -16,8 +18,9 @@ mod set;
 #[cfg(test)]
 pub(crate) mod test_dir;
 
-pub use change::{changes, run_version, version};
+pub use change::{changes, run_version, run_version_before, version};
 pub use dir::{Loaded, load_dir, load_files, read_file};
+pub use edit::set_limits;
 pub use keys::{Change, KEYS, Key};
 pub(crate) use parse::value::nearest;
 pub(crate) use parse::value::{duration, signal};

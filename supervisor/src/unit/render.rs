@@ -7,9 +7,9 @@ use super::job::{Job, Overlap, Schedule};
 use super::listen::{Listen, MODE};
 use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
-    Condition, Dependency, FileMount, Hook, Hooks, Image, Limits, Logs, Match, Mount, MountKind, Network,
-    OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule, RuleAction,
-    Seccomp, Security, Service, Stop, Update,
+    Condition, Dependency, FileMount, Hook, Hooks, Image, IoMax, Limits, Logs, Match, Mount, MountKind,
+    Network, OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule,
+    RuleAction, Seccomp, Security, Service, Stop, Update,
 };
 use crate::names::ServiceName;
 use crate::probe::{Http, Kind, Tls};
@@ -131,7 +131,25 @@ fn put_process(t: &mut Table, process: &Process) {
 }
 
 fn put_limits(limits: &Limits) -> Table {
-    let Limits { memory, swap, cpu_millis, cpu_weight, cpus, pids, nofile, oom_score_adj } = limits;
+    let Limits {
+        memory,
+        swap,
+        cpu_millis,
+        cpu_weight,
+        cpus,
+        pids,
+        nofile,
+        oom_score_adj,
+        memory_request,
+        memory_high,
+        memory_min,
+        memory_low,
+        zswap,
+        oom_group,
+        cpu_burst,
+        io_weight,
+        io_max,
+    } = limits;
     let mut t = Table::default();
     t.some("memory", memory.map(size_text));
     t.some("swap", swap.map(size_text));
@@ -141,7 +159,27 @@ fn put_limits(limits: &Limits) -> Table {
     t.some("pids", pids.map(|n| if n == u64::MAX { json!("unlimited") } else { json!(n) }));
     t.some("nofile", *nofile);
     t.some("oom_score_adj", *oom_score_adj);
+    t.some("memory_request", memory_request.map(size_text));
+    t.some("memory_high", memory_high.map(size_text));
+    t.some("memory_min", memory_min.map(size_text));
+    t.some("memory_low", memory_low.map(size_text));
+    t.some("zswap", zswap.map(size_text));
+    t.some("oom_group", *oom_group);
+    t.some("cpu_burst", cpu_burst.map(duration_text));
+    t.some("io_weight", *io_weight);
+    t.full("io_max", io_max.iter().map(disk).collect::<Vec<_>>());
     t
+}
+
+fn disk(max: &IoMax) -> Value {
+    let IoMax { device, read_bps, write_bps, read_iops, write_iops } = max;
+    let mut t = Table::default();
+    t.put("device", json!(device));
+    t.some("read_bps", read_bps.map(size_text));
+    t.some("write_bps", write_bps.map(size_text));
+    t.some("read_iops", *read_iops);
+    t.some("write_iops", *write_iops);
+    t.into()
 }
 
 fn put_security(security: &Security) -> Table {

@@ -129,6 +129,40 @@ pub struct Limits {
     pub nofile: Option<u64>,
     /// -1000 to 1000; `None` = 0, never the daemon's own.
     pub oom_score_adj: Option<i32>,
+    /// Bytes of memory that it needs: what admission counts, and what reclaim leaves it before others.
+    pub memory_request: Option<u64>,
+    /// Bytes from which on it is slowed down and reclaimed from.
+    pub memory_high: Option<u64>,
+    /// Bytes that are never reclaimed from it.
+    pub memory_min: Option<u64>,
+    /// Bytes that are reclaimed from it only when others have nothing left; `None` = the request.
+    pub memory_low: Option<u64>,
+    /// Bytes of compressed swap in memory.
+    pub zswap: Option<u64>,
+    /// Whether the kernel kills all of it when it kills for memory; `None` = yes where memory is limited,
+    /// but for jobs.
+    pub oom_group: Option<bool>,
+    /// Processor time of earlier periods that may be used on top of the quota of one.
+    pub cpu_burst: Option<Duration>,
+    /// Share of the disks when they are short, 1 to 10000; the kernel's default is 100 (cgroup-v2.rst, io.weight).
+    pub io_weight: Option<u64>,
+    /// Most traffic with single disks.
+    pub io_max: Vec<IoMax>,
+}
+
+/// Most traffic with one disk; `None` = as much as it gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IoMax {
+    /// Its device file.
+    pub device: PathBuf,
+    /// Bytes read in a second.
+    pub read_bps: Option<u64>,
+    /// Bytes written in a second.
+    pub write_bps: Option<u64>,
+    /// Reads in a second.
+    pub read_iops: Option<u64>,
+    /// Writes in a second.
+    pub write_iops: Option<u64>,
 }
 
 /// What the container may do.

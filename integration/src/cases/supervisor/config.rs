@@ -200,7 +200,7 @@ fn secrets() -> Vec<Case> {
 }
 
 /// A kernel file of an instance's cgroup: v1 and v2 names.
-fn kernel(d: &Daemon<'_, '_>, instance: &str, controller: &str, v1: &str, v2: &str) -> Result<String> {
+pub fn kernel(d: &Daemon<'_, '_>, instance: &str, controller: &str, v1: &str, v2: &str) -> Result<String> {
     let (top, unified) = d.t.yard.host.controller(controller).context("no such controller")?;
     let run = d.instance(instance)?["run"].as_str().unwrap_or("").to_string();
     let dir = top.join(d.parent.trim_start_matches('/')).join("payload").join(run);
@@ -242,9 +242,10 @@ fn limits() -> Vec<Case> {
             has(&lines, "0")
         }),
         sup("config.limit-change-restarts", "changes").needs([Need::CgroupAny("memory")]).daemon(|d| {
-            d.resident("a", "[limits]\nmemory = '64MiB'\n")?;
+            d.resident("a", "[limits]\nmemory = '64MiB'\nnofile = 300\n")?;
             let run = d.instance("a.1")?["run"].clone();
-            d.service("a", &["trap", "TERM"], "[limits]\nmemory = '48MiB'\n")?;
+            // One of them needs a restart, and the other comes with it.
+            d.service("a", &["trap", "TERM"], "[limits]\nmemory = '48MiB'\nnofile = 301\n")?;
             d.until_it("a.1", "running anew", |i| i["run"] != run && i["state"] == "running")?;
             let got = kernel(d, "a.1", "memory", "memory.limit_in_bytes", "memory.max")?;
             ensure!(got == "50331648", "memory limit {got}");

@@ -16,6 +16,7 @@ mod listen;
 mod logcap;
 mod logs;
 mod long;
+mod memory;
 mod order;
 mod orders;
 mod output;
@@ -53,6 +54,7 @@ pub fn cases() -> Vec<Case> {
         hooks::cases(),
         logs::cases(),
         logcap::cases(),
+        memory::cases(),
         access::cases(),
         output::cases(),
         files::cases(),

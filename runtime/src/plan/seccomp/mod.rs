@@ -7,6 +7,8 @@
 mod arch;
 mod code;
 mod mux;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod oracle;
 mod rules;
 #[cfg(test)]
 mod tests;

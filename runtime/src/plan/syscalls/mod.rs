@@ -55,7 +55,7 @@ pub fn number(call: Call, arch: Arch) -> Option<u32> {
 }
 
 /// Every call that `arch` has, in order of name.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub fn all(arch: Arch) -> impl Iterator<Item = (String, u32)> {
     (0..NAMES).filter_map(move |i| {
         let name = String::from_utf8_lossy(name_bytes(i)).into_owned();

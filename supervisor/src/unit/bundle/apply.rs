@@ -72,7 +72,7 @@ pub(super) fn apply(
     if hostname.is_some() && !namespaces.iter().any(|n| n["type"] == "uts") {
         namespaces.push(json!({ "type": "uts" }));
     }
-    limits::put_resources(object(linux, "resources")?, &service.limits, host)
+    limits::put_resources(object(linux, "resources")?, service, host)
 }
 
 fn put_process(process: &mut Object, wanted: &Process) -> Result<(), Failure> {

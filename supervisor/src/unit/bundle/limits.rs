@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::apply::{list, object};
 use super::{Failure, Host};
-use crate::unit::service::Limits;
+use crate::memory::limits as memory;
+use crate::unit::service::{IoMax, Limits, Service};
 
 /// Microseconds of one accounting period of the processor controller, the kernel's default.
 const PERIOD: u64 = 100_000;
@@ -41,13 +42,23 @@ pub(super) fn put_process(
 /// `linux.resources`.
 pub(super) fn put_resources(
     resources: &mut Map<String, Value>,
-    limits: &Limits,
+    service: &Service,
     host: Host,
 ) -> Result<(), Failure> {
-    let Limits { memory, swap, cpu_millis, cpu_weight, cpus, pids, nofile: _, oom_score_adj: _ } = limits;
+    let limits = &service.limits;
+    let Limits {
+        memory, swap, cpu_millis, cpu_weight, cpus, pids, cpu_burst, memory_request, io_max, ..
+    } = limits;
+    if let Some(key) = memory::needs_v2(limits).filter(|_| !host.unified) {
+        let text = format!("{key} needs the controllers of cgroup v2, and those of this host are v1's");
+        return Err(Failure::new("needs-cgroup-v2", text));
+    }
     if memory.is_some() || swap.is_some() {
         put_memory(object(resources, "memory")?, *memory, *swap, host)?;
         unset(resources, &["memory.max", "memory.swap.max"]);
+    }
+    if let Some(request) = memory_request.filter(|_| !host.unified) {
+        object(resources, "memory")?.insert("reservation".into(), json!(request));
     }
     if let Some(millis) = cpu_millis {
         let cpu = object(resources, "cpu")?;
@@ -55,16 +66,17 @@ pub(super) fn put_resources(
         cpu.insert("quota".into(), json!(millis.saturating_mul(PERIOD / 1000)));
         // Would be more than the new quota, which the kernel refuses.
         cpu.remove("burst");
+        if let Some(burst) = cpu_burst {
+            cpu.insert("burst".into(), json!(u64::try_from(burst.as_micros()).unwrap_or(u64::MAX)));
+        }
         unset(resources, &["cpu.max", "cpu.max.burst"]);
     }
     if let Some(weight) = cpu_weight {
         let cpu = object(resources, "cpu")?;
         cpu.remove("shares");
         unset(resources, &["cpu.weight", "cpu.weight.nice"]);
-        if host.unified {
-            // Runtimes disagree on the formula from shares; this is the kernel's own word.
-            object(resources, "unified")?.insert("cpu.weight".into(), json!(weight.to_string()));
-        } else {
+        // Runtimes disagree on the formula from shares: for v2 it is in the kernel's own words, below.
+        if !host.unified {
             let shares = (weight * SHARES_DEFAULT / 100).max(2);
             object(resources, "cpu")?.insert("shares".into(), json!(shares));
         }
@@ -72,6 +84,10 @@ pub(super) fn put_resources(
     if let Some(cpus) = cpus {
         object(resources, "cpu")?.insert("cpus".into(), json!(cpus));
         unset(resources, &["cpuset.cpus"]);
+    }
+    put_disks(resources, io_max)?;
+    if host.unified {
+        put_files(resources, service)?;
     }
     if pids.is_some() {
         unset(resources, &["pids.max"]);
@@ -87,6 +103,54 @@ pub(super) fn put_resources(
     }
     if section.is_empty() {
         resources.remove("pids");
+    }
+    Ok(())
+}
+
+/// What only cgroup v2 has, in its own words.
+fn put_files(resources: &mut Map<String, Value>, service: &Service) -> Result<(), Failure> {
+    let limits = &service.limits;
+    let max = resources.get("memory").and_then(|m| m.get("limit")).and_then(Value::as_u64);
+    let given = |file: &str| resources.get("unified").is_some_and(|u| u.get(file).is_some());
+    // A word of the bundle holds against what follows by itself.
+    let own = limits.oom_group.is_none() && given("memory.oom.group");
+    let files: Vec<_> = memory::files(limits, max, service.job.is_none())
+        .into_iter()
+        .filter(|(f, _)| !(own && *f == "memory.oom.group"))
+        .collect();
+    if files.iter().any(|(file, _)| *file == "memory.low") {
+        object(resources, "memory")?.remove("reservation");
+    }
+    for (file, text) in files {
+        object(resources, "unified")?.insert(file.into(), json!(text));
+    }
+    Ok(())
+}
+
+/// Each disk by its number, in the words that both layouts have.
+fn put_disks(resources: &mut Map<String, Value>, disks: &[IoMax]) -> Result<(), Failure> {
+    for disk in disks {
+        let number = crate::sys::file::block_device(&disk.device).map_err(|e| {
+            Failure::new("device-missing", format!("limits.io_max: {}: {e}", disk.device.display()))
+        })?;
+        let IoMax { device: _, read_bps, write_bps, read_iops, write_iops } = disk;
+        let section = object(resources, "blockIO")?;
+        for (name, rate) in [
+            ("throttleReadBpsDevice", read_bps),
+            ("throttleWriteBpsDevice", write_bps),
+            ("throttleReadIOPSDevice", read_iops),
+            ("throttleWriteIOPSDevice", write_iops),
+        ] {
+            if let Some(rate) = rate {
+                let (major, minor) = number;
+                let all = list(section, name)?;
+                all.retain(|d| d["major"] != major || d["minor"] != minor);
+                all.push(json!({ "major": major, "minor": minor, "rate": rate }));
+            }
+        }
+    }
+    if !disks.is_empty() {
+        unset(resources, &["io.max"]);
     }
     Ok(())
 }

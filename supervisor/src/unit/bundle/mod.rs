@@ -8,6 +8,7 @@ mod files;
 mod limits;
 mod listen;
 mod notify;
+pub mod resources;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,7 @@ const CONFIG_MAX: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// bundle-missing, bundle-invalid, root-missing, mount-missing, env-file, secret-missing, config-missing,
-    /// seccomp-file, disk-full, internal.
+    /// seccomp-file, needs-cgroup-v2, device-missing, disk-full, internal.
     pub code: &'static str,
     /// What was wanted, what was found.
     pub text: String,

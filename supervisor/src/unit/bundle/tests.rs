@@ -395,8 +395,57 @@ fn weights_follow_the_layout_of_the_host() {
     assert_eq!(at(&v1, "/linux/resources/memory"), &json!({ "limit": 8 << 20 }), "swap is not counted here");
     assert_eq!(at(&v1, "/process/rlimits/0/hard"), 512, "no more than the daemon itself may give");
     let v2 = resources(true, true);
-    assert_eq!(at(&v2, "/linux/resources/unified"), &json!({ "cpu.weight": "200" }));
+    assert_eq!(at(&v2, "/linux/resources/unified"), &json!({ "cpu.weight": "200", "memory.oom.group": "1" }));
     assert_eq!(at(&v2, "/linux/resources/memory"), &json!({ "limit": 8 << 20, "swap": 8 << 20 }));
+}
+
+#[test]
+fn limits_of_v2_are_files_there_and_refused_elsewhere() {
+    let place = Place::new("v2");
+    let resources = |keys: &str, unified: bool| {
+        let service = place.service(&format!("{ROOT}[limits]\n{keys}"));
+        let mut config = base(&service, &place.run).unwrap();
+        let host = Host { unified, swap: false, nofile: 512 };
+        apply::apply(&mut config, &service, &place.run, "/x", None, host)
+            .map(|()| config["linux"]["resources"].take())
+    };
+    let request = "memory = \"100MiB\"\nmemory_request = \"50MiB\"\n";
+    let v2 = resources(request, true).unwrap();
+    let want = json!({ "memory.low": (50 << 20).to_string(), "memory.oom.group": "1" });
+    assert_eq!((&v2["unified"], &v2["memory"]), (&want, &json!({ "limit": 100 << 20 })));
+    let v1 = resources(request, false).unwrap();
+    assert_eq!(
+        (v1.get("unified"), &v1["memory"]),
+        (None, &json!({ "limit": 100 << 20, "reservation": 50 << 20 }))
+    );
+    for key in [
+        "memory_high = 5000000",
+        "memory_min = 1",
+        "memory_low = 1",
+        "zswap = 0",
+        "oom_group = true",
+        "io_weight = 5",
+    ] {
+        let refused = resources(key, false).unwrap_err();
+        let name = key.split(' ').next().unwrap();
+        assert_eq!(refused.code, "needs-cgroup-v2", "{key}");
+        assert!(refused.text.contains(&format!("limits.{name}")), "{}", refused.text);
+        assert!(resources(key, true).unwrap()["unified"].is_object(), "{key}");
+    }
+    let burst = resources("cpus = 0.5\ncpu_burst = \"20ms\"", true).unwrap();
+    assert_eq!(burst["cpu"], json!({ "period": 100_000, "quota": 50_000, "burst": 20_000 }));
+    let disk = |device: &str| {
+        resources(&format!("io_max = [{{ device = \"{device}\", read_bps = \"1MiB\" }}]"), false)
+    };
+    assert_eq!(disk("/dev/null").unwrap_err().code, "device-missing");
+    assert!(disk("/dev/null").unwrap_err().text.contains("not a block device"));
+    // Some block device, where this machine shows one.
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    if let Some(found) = disks.map(|d| std::path::Path::new("/dev").join(d.file_name())).find(|d| d.exists())
+    {
+        let got = disk(found.to_str().unwrap()).unwrap();
+        assert_eq!(got["blockIO"]["throttleReadBpsDevice"][0]["rate"], 1 << 20, "{got}");
+    }
 }
 
 /// The runtime's own check, where it has been built: `knarr check` says what `create` would refuse, without privilege.

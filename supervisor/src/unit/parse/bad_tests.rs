@@ -24,6 +24,30 @@ const CASES: &[Case] = &[
         "put it above the first [table]",
         "network = \"host\"\n[limits]",
     ),
+    (
+        "[limits]\nmemory = \"1M\"\nmemory_request = ¦\"2M\"",
+        "limits.memory_request",
+        "more than the limit of memory, 1MiB",
+        "[limits]\nmemory = \"2M\"\nmemory_request = \"2M\"",
+    ),
+    (
+        "[limits]\ncpu_burst = ¦\"1ms\"",
+        "limits.cpu_burst",
+        "needs cpus",
+        "[limits]\ncpus = 0.01\ncpu_burst = \"1ms\"",
+    ),
+    (
+        "[limits]\nio_max = [¦{ device = \"/dev/a\" }]",
+        "limits.io_max[0]",
+        "limits nothing",
+        "[limits]\nio_max = [{ device = \"/dev/a\", write_iops = 1 }]",
+    ),
+    (
+        "[limits]\nio_max = ¦[{ device = \"/dev/a\", read_iops = 1 }, { device = \"/dev/a\", write_iops = 1 }]",
+        "limits.io_max",
+        "a disk twice",
+        "[limits]\nio_max = [{ device = \"/dev/a\", read_iops = 1 }, { device = \"/dev/b\", write_iops = 1 }]",
+    ),
     ("[security]\n¦privileged = true", "security.privileged", "unknown key", "[security]"),
     (
         "[restart]\n¦max-delay = \"9s\"",

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::image::ID_MAX;
 use super::read::{Reader, Table, Value, shown};
-use super::value::{cpuset, nearest};
-use crate::unit::service::{FileMount, Limits, Mount, MountKind, Network, OnChange, Seccomp, Security};
+use super::value::{cpuset, nearest, size_text};
+use crate::unit::service::{
+    FileMount, IoMax, Limits, Mount, MountKind, Network, OnChange, Seccomp, Security,
+};
 
 /// All capabilities of Linux 5.9 and later, without `CAP_` (capabilities(7)).
 pub(in crate::unit) const CAPABILITIES: [&str; 41] = [
@@ -113,15 +116,32 @@ pub(super) fn labels(r: &mut Reader, v: &Value) -> BTreeMap<String, String> {
 }
 
 pub(super) fn limits(r: &mut Reader, t: &Table, root: bool) -> Limits {
-    let memory = t.get(r, "memory");
-    let swap = t.get(r, "swap");
+    let (memory, swap, cpus) = (t.get(r, "memory"), t.get(r, "swap"), t.get(r, "cpus"));
     if let (Some(v), None, true) = (&swap, &memory, root) {
         v.say(r, "swap needs memory, which is not given");
     }
+    let max = memory.and_then(|v| v.size(r, MEMORY_MIN..=SIZE_MAX));
+    let millis = cpus.and_then(|v| v.thousandths(r, 10..=8_192_000));
+    let part = |r: &mut Reader, name: &str| {
+        let v = t.get(r, name)?;
+        let bytes = v.size(r, 0..=SIZE_MAX)?;
+        if let Some(max) = max.filter(|max| bytes > *max) {
+            v.say(r, format!("more than the limit of memory, {}", size_text(max)));
+        }
+        Some(bytes)
+    };
+    let (memory_request, memory_min) = (part(r, "memory_request"), part(r, "memory_min"));
+    let memory_low = part(r, "memory_low");
+    let disks = t.get(r, "io_max");
+    let io_max = disks.as_ref().map(|v| v.each(r, disk)).unwrap_or_default();
+    let twice = io_max.iter().enumerate().find(|(i, d)| io_max.iter().take(*i).any(|e| e.device == d.device));
+    if let (Some(v), Some((_, disk))) = (&disks, twice) {
+        v.say(r, format!("a disk twice, got {:?}", disk.device));
+    }
     Limits {
-        memory: memory.and_then(|v| v.size(r, MEMORY_MIN..=SIZE_MAX)),
+        memory: max,
         swap: swap.and_then(|v| v.size(r, 0..=SIZE_MAX)),
-        cpu_millis: t.get(r, "cpus").and_then(|v| v.thousandths(r, 10..=8_192_000)),
+        cpu_millis: millis,
         cpu_weight: t.get(r, "cpu_weight").and_then(|v| v.natural(r, 1..=10_000)),
         cpus: t.get(r, "cpuset").and_then(|v| v.parsed(r, |s| cpuset(s).map(|()| s.to_owned()))),
         pids: t.get(r, "pids").and_then(|v| match v.is_string() {
@@ -130,7 +150,40 @@ pub(super) fn limits(r: &mut Reader, t: &Table, root: bool) -> Limits {
         }),
         nofile: t.get(r, "nofile").and_then(|v| v.natural(r, 1..=1_073_741_816)),
         oom_score_adj: t.get(r, "oom_score_adj").and_then(|v| v.natural(r, -1000..=1000)),
+        memory_request,
+        memory_high: t.get(r, "memory_high").and_then(|v| v.size(r, MEMORY_MIN..=SIZE_MAX)),
+        memory_min,
+        memory_low,
+        zswap: t.get(r, "zswap").and_then(|v| v.size(r, 0..=SIZE_MAX)),
+        oom_group: t.get(r, "oom_group").and_then(|v| v.boolean(r)),
+        cpu_burst: t.get(r, "cpu_burst").and_then(|v| burst(r, &v, millis)),
+        io_weight: t.get(r, "io_weight").and_then(|v| v.natural(r, 1..=10_000)),
+        io_max,
     }
+}
+
+/// At most the quota of one period, which is what the kernel takes (sched-bwc.rst).
+fn burst(r: &mut Reader, v: &Value, millis: Option<u64>) -> Option<Duration> {
+    let Some(millis) = millis else {
+        v.say(r, "cpu_burst needs cpus, which is not given");
+        return None;
+    };
+    // A period is 100 ms: a thousandth of a processor has 100 microseconds of it.
+    v.duration(r, Duration::ZERO..=Duration::from_micros(millis.saturating_mul(100)))
+}
+
+/// One of `io_max`.
+fn disk(r: &mut Reader, v: &Value) -> Option<IoMax> {
+    let t = v.table(r)?;
+    let device = t.need(r, "device").and_then(|v| v.path(r)).map(PathBuf::from);
+    let bytes = |r: &mut Reader, name: &str| t.get(r, name).and_then(|v| v.size(r, 1..=SIZE_MAX));
+    let count = |r: &mut Reader, name: &str| t.get(r, name).and_then(|v| v.natural(r, 1..=1 << 40));
+    let (read_bps, write_bps) = (bytes(r, "read_bps"), bytes(r, "write_bps"));
+    let (read_iops, write_iops) = (count(r, "read_iops"), count(r, "write_iops"));
+    if read_bps.is_none() && write_bps.is_none() && read_iops.is_none() && write_iops.is_none() {
+        v.say(r, "limits nothing, want read_bps, write_bps, read_iops or write_iops");
+    }
+    Some(IoMax { device: device?, read_bps, write_bps, read_iops, write_iops })
 }
 
 pub(super) fn security(r: &mut Reader, t: &Table) -> Security {

@@ -38,6 +38,15 @@ cpuset = "0-3,6"
 pids = 256
 nofile = 4096
 oom_score_adj = 100
+memory_request = "32MiB"
+memory_high = "56MiB"
+memory_min = 4096
+memory_low = "16MiB"
+zswap = 0
+oom_group = false
+cpu_burst = "20ms"
+io_weight = 300
+io_max = [{ device = "/dev/sda", read_bps = "10MiB", write_bps = "20MiB", read_iops = 5, write_iops = 6 }]
 
 [security]
 capabilities_add = ["NET_ADMIN"]
@@ -189,6 +198,15 @@ fn every_value_of_a_full_file_arrives() {
         (l.cpus.as_deref(), l.pids, l.nofile, l.oom_score_adj),
         (Some("0-3,6"), Some(256), Some(4096), Some(100))
     );
+    assert_eq!(
+        (l.memory_request, l.memory_high, l.memory_min, l.memory_low),
+        (Some(32 << 20), Some(56 << 20), Some(4096), Some(16 << 20))
+    );
+    assert_eq!((l.zswap, l.oom_group, l.io_weight), (Some(0), Some(false), Some(300)));
+    assert_eq!(l.cpu_burst, Some(Duration::from_millis(20)));
+    let disk = &l.io_max[0];
+    assert_eq!((disk.read_bps, disk.write_bps), (Some(10 << 20), Some(20 << 20)));
+    assert_eq!((disk.read_iops, disk.write_iops), (Some(5), Some(6)));
     assert_eq!(s.security.capabilities_add, ["CAP_NET_ADMIN"]);
     assert_eq!(s.security.capabilities_drop, ["CAP_MKNOD"]);
     assert_eq!(s.security.seccomp, Seccomp::Unconfined);
@@ -330,6 +348,9 @@ fn examples_are_good() {
             Some((table, name)) => {
                 let more = match table {
                     "limits" if name == "swap" => "memory = \"1M\"\n",
+                    "limits" if name == "cpu_burst" => "cpus = 1\n",
+                    "limits.io_max[]" if name == "device" => "read_bps = 1\n",
+                    "limits.io_max[]" => "device = \"/dev/sda\"\n",
                     "restart.rules[]" if name == "action" => "oom = true\n",
                     "restart.rules[]" if name == "oom" || name == "codes" || name == "signals" => {
                         "action = \"fail\"\n"

@@ -1,0 +1,150 @@
+//! Who broke which limit when the kernel killed for memory: from its log where that can be read, else from the counters of
+//! the cgroup. Exit code 137 alone says nothing: any SIGKILL gives it. Pure.
+#![forbid(unsafe_code)]
+
+use crate::keeper::record::{ExitRecord, Memory, Short, Victim};
+use crate::names::RunId;
+use crate::policy::size;
+
+/// A line of the kernel's log about a kill for memory, as `dump_oom_victim` in mm/oom_kill.c has it since Linux 5.0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kill {
+    /// The cgroup of the process.
+    pub cgroup: String,
+    /// Whose it was, when the cgroup is one of a container of ours.
+    pub run: RunId,
+    /// Which process, and what had run out.
+    pub victim: Victim,
+}
+
+/// Reads one record of /dev/kmsg; `None` = it is about something else.
+pub fn kill(record: &str) -> Option<Kill> {
+    let line = record.split_once(";oom-kill:")?.1.lines().next()?;
+    let (about, rest) = line.split_once(",task_memcg=")?;
+    // A process chooses its name, so it is what is between the first and the last of these.
+    let (cgroup, rest) = rest.split_once(",task=")?;
+    let (name, rest) = rest.rsplit_once(",pid=")?;
+    let pid = rest.split(',').next()?.parse().ok()?;
+    let (above, own) = cgroup.rsplit_once("/payload/")?;
+    let id = own.split('/').next()?;
+    let run: RunId = id.parse().ok()?;
+    let short = match about.split_once(",oom_memcg=") {
+        None if about.ends_with(",global_oom") => Some(Short::Host),
+        None => None,
+        Some((_, limited)) => {
+            let container = format!("{above}/payload/{id}");
+            let below = limited.strip_prefix(&container);
+            let own = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            Some(if own { Short::Own } else { Short::Above })
+        }
+    };
+    Some(Kill { cgroup: cgroup.to_owned(), run, victim: Victim { pid, name: name.to_owned(), short } })
+}
+
+/// What had run out when a container was killed for memory.
+pub fn short(memory: &Memory, victim: Option<&Victim>) -> Option<Short> {
+    memory.oom_kills.filter(|n| *n > 0)?;
+    if let Some(said) = victim.and_then(|v| v.short) {
+        return Some(said);
+    }
+    match (memory.limit, memory.oom_events) {
+        (None, _) => Some(Short::Host),
+        // Its own limit was never hit (cgroup v2 counts that); it was above it, or the host: nobody knows which.
+        (Some(_), Some(0)) => None,
+        (Some(_), _) => Some(Short::Own),
+    }
+}
+
+/// The same in words.
+pub fn words(short: Option<Short>, limit: Option<u64>) -> String {
+    match (short, limit) {
+        (Some(Short::Own), Some(bytes)) => format!("the memory limit of {} was hit", size(bytes)),
+        (Some(Short::Own), None) => "a memory limit below its own was hit".to_owned(),
+        (Some(Short::Above), _) => "a memory limit above its own was hit".to_owned(),
+        (Some(Short::Host), _) => "the memory of the host ran out".to_owned(),
+        (None, _) => "not its own memory limit was hit, but one above or that of the host".to_owned(),
+    }
+}
+
+/// One line about a kill for memory; `None` = there was none, whatever ended it.
+pub fn text(record: &ExitRecord) -> Option<String> {
+    let kills = record.memory.oom_kills.filter(|n| *n > 0)?;
+    let what = words(short(&record.memory, record.victim.as_deref()), record.memory.limit);
+    let peak = record.memory.peak.map_or_else(String::new, |bytes| format!(", peak {}", size(bytes)));
+    let processes = match (&record.victim, kills) {
+        (Some(victim), 1) => process(victim),
+        (Some(victim), _) => {
+            format!("{kills} processes, the last was {}", process(victim).replacen("process ", "", 1))
+        }
+        (None, 1) => "1 process".to_owned(),
+        (None, _) => format!("{kills} processes"),
+    };
+    Some(format!("{what}, the kernel killed {processes}{peak}"))
+}
+
+/// `process 12 (java)`.
+pub fn process(victim: &Victim) -> String {
+    format!("process {} ({})", victim.pid, victim.name.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(about: &str, task: &str) -> String {
+        format!(
+            "6,1234,27900387534,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,{about},\
+             task_memcg={task},task=ja,pid=7,va,pid=18003,uid=0\n SUBSYSTEM=memory\n"
+        )
+    }
+
+    #[test]
+    fn a_kill_is_of_a_run_and_of_a_limit() {
+        let task = "/knarrd/payload/web.1.2/sub";
+        for (about, short) in [
+            ("oom_memcg=/knarrd/payload/web.1.2", Some(Short::Own)),
+            ("oom_memcg=/knarrd/payload/web.1.2/sub", Some(Short::Own)),
+            ("oom_memcg=/knarrd/payload/web.1.20", Some(Short::Above)),
+            ("oom_memcg=/knarrd", Some(Short::Above)),
+            ("oom_memcg=/", Some(Short::Above)),
+            ("global_oom", Some(Short::Host)),
+            ("something_new", None),
+        ] {
+            let kill = kill(&line(about, task)).unwrap();
+            assert_eq!((kill.run.to_string().as_str(), kill.cgroup.as_str()), ("web.1.2", task));
+            assert_eq!(kill.victim, Victim { pid: 18003, name: "ja,pid=7,va".into(), short }, "{about}");
+        }
+        for other in ["/user.slice/payload/x", "/kubepods/pod7", "/payload"] {
+            assert_eq!(kill(&line("global_oom", other)), None, "{other}");
+        }
+        assert_eq!(kill("6,1,2,-;Memory cgroup out of memory: Killed process 12 (java)\n"), None);
+    }
+
+    #[test]
+    fn without_the_log_counters_decide() {
+        let memory =
+            |kills, events, limit| Memory { oom_kills: kills, oom_events: events, peak: None, limit };
+        for (memory, want) in [
+            (memory(None, None, Some(9)), None),
+            (memory(Some(0), Some(3), Some(9)), None),
+            (memory(Some(1), Some(1), Some(9)), Some(Short::Own)),
+            (memory(Some(1), None, Some(9)), Some(Short::Own)),
+            (memory(Some(1), Some(0), Some(9)), None),
+            (memory(Some(1), Some(0), None), Some(Short::Host)),
+        ] {
+            assert_eq!(short(&memory, None), want, "{memory:?}");
+        }
+        let said = Victim { pid: 1, name: "x".into(), short: Some(Short::Above) };
+        assert_eq!(short(&memory(Some(1), Some(1), Some(9)), Some(&said)), Some(Short::Above));
+        assert_eq!(short(&memory(Some(0), None, None), Some(&said)), None, "no count, no kill");
+        assert!(words(None, Some(9)).starts_with("not its own"));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_daemon_is_read() {
+        let old: Victim = serde_json::from_str(r#"{"pid":7,"name":"x"}"#).unwrap();
+        assert_eq!(old.short, None);
+        let new = serde_json::to_string(&Victim { short: Some(Short::Host), ..old }).unwrap();
+        assert_eq!(new, r#"{"pid":7,"name":"x","short":"host"}"#);
+    }
+}

@@ -1,0 +1,8 @@
+//! Memory of services: their limits in the kernel's words, what a change of them takes, who broke which limit, and whether
+//! the host has room for one more. Pure.
+#![forbid(unsafe_code)]
+
+pub mod admission;
+pub mod cause;
+pub mod limits;
+pub mod resize;
