@@ -35,6 +35,10 @@ impl Dirs {
     pub fn accepted(&self) -> PathBuf {
         self.state.join("accepted")
     }
+    /// The texts of the last versions of each service, `NAME/NUMBER.toml`.
+    pub fn generations(&self) -> PathBuf {
+        self.state.join("generations")
+    }
     /// The journal's directory.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod names;
 pub mod policy;
 pub mod probe;
+pub mod rollout;
 pub mod runtime;
 pub mod schedule;
 #[allow(unsafe_code)]

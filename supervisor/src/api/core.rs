@@ -9,6 +9,7 @@ pub use super::model::Verb;
 use super::model::{
     EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
 };
+use super::rollouts::{RolloutInfo, RolloutWish};
 use crate::dirs::Dirs;
 use crate::names::{Instance, RunId, ServiceName};
 
@@ -68,6 +69,10 @@ pub enum Call {
     Explain(Target, Answer<Explanation>),
     /// Events after this number that are still kept, and the live ones from there without a gap.
     Events { since: u64, answer: Answer<(Vec<EventInfo>, broadcast::Receiver<EventInfo>)> },
+    /// How far the rollout of a service is.
+    Rollout(ServiceName, Answer<RolloutInfo>),
+    /// What somebody wants of the rollout of a service.
+    RolloutWish { service: ServiceName, wish: RolloutWish, answer: Answer<()> },
     /// The run of an instance that runs now, and the runtime's program that made it, for exec and attach.
     Running(Target, Answer<Running>),
     /// Versions.

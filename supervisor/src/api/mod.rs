@@ -16,6 +16,7 @@ pub mod model;
 mod openapi;
 mod orders;
 mod request;
+pub mod rollouts;
 mod routes;
 mod serve;
 mod set;

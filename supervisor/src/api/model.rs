@@ -244,6 +244,9 @@ pub struct ServiceChange {
     pub action: String,
     /// One a key that differs.
     pub fields: Vec<FieldChange>,
+    /// How instances are replaced, one line for people; none = there is nothing to replace in steps.
+    #[serde(default)]
+    pub rollout: Option<String>,
 }
 
 /// One key that differs.

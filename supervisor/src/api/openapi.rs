@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, orders, routes, set};
+use super::{events, exec, logs, model, orders, rollouts, routes, set};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,10 @@ use super::{events, exec, logs, model, orders, routes, set};
         routes::stop,
         routes::restart,
         routes::kill,
+        rollouts::get,
+        rollouts::pause,
+        rollouts::resume,
+        rollouts::undo,
         set::post,
         orders::post,
         routes::explain,

@@ -21,7 +21,7 @@ use super::model::{
 };
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
-use super::{events, exec, logs, openapi, orders, set};
+use super::{events, exec, logs, openapi, orders, rollouts, set};
 
 /// A question that changes nothing is answered within this time, or the daemon is stuck.
 const SOON: Duration = Duration::from_secs(30);
@@ -79,6 +79,10 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/services/{target}/stop", post(stop)),
         (Method::POST, "/v1/services/{target}/restart", post(restart)),
         (Method::POST, "/v1/services/{target}/kill", post(kill)),
+        (Method::GET, "/v1/services/{target}/rollout", get(rollouts::get)),
+        (Method::POST, "/v1/services/{target}/rollout/pause", post(rollouts::pause)),
+        (Method::POST, "/v1/services/{target}/rollout/resume", post(rollouts::resume)),
+        (Method::POST, "/v1/services/{target}/rollout/undo", post(rollouts::undo)),
         (Method::POST, "/v1/services/{target}/set", post(set::post)),
         (Method::POST, "/v1/orders", post(orders::post)),
         (Method::GET, "/v1/explain/{target}", get(explain)),

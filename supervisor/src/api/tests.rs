@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::core::{Call, Handle, Refusal, Running, Target};
 use super::model::*;
+use super::rollouts::{GenerationInfo, RolloutInfo, RolloutWish};
 use super::*;
 use crate::dirs::Dirs;
 
@@ -82,6 +83,30 @@ fn status(name: &str) -> ServiceStatus {
     }
 }
 
+fn rollout() -> RolloutInfo {
+    RolloutInfo {
+        service: "web".into(),
+        state: "stepping".into(),
+        text: "rollout to generation 2, 1 of 2 instances".into(),
+        generation: 2,
+        from: Some(1),
+        to: Some(2),
+        why: None,
+        updated: vec!["web.1".into()],
+        step: vec![],
+        left: vec!["web.2".into()],
+        rejected: None,
+        generations: vec![GenerationInfo {
+            generation: 2,
+            version: "0123456789ab".into(),
+            at: "2026-11-21T12:00:00Z".into(),
+            good: false,
+            in_force: true,
+            note: "applied".into(),
+        }],
+    }
+}
+
 fn plan() -> Plan {
     Plan {
         changes: vec![ServiceChange {
@@ -101,6 +126,7 @@ fn plan() -> Plan {
                     hidden: false,
                 },
             ],
+            rollout: None,
         }],
         problems: vec![],
     }
@@ -150,6 +176,12 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
         }
         Call::Wait { target, answer, .. } | Call::Kill { target, answer, .. } => {
             drop(answer.send(known(&target)))
+        }
+        Call::Rollout(name, a) => drop(a.send(known(&Target::Service(name)).map(|()| rollout()))),
+        Call::RolloutWish { service, wish, answer } => {
+            let paused = || Refusal::Conflict("paused already".into());
+            let done = if wish == RolloutWish::Pause { Err(paused()) } else { Ok(()) };
+            drop(answer.send(known(&Target::Service(service)).and(done)));
         }
         Call::Explain(target, a) => drop(a.send(known(&target).map(|()| Explanation {
             name: target.to_string(),

@@ -62,6 +62,7 @@ pub fn command() -> Command {
         .arg(flag("no-color", None, "No colours, as with NO_COLOR in the environment").global(true))
         .subcommands(looking())
         .subcommands(orders())
+        .subcommand(rollout())
         .subcommands(following())
         .subcommands(inside())
         .subcommands(others())
@@ -163,6 +164,31 @@ fn orders() -> [Command; 9] {
             .arg(no_wait())
             .arg(json()),
     ]
+}
+
+fn rollout() -> Command {
+    let of = |name: &'static str, about: &'static str| {
+        let service = Arg::new("name").value_name("NAME").required(true).help("A service");
+        Command::new(name).about(about).arg(service).arg(json())
+    };
+    let to =
+        value("to", None, "N", "The number of a generation, as history has it; without it the last good one");
+    Command::new("rollout")
+        .about("How a changed file comes to what runs, and what to do about it")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            of("status", "How far it is"),
+            of("pause", "Replaces nothing more until somebody goes on"),
+            of("resume", "Goes on; tries a file that was rolled back again"),
+            of(
+                "undo",
+                "Back to an earlier version, whatever the file says, until it changes or somebody resumes",
+            )
+            .arg(to.value_parser(value_parser!(u64))),
+            of("history", "The last versions, and what became of them"),
+        ])
 }
 
 fn following() -> [Command; 3] {

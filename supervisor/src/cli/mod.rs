@@ -8,6 +8,7 @@ mod failure;
 mod jobs;
 mod orders;
 mod plans;
+mod rollouts;
 mod show;
 mod streams;
 mod table;
@@ -90,6 +91,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "version" => show::version(ctx, m).await,
         "plan" => plans::plan(ctx, m).await,
         "apply" => plans::apply(ctx, m).await,
+        "rollout" => rollouts::rollout(ctx, m).await,
         "set" => plans::set(ctx, m).await,
         "validate" => validate::validate(ctx, m),
         "start" => orders::order(ctx, Verb::Start, m).await,

@@ -110,6 +110,9 @@ pub(super) fn diff(plan: &Plan, to: &str, style: Style) -> String {
         };
         let head = format!("{sign} {}", clean(&change.service));
         out.push_str(&format!("{}{note}\n", style.paint(color, &head)));
+        if let Some(rollout) = &change.rollout {
+            out.push_str(&format!("    rollout: {}\n", clean(rollout)));
+        }
         for field in &change.fields {
             out.push_str(&format!("    {}\n", line(field, style)));
         }

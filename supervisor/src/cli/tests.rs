@@ -77,6 +77,7 @@ fn nothing_of_others_reaches_the_terminal_as_a_control() {
                         new: Some("\x1b[31m".into()),
                         hidden: false,
                     }],
+                    rollout: Some("r\x1b".into()),
                 }],
                 problems: vec![],
             },
@@ -171,6 +172,7 @@ fn a_plan_is_a_diff() {
         service: service.into(),
         action: action.into(),
         fields,
+        rollout: (action == "restart").then(|| "stop-first, 1 at a time".into()),
     };
     let plan = Plan {
         changes: vec![
@@ -190,7 +192,8 @@ fn a_plan_is_a_diff() {
     };
     assert_eq!(
         plans::diff(&plan, "to ", Style::fixed(false)),
-        "+ db\n    + replicas: 1\n- old\n~ web (running instances are replaced)\n    ~ limits.memory: 64 -> 128\n    \
+        "+ db\n    + replicas: 1\n- old\n~ web (running instances are replaced)\n    \
+         rollout: stop-first, 1 at a time\n    ~ limits.memory: 64 -> 128\n    \
          - env.A: \"x\"\n    ~ env.B: changed, value not shown on this socket\n1 to add, 1 to change, 1 to remove\n"
     );
     assert!(plans::diff(&plan, "", Style::fixed(false)).ends_with("1 added, 1 changed, 1 removed\n"));
@@ -349,6 +352,12 @@ fn exit_codes_tell_scripts_what_happened() {
         ("start nope", 3),
         ("start web stuck", 6),
         ("kill web", 0),
+        ("rollout status web", 0),
+        ("rollout history --json web", 0),
+        ("rollout undo --to 1 web", 0),
+        ("rollout resume nope", 3),
+        ("rollout pause web", 6),
+        ("rollout undo --to x web", 2),
         ("kill -s HUP web", 0),
         ("kill -s NONE web", 1),
         ("rm db", 0),

@@ -44,6 +44,7 @@ impl Owner {
             loaded.services.extend(wanted.remove_entry(name));
         }
         self.services = loaded.services.into_iter().map(|(n, (s, t))| (n, InForce::new(s, t))).collect();
+        self.resume_rollouts();
         self.bind_parts();
     }
 
@@ -65,8 +66,7 @@ impl Owner {
         let kept: Vec<_> =
             self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();
         for (instance, kept) in &kept {
-            let wanted =
-                self.services.get(&instance.service).is_some_and(|f| instance.replica <= f.service.replicas);
+            let wanted = instance.replica <= self.wanted_replicas(&instance.service);
             if wanted || kept.open.is_some() {
                 self.revive(instance, kept, wanted, reboot);
             }
@@ -153,7 +153,7 @@ impl Owner {
     /// A pause before the next start goes on where it was when the daemon died, and a crash loop is still one.
     fn resume_pause(&self, machine: &mut Machine, kept: &Kept) {
         let (Some(in_force), Some(last)) =
-            (self.services.get(&machine.instance.service), kept.exits.back().filter(|_| kept.failures > 0))
+            (self.in_force(&machine.instance), kept.exits.back().filter(|_| kept.failures > 0))
         else {
             return;
         };
@@ -308,11 +308,11 @@ impl Owner {
             return self.clean_again(&run, &kept);
         }
         // The journal lost its tail, or the disk did not take it: the run was begun after everything that is written.
-        let replicas = self.services.get(&run.instance.service).map_or(0, |f| f.service.replicas);
+        let replicas = self.wanted_replicas(&run.instance.service);
         let new = run.instance.replica <= replicas && kept.open.is_none() && kept.last_run < run.run;
         if new && !self.journal.image().is_held(&run.instance) {
             let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
-            let in_force = self.services.get(&run.instance.service);
+            let in_force = self.in_force(&run.instance);
             let current = version.is_some_and(|v| in_force.is_some_and(|f| f.makes(&v)));
             let connected = Keeper::connect(&self.options.dirs.keeper(&run)).await;
             match (connected, read_record(&self.options.dirs.exit_record(&run)).filter(|r| r.run == run)) {
@@ -427,7 +427,7 @@ impl Owner {
 
     /// The service a run was made from: the version in force when it is that, else only what can be known.
     pub(super) fn made_from(&self, run: &RunId, version: &str) -> (Rc<Service>, String) {
-        let mut service = match self.services.get(&run.instance.service) {
+        let mut service = match self.of_version(&run.instance, version) {
             Some(f) => f.service.clone(),
             None => Rc::new(Service::unknown(&run.instance.service)),
         };
@@ -461,7 +461,7 @@ impl Owner {
             .slots
             .iter()
             .filter(|(i, s)| {
-                let in_force = self.services.get(&i.service);
+                let in_force = self.in_force(i).filter(|_| self.is_on_target(i));
                 let made = s.made_from.as_ref().map_or("", |(_, v)| v.as_str());
                 let outdated = in_force.is_some_and(|f| !f.makes(made));
                 // The next run is made from what is in force; one whose end is written only waits to be taken away.

@@ -51,6 +51,11 @@ impl Owner {
                     self.journal.image().events.iter().filter(|e| e.seq > since).map(super::explain::info);
                 reply(answer, Ok((kept.collect(), live)));
             }
+            Call::Rollout(name, to) => reply(to, self.rollout_info(&name)),
+            Call::RolloutWish { service, wish, answer } => {
+                let done = self.rollout_wish(&service, wish);
+                reply(answer, done);
+            }
             Call::Running(target, to) => reply(to, self.running(&target)),
             Call::Version(to) => reply(to, Ok(self.version())),
         }
@@ -113,6 +118,7 @@ impl Owner {
         // Also what cannot be with the others, a cycle of dependencies, never gets into the directory.
         let mut problems = self.wanted(&request.files).into_problems();
         problems.retain(|p| unit::service_of(p).is_some_and(|name| names.contains(&name)));
+        let names_given = names.clone();
         for (name, file) in names.into_iter().zip(&request.files) {
             let path = self.options.dirs.service_file(&name);
             if problems.iter().any(|p| unit::service_of(p).as_ref() == Some(&name)) {
@@ -122,6 +128,8 @@ impl Owner {
                 problems.push(whole_file(&path.display().to_string(), e.to_string()));
             }
         }
+        // Whoever gives a file that was rolled back wants it tried again.
+        names_given.iter().for_each(|name| self.forget_reject(name));
         let wanted = self.wanted(&[]);
         let mut plan = self.apply(wanted);
         problems.retain(|p| !plan.problems.contains(p));

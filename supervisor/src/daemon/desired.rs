@@ -15,6 +15,7 @@ use crate::clock::Moment;
 use crate::journal::record::Record;
 use crate::machine::{Event, Machine};
 use crate::names::{Instance, ServiceName};
+use crate::rollout::Rejected;
 use crate::unit;
 use crate::unit::service::Service;
 
@@ -51,8 +52,8 @@ impl InForce {
 
 /// What a pass found: the services that should be in force, and what is wrong with the others.
 pub(super) struct Wanted {
-    services: BTreeMap<ServiceName, (Service, String)>,
-    problems: Vec<Problem>,
+    pub(super) services: BTreeMap<ServiceName, (Service, String)>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Wanted {
@@ -85,6 +86,7 @@ impl Owner {
                 self.services.keys().filter(|n| !wanted.services.contains_key(n)).cloned().collect();
             missing.iter().for_each(|name| self.keep_old(&mut wanted, name));
         }
+        self.leave_rejected(&mut wanted, overlay);
         self.drop_impossible(&mut wanted);
         wanted
     }
@@ -114,7 +116,7 @@ impl Owner {
         }
     }
 
-    fn keep_old(&self, wanted: &mut Wanted, name: &ServiceName) {
+    pub(super) fn keep_old(&self, wanted: &mut Wanted, name: &ServiceName) {
         match self.services.get(name) {
             Some(old) => wanted.services.insert(name.clone(), ((*old.service).clone(), old.text.clone())),
             None => wanted.services.remove(name),
@@ -126,7 +128,10 @@ impl Owner {
         let names: BTreeSet<_> = self.services.keys().chain(wanted.services.keys()).collect();
         let changes = names.into_iter().filter_map(|name| {
             let old = self.services.get(name).map(|f| &*f.service);
-            unit::changes(old, wanted.services.get(name).map(|(s, _)| s))
+            let new = wanted.services.get(name).map(|(s, _)| s);
+            let mut change = unit::changes(old, new)?;
+            change.rollout = new.and_then(|new| self.rollout_preview(name, new, &change));
+            Some(change)
         });
         Plan { changes: changes.collect(), problems: wanted.problems.clone() }
     }
@@ -148,10 +153,11 @@ impl Owner {
         for change in &plan.changes {
             let Ok(name) = change.service.parse::<ServiceName>() else { continue };
             match services.remove(&name) {
-                Some((service, text)) => self.apply_one(&name, InForce::new(service, text), change),
+                Some((service, text)) => self.apply_one(&name, InForce::new(service, text), change, None),
                 None => self.remove_one(&name),
             }
         }
+        self.forget_changed_rejects(&services, &plan.problems);
         // Comments and spelling may have changed without changing the service.
         for (name, (_, text)) in services {
             if self.services.get(&name).is_some_and(|f| f.text != text) {
@@ -173,28 +179,36 @@ impl Owner {
         plan
     }
 
-    fn apply_one(&mut self, name: &ServiceName, new: InForce, change: &ServiceChange) {
+    /// Puts a version of a service in force. `rejected` = the version of its file, when that is another one.
+    pub(super) fn apply_one(
+        &mut self,
+        name: &ServiceName,
+        new: InForce,
+        change: &ServiceChange,
+        rejected: Option<Rejected>,
+    ) {
+        let Some(taken) = self.take_version(name, &new, change, rejected) else { return };
         if !self.accept(name, &new.text) {
-            return;
+            return self.leave_version(name, taken);
         }
         let keys: Vec<_> = change.fields.iter().map(|f| f.key.as_str()).take(5).collect();
         let text = match change.action.as_str() {
             "add" => "added".to_owned(),
             action => format!("changed: {} ({action})", keys.join(", ")),
         };
-        self.services.insert(name.clone(), new);
+        let rolled = self.put_in_force(name, new, taken);
         // It is there again before the last of it was removed: its logs stay.
         if self.journal.image().removals.contains_key(name) {
             self.write(&[Record::Keep { service: name.clone() }]);
         }
         self.tell(Some(name), None, "applied", text.clone());
         self.change_probes(name);
-        self.match_instances(name, (change.action == "restart").then_some(text));
+        self.match_instances(name, (change.action == "restart" && !rolled).then_some(text));
     }
 
     /// Makes the instances of a service those that it wants. `again` = those that run are replaced.
     pub(super) fn match_instances(&mut self, name: &ServiceName, again: Option<String>) {
-        let replicas = self.services.get(name).map_or(0, |f| f.service.replicas);
+        let replicas = self.wanted_replicas(name);
         let surplus: Vec<_> =
             self.slots.keys().filter(|i| i.service == *name && i.replica > replicas).cloned().collect();
         for instance in surplus {
@@ -253,6 +267,7 @@ impl Owner {
             self.remove_instance(&instance, "its service file is gone");
         }
         self.services.remove(name);
+        self.rolling.remove(name);
         if !self.slots.keys().any(|i| i.service == *name) {
             self.forget_service(name);
         }
@@ -304,6 +319,7 @@ impl Owner {
             return self.tell(Some(name), None, "remove-failed", text);
         }
         self.write(&[Record::Forget { service: name.clone() }]);
+        self.forget_versions(name);
     }
 
     fn remove_logs(&self, name: &ServiceName) -> std::io::Result<()> {
@@ -318,7 +334,7 @@ impl Owner {
     }
 
     /// Keeps a copy of the version that is in force from now on; without it nothing is applied.
-    fn accept(&mut self, name: &ServiceName, text: &str) -> bool {
+    pub(super) fn accept(&mut self, name: &ServiceName, text: &str) -> bool {
         let path = self.options.dirs.accepted().join(format!("{name}.toml"));
         let written = write_aside(&path, text.as_bytes());
         if let Err(e) = &written {

@@ -91,10 +91,7 @@ impl Owner {
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
             State::Starting { run, .. } => format!("starts {run}"),
-            State::Running { run, .. } => {
-                let says = self.told.get(run).and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
-                more(slot).chain(says).collect::<Vec<_>>().join("; ")
-            }
+            State::Running { .. } => self.running_detail(slot),
             State::Stopping { kills: 0, kill_at, .. } => format!("killed in {}", until(*kill_at)),
             State::Stopping { kills, .. } => format!("killed {kills} times"),
             State::Cleaning { failed: 0, next: Next::Pause { until: at, .. }, .. } => {
@@ -108,6 +105,14 @@ impl Owner {
                 None => machine.reason.clone(),
             },
         }
+    }
+
+    /// What is not as it should be about one that runs.
+    fn running_detail(&self, slot: &Slot) -> String {
+        let told = slot.machine.run().and_then(|run| self.told.get(run));
+        let says = told.and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
+        let rollout = Some(self.rollout_text(&slot.machine.instance.service)).filter(|text| !text.is_empty());
+        more(slot).chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
     }
 
     /// One service with everything about it.
@@ -189,6 +194,10 @@ impl Owner {
             }
         } else if !machine.reason.is_empty() {
             summary.push_str(&format!(": {}", machine.reason));
+        }
+        let rollout = self.rollout_text(service);
+        if !rollout.is_empty() {
+            summary.push_str(&format!("; {rollout}"));
         }
         Some(Explanation { name: machine.instance.to_string(), summary, chain, next: self.next(slot, kept) })
     }

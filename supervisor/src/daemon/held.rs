@@ -347,7 +347,7 @@ impl Owner {
         let mut all = BTreeSet::new();
         for (instance, slot) in &self.slots {
             let run = slot.made_from.as_ref().filter(|_| slot.machine.run().is_some()).map(|(s, _)| s);
-            let next = self.services.get(&instance.service).map(|f| &f.service).filter(|_| comes(slot));
+            let next = self.in_force(instance).map(|f| &f.service).filter(|_| comes(slot));
             for service in run.into_iter().chain(next) {
                 let key = |l: &Listen| Key::Listen(instance.service.clone(), l.address.clone());
                 all.extend(service.listen.iter().map(key));

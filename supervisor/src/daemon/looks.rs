@@ -118,7 +118,7 @@ impl Owner {
     }
 
     fn has_probes(&self, instance: &Instance) -> bool {
-        self.services.get(&instance.service).is_some_and(|f| !f.service.probes.is_empty())
+        self.in_force(instance).is_some_and(|f| !f.service.probes.is_empty())
     }
 
     /// Goes on to look at what an earlier daemon looked at.

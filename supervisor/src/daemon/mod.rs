@@ -1,6 +1,8 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
-//! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier daemon left), `desired` (service files), `answer` and `wishes` (what the API asks and wants).
+//! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier
+//! daemon left), `desired` (service files), `versions` and `rollouts` (how what runs comes to be of a changed file), `answer`
+//! and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -26,11 +28,14 @@ mod owner;
 mod parts;
 mod place;
 mod resize;
+mod rollout_wishes;
+mod rollouts;
 mod run;
 mod settle;
 mod stats;
 mod told;
 mod turns;
+mod versions;
 mod waiters;
 mod watch;
 mod wishes;

@@ -43,9 +43,12 @@ impl Owner {
     pub(super) fn met(&self, dependency: &Dependency) -> bool {
         let Some(in_force) = self.services.get(&dependency.service) else { return false };
         let mut instances = 0;
-        for slot in
-            self.slots.values().filter(|s| s.machine.instance.service == dependency.service && !s.removed)
-        {
+        let replicas = in_force.service.replicas;
+        let of = |s: &&Slot| {
+            // Those that a rollout has beside them do not count.
+            s.machine.instance.service == dependency.service && s.machine.instance.replica <= replicas
+        };
+        for slot in self.slots.values().filter(of).filter(|s| !s.removed) {
             instances += 1;
             let there = match dependency.condition {
                 Condition::Started => matches!(slot.machine.state, State::Running { .. }),
@@ -57,7 +60,7 @@ impl Owner {
                 return false;
             }
         }
-        instances >= in_force.service.replicas
+        instances >= replicas
     }
 
     /// What of the same order has to come up before an instance: services that it depends on, also by way of others.

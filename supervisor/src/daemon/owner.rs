@@ -21,6 +21,7 @@ use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
 use super::resize::Sized;
+use super::rollouts::Rolling;
 use super::stats::Controllers;
 use super::told::Heard;
 use super::turns::Turns;
@@ -156,6 +157,8 @@ pub(super) struct Owner {
     pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
+    /// Services that are being rolled out.
+    pub(super) rolling: BTreeMap<ServiceName, Rolling>,
 }
 
 impl Owner {
@@ -206,6 +209,7 @@ impl Owner {
             endpoints,
             jobs: Jobs::default(),
             refused_by_disk: false,
+            rolling: BTreeMap::new(),
         };
         (owner, reports)
     }
@@ -218,7 +222,7 @@ impl Owner {
 
     /// The service in force, or a stand-in for the instances of one that is gone.
     pub(super) fn service(&self, instance: &Instance) -> (Rc<Service>, String) {
-        match self.services.get(&instance.service) {
+        match self.in_force(instance) {
             Some(f) => (f.service.clone(), f.run_version.clone()),
             None => match self.slots.get(instance).and_then(|s| s.made_from.clone()) {
                 Some(made_from) => made_from,

@@ -15,7 +15,8 @@ impl Owner {
     /// Has services depend on their parts.
     pub(super) fn bind_parts(&mut self) {
         let bound = unit::implied(self.services.values().map(|f| &*f.service));
-        for (name, in_force) in &mut self.services {
+        let others = self.rolling.iter_mut().map(|(name, r)| (name, &mut r.other));
+        for (name, in_force) in self.services.iter_mut().chain(others) {
             let parts = bound.get(name).map(Vec::as_slice).unwrap_or_default();
             if !in_force.service.depends_on.iter().filter(|d| d.implied).eq(parts) {
                 let service = Rc::make_mut(&mut in_force.service);

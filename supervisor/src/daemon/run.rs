@@ -147,6 +147,7 @@ fn make_dirs(dirs: &Dirs) -> Result<()> {
         (&dirs.services, 0o755),
         (&dirs.state, 0o700),
         (&dirs.accepted(), 0o700),
+        (&dirs.generations(), 0o700),
         (&dirs.logs(), 0o700),
         (&dirs.exits(), 0o700),
         (&dirs.run, 0o755),

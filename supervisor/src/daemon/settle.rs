@@ -15,6 +15,7 @@ impl Owner {
             .chain(self.turn_at)
             .chain(self.cap.due())
             .chain(self.look_due())
+            .chain(self.rollout_due())
             .chain(self.overdue_at())
             .min()
     }
@@ -71,7 +72,9 @@ impl Owner {
 
     /// Moves on whatever can move: stops in order, met dependencies, turns. Ends when nothing moves any more.
     pub(super) fn settle(&mut self) {
-        while self.settle_downs()
+        // What an instance is made from is known before it gets its turn.
+        while self.settle_rollouts()
+            | self.settle_downs()
             | self.settle_replaced()
             | self.settle_dependencies()
             | self.settle_turns()

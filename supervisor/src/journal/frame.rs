@@ -125,6 +125,11 @@ pub(super) fn put_image<E>(
         put_record(&mut out, &Record::Remove { service: service.clone(), file: *file });
         spill(&mut out, 64 << 10)?;
     }
+    for (service, updates) in &image.updates {
+        let (service, updates) = (service.clone(), Box::new(updates.clone()));
+        put_record(&mut out, &Record::Updates { service, updates });
+        spill(&mut out, 64 << 10)?;
+    }
     for (service, KeptSchedule { rule, base }) in &image.schedules {
         let (service, rule, base) = (service.clone(), rule.clone(), *base);
         put_record(&mut out, &Record::Schedule { service, rule, base });

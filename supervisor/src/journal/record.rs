@@ -11,6 +11,7 @@ use crate::health::Known;
 use crate::keeper::record::ExitRecord;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::Unwell;
+use crate::rollout::Updates;
 use crate::schedule::Base;
 
 /// How many events are kept (`events --since`).
@@ -142,6 +143,14 @@ pub enum Record {
         /// Which service.
         service: ServiceName,
     },
+    /// What is known of the versions of a service, and the rollout that is under way. Must be on disk before anything
+    /// follows from it.
+    Updates {
+        /// Which service.
+        service: ServiceName,
+        /// All of it.
+        updates: Box<Updates>,
+    },
     /// An instance that no longer exists, because the service has fewer replicas now. Its number stays.
     ForgetInstance {
         /// Which one.
@@ -157,7 +166,7 @@ impl Record {
                 true
             }
             Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
-            Record::Remove { .. } | Record::Keep { .. } => true,
+            Record::Remove { .. } | Record::Keep { .. } | Record::Updates { .. } => true,
             Record::Begun { .. } | Record::Schedule { .. } => true,
             Record::Started { .. } | Record::Health { .. } | Record::Event(_) => false,
         }
@@ -319,6 +328,8 @@ pub struct Image {
     pub schedules: BTreeMap<ServiceName, KeptSchedule>,
     /// Services that are being removed with their logs.
     pub removals: BTreeMap<ServiceName, Option<FileId>>,
+    /// Versions and rollouts.
+    pub updates: BTreeMap<ServiceName, Updates>,
     /// The last runs of instances that are gone: an id is never given twice.
     pub retired: BTreeMap<Instance, u32>,
     /// No run of an instance that is not known has a greater number.
@@ -425,6 +436,10 @@ impl Image {
                 self.held.remove(service);
                 self.schedules.remove(service);
                 self.removals.remove(service);
+                self.updates.remove(service);
+            }
+            Record::Updates { service, updates } => {
+                self.updates.insert(service.clone(), (**updates).clone());
             }
             Record::ForgetInstance { instance } => {
                 if let Some(kept) = self.instances.remove(instance) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::frame;
@@ -10,6 +11,7 @@ use super::record::{EXITS_KEPT, Event, FileId, Image, RETIRED_KEPT, Record};
 use super::recover;
 use crate::clock::Boot;
 use crate::names::{Instance, RunId, ServiceName};
+use crate::rollout::{Member, Rejected, Rollout, Updates};
 use crate::schedule::Base;
 
 fn service() -> impl Strategy<Value = ServiceName> {
@@ -75,6 +77,14 @@ fn record() -> impl Strategy<Value = Record> {
             file: Some(FileId { inode: 1, seconds: 2, nanoseconds: 3 })
         }),
         1 => service().prop_map(|service| Record::Keep { service }),
+        1 => (service(), any::<u64>(), any::<u32>()).prop_map(|(service, current, replica)| {
+            let mut rollout = Rollout::new(current, 2, Boot::default(), "boot");
+            rollout.fresh.push(Member { replica, after: 3 });
+            rollout.given_up.insert(replica);
+            let rejected = Some(Rejected { version: "v".into(), generation: 2, why: "w".into(), at: Timestamp::UNIX_EPOCH });
+            let updates = Updates { generations: Vec::new(), current, rollout: Some(rollout), rejected };
+            Record::Updates { service, updates: Box::new(updates) }
+        }),
         1 => instance().prop_map(|instance| Record::ForgetInstance { instance }),
     ]
 }
@@ -165,6 +175,7 @@ proptest! {
         prop_assert_eq!(found.image.instances, image.instances);
         prop_assert_eq!(found.image.held, image.held);
         prop_assert_eq!(found.image.removals, image.removals);
+        prop_assert_eq!(found.image.updates, image.updates);
         prop_assert_eq!(found.image.retired, image.retired);
         prop_assert_eq!(found.image.highest_forgotten, image.highest_forgotten);
         prop_assert_eq!(found.image.events, image.events);

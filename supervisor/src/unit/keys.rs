@@ -395,6 +395,43 @@ const BEFORE: &[Key] = &[
 
 /// What comes after the probes.
 const AFTER: &[Key] = &[
+    live("update", "table", "", "", "How running instances come to be of a changed file."),
+    live(
+        "update.order",
+        "`stop-first` or `start-first`",
+        "`\"stop-first\"`",
+        r#""start-first""#,
+        "Whether an old instance ends before a new one is there; `start-first` needs room for `parallelism` more.",
+    ),
+    live("update.parallelism", "1 to 1000", "1", "2", "So many instances are replaced at once."),
+    live(
+        "update.min_healthy",
+        "0s to 1d",
+        "`\"10s\"`",
+        r#""30s""#,
+        "So long new instances must have been ready before the next ones are replaced.",
+    ),
+    live(
+        "update.progress_deadline",
+        "1s to 7d",
+        "`\"10m\"`",
+        r#""5m""#,
+        "A step whose instances are not ready by then has failed; longer than `min_healthy`.",
+    ),
+    live(
+        "update.watch",
+        "0s to 7d",
+        "what the probes need, and `min_healthy`",
+        r#""5m""#,
+        "So long all are watched after the last step; not shorter than liveness and readiness probes need to notice: `initial_delay` and `failure_threshold` times `period` and `timeout`.",
+    ),
+    live(
+        "update.on_failure",
+        "`rollback`, `pause` or `continue`",
+        "`\"rollback\"`",
+        r#""pause""#,
+        "When a new instance ends, is not well or not ready in time: the last good version again; nothing more is replaced until somebody decides; only a word.",
+    ),
     live(
         "depends_on",
         "list of names or tables",

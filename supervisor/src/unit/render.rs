@@ -9,7 +9,7 @@ use super::parse::{self, value::duration_text, value::size_text};
 use super::service::{
     Condition, Dependency, FileMount, Hook, Hooks, Image, IoMax, Limits, Logs, Match, Mount, MountKind,
     Network, OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule,
-    RuleAction, Seccomp, Security, Service, Stop,
+    RuleAction, Seccomp, Security, Service, Stop, Update,
 };
 use crate::names::ServiceName;
 use crate::probe::{Http, Kind, Tls};
@@ -70,6 +70,7 @@ pub(super) fn render(service: &Service) -> Value {
         job,
         stop,
         probes,
+        update,
         depends_on,
         part_of,
         hooks,
@@ -106,6 +107,7 @@ pub(super) fn render(service: &Service) -> Value {
     t.some("job", job.as_ref().map(put_job));
     t.full("stop", put_stop(stop));
     t.full("probes", put_probes(probes));
+    t.full("update", put_update(update));
     t.full("depends_on", depends_on.iter().filter(|d| !d.implied).map(dependency).collect::<Vec<_>>());
     t.some("part_of", part_of.as_ref().map(ServiceName::as_str));
     t.full("hooks", put_hooks(hooks));
@@ -304,6 +306,21 @@ fn put_stop(stop: &Stop) -> Table {
     let mut t = Table::default();
     t.unless("signal", signal, &default.signal, |s| json!(s.name));
     t.unless("grace", grace, &default.grace, |d| json!(duration_text(*d)));
+    t
+}
+
+fn put_update(update: &Update) -> Table {
+    let Update { order, parallelism, min_healthy, progress_deadline, watch, on_failure } = update;
+    let default = Update::default();
+    let mut t = Table::default();
+    t.unless("order", order, &default.order, |o| json!(o));
+    t.unless("parallelism", parallelism, &default.parallelism, |n| json!(n));
+    t.unless("min_healthy", min_healthy, &default.min_healthy, |d| json!(duration_text(*d)));
+    t.unless("progress_deadline", progress_deadline, &default.progress_deadline, |d| {
+        json!(duration_text(*d))
+    });
+    t.some("watch", watch.map(duration_text));
+    t.unless("on_failure", on_failure, &default.on_failure, |o| json!(o));
     t
 }
 

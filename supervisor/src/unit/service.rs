@@ -51,6 +51,8 @@ pub struct Service {
     pub stop: Stop,
     /// How it is looked at while it runs.
     pub probes: Probes,
+    /// How a changed file is rolled out.
+    pub update: Update,
     /// What must be there before it starts.
     pub depends_on: Vec<Dependency>,
     /// It is an init step (a job) or a sidecar of another service.
@@ -379,6 +381,15 @@ impl Probes {
         }
     }
 
+    /// So long liveness and readiness probes need to notice that an instance which came up is no good; zero without any.
+    pub fn notice(&self) -> Duration {
+        let of = |p: &Probe| {
+            let round = p.period.saturating_add(p.timeout);
+            p.initial_delay.saturating_add(round.saturating_mul(p.failure_threshold))
+        };
+        self.liveness.iter().chain(&self.readiness).map(of).max().unwrap_or_default()
+    }
+
     /// Nobody looks.
     pub fn is_empty(&self) -> bool {
         self.startup.is_none() && self.liveness.is_none() && self.readiness.is_none()
@@ -441,6 +452,65 @@ pub enum OnUnhealthy {
     Stop,
     /// It is said, and it goes on.
     None,
+}
+
+/// How running instances come to be of a changed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Update {
+    /// Whether the old one ends before the new one is there.
+    pub order: UpdateOrder,
+    /// So many instances are replaced at once.
+    pub parallelism: u32,
+    /// So long new instances must have been ready before the next ones are replaced.
+    pub min_healthy: Duration,
+    /// A step that takes longer has failed.
+    pub progress_deadline: Duration,
+    /// So long all are watched after the last step; `None` = as long as the probes need to notice, and `min_healthy`.
+    pub watch: Option<Duration>,
+    /// What follows when the new version is no good.
+    pub on_failure: OnUpdateFailure,
+}
+
+impl Update {
+    /// How long all instances are watched after the last step.
+    pub fn watched(&self, probes: &Probes) -> Duration {
+        self.watch.unwrap_or_else(|| probes.notice().saturating_add(self.min_healthy))
+    }
+}
+
+impl Default for Update {
+    fn default() -> Update {
+        Update {
+            order: UpdateOrder::StopFirst,
+            parallelism: 1,
+            min_healthy: Duration::from_secs(10),
+            progress_deadline: Duration::from_secs(600),
+            watch: None,
+            on_failure: OnUpdateFailure::Rollback,
+        }
+    }
+}
+
+/// Whether the old one ends before the new one is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// It ends, then the new one starts.
+    StopFirst,
+    /// A new one is ready before an old one ends.
+    StartFirst,
+}
+
+/// What follows when a new version is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUpdateFailure {
+    /// The last good version again.
+    Rollback,
+    /// Nothing more is replaced until somebody decides.
+    Pause,
+    /// It is said, and the rollout goes on.
+    Continue,
 }
 
 /// What must be there before it starts.
@@ -537,6 +607,7 @@ impl Service {
             job: None,
             stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
             probes: Probes::default(),
+            update: Update::default(),
             depends_on: Vec::new(),
             part_of: None,
             hooks: Hooks::default(),

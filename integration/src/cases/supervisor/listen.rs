@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A port that nobody has just now.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -243,10 +243,14 @@ fn daemon() -> Vec<Case> {
     ]
 }
 
-type Client = std::thread::JoinHandle<Result<()>>;
+pub(super) type Client = std::thread::JoinHandle<Result<()>>;
 
 /// They ask without a pause until they are told to stop, or a request fails.
-fn clients(port: u16, count: usize, answered: &Arc<AtomicUsize>) -> (Arc<AtomicBool>, Vec<Client>) {
+pub(super) fn clients(
+    port: u16,
+    count: usize,
+    answered: &Arc<AtomicUsize>,
+) -> (Arc<AtomicBool>, Vec<Client>) {
     let stop = Arc::new(AtomicBool::new(false));
     let client = |stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>| {
         move || {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::rollout::under_load;
 use super::sup;
 use crate::case::Case;
 use crate::cases::{conmon_memory, podman_checks, shim_memory};
@@ -51,7 +52,13 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
     let (keeper_of, beside_conmon, beside_shim) = (ours.clone(), ours.clone(), ours);
     let (conmon, shim) =
         (say("conmon, for one container".into()), say("containerd-shim, for one container".into()));
+    let updates_row = say("updates of four replicas with a held socket".into());
     vec![
+        sup("soak.rollouts-under-load", "updates under load").seconds(600).daemon(move |d| {
+            let (requests, rollouts) = under_load(d, 20_000)?;
+            updates_row(&format!("{rollouts} rollouts, good and bad ones, knarrd killed in each; {requests} requests, none failed"));
+            Ok(())
+        }),
         sup("soak.kill-9", "kill -9 of the daemon in a loop").seconds(120).daemon(move |d| {
             let seen = soak(d, kills, seed)?;
             loop_row(&seen.to_string());

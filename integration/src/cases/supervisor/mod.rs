@@ -25,6 +25,7 @@ mod probes;
 mod push;
 mod removal;
 mod restart;
+mod rollout;
 mod survival;
 mod systemd;
 mod tiers;
@@ -45,6 +46,7 @@ pub fn cases() -> Vec<Case> {
         parts::cases(),
         orders::cases(),
         probes::cases(),
+        rollout::cases(),
         push::cases(),
         endpoints::cases(),
         listen::cases(),

@@ -529,6 +529,43 @@ const CASES: &[Case] = &[
         "want 1ms to 1h",
         "hooks.post_stop = [{ command = [\"/a\"], timeout = \"1h\" }]",
     ),
+    // Updates.
+    (
+        "update.order = ¦\"start-firts\"",
+        "update.order",
+        "did you mean \"start-first\"?",
+        "update.order = \"start-first\"",
+    ),
+    ("update.parallelism = ¦0", "update.parallelism", "want 1 to 1000", "update.parallelism = 1"),
+    ("update.min_healthy = ¦\"2d\"", "update.min_healthy", "want 0s to 1d", "update.min_healthy = \"1s\""),
+    (
+        "update.progress_deadline = ¦\"8d\"",
+        "update.progress_deadline",
+        "want 1s to 7d",
+        "update.progress_deadline = \"7d\"",
+    ),
+    (
+        "update.progress_deadline = ¦\"10s\"",
+        "update.progress_deadline",
+        "no longer than min_healthy of 10s",
+        "update.progress_deadline = \"11s\"",
+    ),
+    (
+        "update.min_healthy = ¦\"10m\"",
+        "update.min_healthy",
+        "progress_deadline is 10m and no longer than min_healthy of 10m",
+        "update.min_healthy = \"9m\"",
+    ),
+    (
+        "probes.liveness = { exec = [\"/x\"] }\nupdate.watch = ¦\"44s\"",
+        "update.watch",
+        "too short, the probes need up to 45s to notice a bad version",
+        "probes.liveness = { exec = [\"/x\"] }\nupdate.watch = \"45s\"",
+    ),
+    ("update.watch = ¦\"8d\"", "update.watch", "want 0s to 7d", "update.watch = \"0s\""),
+    ("update.on_failure = ¦\"roll-back\"", "update.on_failure", "did you mean \"rollback\"?", "update = {}"),
+    ("update.¦max_surge = 1", "update.max_surge", "unknown key \"max_surge\"", "update.parallelism = 2"),
+    ("update = ¦\"fast\"", "update", "wrong type, got a string, want a table", "update = {}"),
     // Jobs and parts.
     ("[job]\nattempts = ¦0", "job.attempts", "want 1 to 1000", "[job]\nattempts = 1"),
     ("[job]\nattempts = ¦1001", "job.attempts", "want 1 to 1000", "[job]\nattempts = 1000"),

@@ -7,6 +7,7 @@ mod parts;
 mod policy;
 mod probes;
 mod read;
+mod update;
 pub(in crate::unit) mod value;
 
 #[cfg(test)]
@@ -124,6 +125,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let job = job::job(r, t, &mut restart, replicas);
     let stop = policy::stop(r, t);
     let probes = probes::probes(r, t);
+    let update = update::update(r, t, &probes);
     let depends_on = t.get(r, "depends_on").map(|v| policy::dependencies(r, &v, name)).unwrap_or_default();
     let part_of = t.get(r, "part_of").and_then(|v| policy::part_of(r, &v, name, job.as_ref()));
     let hooks: Hooks = parts::section(r, t, "hooks", policy::hooks);
@@ -147,6 +149,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         job,
         stop,
         probes,
+        update,
         depends_on,
         part_of,
         hooks,

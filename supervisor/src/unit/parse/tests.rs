@@ -100,6 +100,14 @@ failure_threshold = 5
 grpc = { port = 50051, host = "127.0.0.1", service = "shop.Cart" }
 success_threshold = 2
 
+[update]
+order = "start-first"
+parallelism = 2
+min_healthy = "30s"
+progress_deadline = "5m"
+watch = "10m"
+on_failure = "pause"
+
 [[mounts]]
 source = "/srv/data"
 target = "/data/"
