@@ -80,7 +80,9 @@ fn form() -> Vec<Case> {
         case("features.checkpoint-refused").checks("cli: checkpoint, restore").steps(|t| {
             t.resident()?;
             let (id, bundle) = (t.id.clone(), t.bundle.display().to_string());
-            t.rt(&["checkpoint", "--image-path", "/no/such", &id])
+            // A runtime that has the command makes the directory.
+            let image = t.dir.join("image").display().to_string();
+            t.rt(&["checkpoint", "--image-path", &image, &id])
                 .run()?
                 .exits(1)?
                 .fails()?
