@@ -396,7 +396,10 @@ async fn a_slow_client_is_dropped_and_nobody_waits_for_it() {
     let (slow, _) = attach(&bed.launch.dir).await.unwrap();
     let record = bed.record().await;
     let log = bed.log();
-    assert_eq!(content(&log) + record.log_dropped, seq(300_000) + 5);
+    // A line that has begun when its rest is dropped is ended in the log, with a line break that nobody wrote.
+    let notes = log.iter().filter(|l| l.contains("bytes dropped")).count() as u64;
+    let more = (content(&log) + record.log_dropped).checked_sub(seq(300_000) + 5);
+    assert!(more.is_some_and(|more| more <= notes), "{more:?} bytes too many, {notes} notes");
     assert!(log.contains(&"stderr F done".into()));
     // What it has is the beginning; then it is over, without the end.
     let mut last = None;
