@@ -268,10 +268,21 @@ fn storm(t: &mut Trial<'_>, rounds: usize, seed: u64) -> Result<()> {
             }
             args.push(&id);
             args.extend(rest);
-            commands.push(t.rt(&args).spawn()?);
+            commands.push((matches!(verb, ["exec"] | ["start"]), t.rt(&args).spawn()?));
         }
-        for command in commands {
-            let out = command.wait()?;
+        // Who is in the container waits for as long as somebody has it paused: those come last, after it goes on.
+        let (inside, others): (Vec<_>, Vec<_>) = commands.into_iter().partition(|(waits, _)| *waits);
+        let mut done = Vec::new();
+        for (_, command) in others {
+            done.push(command.wait()?);
+        }
+        if !inside.is_empty() {
+            t.rt(&["resume", &id]).run()?;
+        }
+        for (_, command) in inside {
+            done.push(command.wait()?);
+        }
+        for out in done {
             ensure!(out.code.is_some(), "`{}` hangs", out.line);
             match out.code {
                 Some(0) => won += 1,
