@@ -63,8 +63,15 @@ pub fn cases() -> Vec<Case> {
                 "the help has {all:?}"
             );
             for new in all.iter().filter(|c| !known.contains(c.as_str())) {
-                let help = d.ctl(&[new, "--help"])?.ok()?.stdout;
-                ensure!(help.contains("--json"), "{new} has no --json");
+                let below = subcommands(&d.ctl(&[new, "--help"])?.ok()?.stdout);
+                let lines: Vec<Vec<&str>> = match below.as_slice() {
+                    [] => vec![vec![new, "--help"]],
+                    some => some.iter().map(|sub| vec![new, sub, "--help"]).collect(),
+                };
+                for line in lines {
+                    let help = d.ctl(&line)?.ok()?.stdout;
+                    ensure!(help.contains("--json"), "{line:?} does not know --json");
+                }
             }
             Ok(())
         }),
@@ -123,10 +130,15 @@ fn numbers(text: &str) -> Result<Vec<usize>> {
 
 /// The commands that the help names.
 fn commands(d: &mut Daemon<'_, '_>) -> Result<Vec<String>> {
-    let help = d.ctl(&["--help"])?.ok()?.stdout;
+    Ok(subcommands(&d.ctl(&["--help"])?.ok()?.stdout))
+}
+
+/// The commands that a help page lists, but `help` itself.
+fn subcommands(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
-    Ok(list
-        .filter(|l| !l.starts_with("    "))
-        .filter_map(|l| Some(l.split_whitespace().next()?.to_owned()))
-        .collect())
+    list.filter(|l| !l.starts_with("    "))
+        .filter_map(|l| l.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
 }
