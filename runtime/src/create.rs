@@ -297,7 +297,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         created: report::now(),
         owner: process::euid(),
         annotations: plan.annotations.clone(),
-        boot_id: observe::boot_id()?,
+        boot_id: observe::boot_id()?.to_string(),
         phase: Phase::Creating,
         creator: state::Proc::of(process::getpid())?,
         init: None,

@@ -64,12 +64,12 @@ pub fn is_rootless(said: Option<bool>) -> bool {
 
 /// The initial user namespace maps all ids to themselves (user_namespaces(7)).
 fn in_user_namespace() -> bool {
-    let map = fs::read_regular("/proc/self/uid_map", 1 << 16).unwrap_or_default();
+    let map = fs::read_kernel("/proc/self/uid_map", 1 << 16).unwrap_or_default();
     let text = String::from_utf8_lossy(&map);
     !text.is_empty() && text.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// AppArmor is compiled in and switched on.
 fn has_apparmor() -> bool {
-    fs::read_regular("/sys/module/apparmor/parameters/enabled", 16).is_ok_and(|t| t.starts_with(b"Y"))
+    fs::read_kernel("/sys/module/apparmor/parameters/enabled", 16).is_ok_and(|t| t.starts_with(b"Y"))
 }

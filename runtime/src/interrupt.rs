@@ -60,7 +60,9 @@ pub fn wait_readable(to_read: &OwnedFd, timeout: Option<Duration>) -> Result<boo
     loop {
         let left = end.map(|e| e.saturating_duration_since(Instant::now()));
         let ready = poll::wait_any(&fds, left)?;
-        check()?;
+        if ready.get(1) == Some(&true) {
+            check()?;
+        }
         if ready[0] || left == Some(Duration::ZERO) {
             return Ok(ready[0]);
         }

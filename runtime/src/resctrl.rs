@@ -76,7 +76,7 @@ pub struct Groups {
 /// [`Code::Unsupported`] when it is not.
 pub fn root() -> Result<PathBuf> {
     const LIMIT: usize = 64 << 20;
-    let table = fs::read_regular("/proc/self/mountinfo", LIMIT)?;
+    let table = fs::read_kernel("/proc/self/mountinfo", LIMIT)?;
     mountinfo::points(&table, &["resctrl"]).into_iter().next().ok_or_else(|| {
         Error::spec(FIELD, "no resctrl file system is mounted on this host")
             .code(Code::Unsupported)

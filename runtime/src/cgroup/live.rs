@@ -43,6 +43,17 @@ impl Cgroup {
         }
     }
 
+    /// Whether the kernel says that nobody is inside or below. Asked of cgroup v2 alone; where v1 groups are involved
+    /// the answer is no, and who wants to know looks for processes.
+    pub fn vacant(&self) -> Result<bool> {
+        if self.v1().next().is_some() {
+            return Ok(false);
+        }
+        let Some(fd) = self.v2().map_or(Ok(None), Dir::open)? else { return Ok(true) };
+        let events = unless_gone(fs::read_file_at(fd, "cgroup.events"))?;
+        Ok(events.is_none_or(|text| value_of(&text, "populated") == Some(0)))
+    }
+
     /// The directory that knows who is inside.
     fn tracker(&self) -> Option<&Dir> {
         self.v2().or_else(|| self.v1_freezer()).or_else(|| self.dirs.first())
@@ -224,7 +235,7 @@ impl Cgroup {
 
     /// The v2 group that init is in, below `top`.
     pub(super) fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
-        let file = fs::read_regular(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
+        let file = fs::read_kernel(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
         let now = layout::own_groups(&file).find(|(key, _)| key.is_empty()).map(|(_, path)| path);
         let inside = now.and_then(|p| layout::below(p.trim_end_matches(" (deleted)"), &self.seen));
         let inside = inside.unwrap_or_default();

@@ -258,10 +258,10 @@ const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 pub(super) fn fill_cpuset(dir: &Path, mount: &Path) -> Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     for file in CPUSET {
-        let mut value = fs::read_regular(parent.join(file), 1 << 16)?;
+        let mut value = fs::read_kernel(parent.join(file), 1 << 16)?;
         if value.trim_ascii().is_empty() && parent != mount && parent.starts_with(mount) {
             fill_cpuset(parent, mount)?;
-            value = fs::read_regular(parent.join(file), 1 << 16)?;
+            value = fs::read_kernel(parent.join(file), 1 << 16)?;
         }
         let fd = fs::open(dir.join(file), fs::OFlags::WRONLY, 0)?;
         fs::write_once(&fd, &value)?;

@@ -88,8 +88,7 @@ fn make(
         (_, Source::Tree(tree)) => {
             let missing = if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File };
             let target = target(root, &op.dest, missing)?;
-            same_type(&tree, &target, &op.dest)?;
-            mount::move_mount(&tree, &target)
+            mount::move_mount(&tree, &target).map_err(|e| other_type(e, &tree, &target, &op.dest))
         }
         (MountKind::Fs { fs: name, source, options, copy_up }, Source::None) => {
             let mode = if name == "tmpfs" { inherited_mode(root, &op.dest, options) } else { None };
@@ -151,6 +150,9 @@ fn defer_read_only(fs: &str, dest: &str) -> bool {
 /// Where a mount goes. The text of a destination was checked already; a symbolic link of the image must not lead
 /// it to a place that the text would have been refused for (CVE-2019-16884).
 fn target(root: &RootDir, dest: &str, missing: Missing) -> Result<OwnedFd> {
+    if let Some(fd) = root.find_direct(dest) {
+        return Ok(fd);
+    }
     let fd = root.open_or_create(dest, missing)?;
     let (seen, top) = (fs::fstat(&fd)?, fs::fstat(root.fd())?);
     if (seen.dev, seen.ino) == (top.dev, top.ino) {
@@ -171,13 +173,14 @@ fn target(root: &RootDir, dest: &str, missing: Missing) -> Result<OwnedFd> {
 }
 
 /// The kernel only says that it is invalid; callers look for these words.
-fn same_type(from: &OwnedFd, to: &OwnedFd, dest: &str) -> Result<()> {
-    match (fs::fstat(from)?.is_dir(), fs::fstat(to)?.is_dir()) {
-        (true, false) => Err(Error::os("move_mount", quoted(dest), errno::ENOTDIR)
-            .hint("the source is a directory, the destination is not")),
-        (false, true) => Err(Error::os("move_mount", quoted(dest), errno::EISDIR)
-            .hint("not a directory is the source, the destination is one")),
-        _ => Ok(()),
+fn other_type(e: Error, from: &OwnedFd, to: &OwnedFd, dest: &str) -> Error {
+    let is_dir = |fd: &OwnedFd| fs::fstat(fd).map(|st| st.is_dir());
+    match (is_dir(from), is_dir(to)) {
+        (Ok(true), Ok(false)) => Error::os("move_mount", quoted(dest), errno::ENOTDIR)
+            .hint("the source is a directory, the destination is not"),
+        (Ok(false), Ok(true)) => Error::os("move_mount", quoted(dest), errno::EISDIR)
+            .hint("not a directory is the source, the destination is one"),
+        _ => e,
     }
 }
 
@@ -188,13 +191,15 @@ fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
         return target(root, dest, Missing::Dir);
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    match fs::openat2(root.fd(), dest, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0, resolve) {
-        Err(e) if e.is(errno::ENOENT) => root.make_dirs(dest),
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    match fs::openat2_if_there(root.fd(), dest, flags, resolve) {
+        Ok(None) => root.make_dirs(dest),
+        Ok(Some(fd)) => Ok(fd),
         Err(e) if e.is(errno::ELOOP) || e.is(errno::ENOTDIR) => Err(Error::new(
             Code::Spec,
             format!("{fs} must be mounted on ordinary directory, {} is not one", quoted(dest)),
         )),
-        r => r,
+        Err(e) => Err(e),
     }
 }
 
@@ -319,24 +324,16 @@ pub fn finish(plan: &Plan, root: &RootDir, deferred: Deferred) -> Result<()> {
     Ok(())
 }
 
-/// Opens what a mask or a read-only path names; `None` when it does not exist.
-fn existing(root: &RootDir, path: &str) -> Result<Option<OwnedFd>> {
-    match root.open_path(path) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(e) if e.is(errno::ENOENT) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 /// The attribute is set on the detached copy, so there is no moment in which it is writable.
 fn read_only(root: &RootDir, path: &str) -> Result<()> {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let Some(target) = root.find(path)? else { return Ok(()) };
     let copy = mount::open_tree_clone(&target, "", true)?;
     mount::set_attr(&copy, attr::RDONLY, 0, 0, true)?;
     mount::move_mount(&copy, &target)
 }
 
-/// Covers for masked paths: one shared empty directory, and the null device of the host.
+/// Covers for masked paths: one shared empty directory, and the null device of the host. The first of each, once it is
+/// attached, is what the others are copies of (a detached mount can be copied since Linux 6.15 only).
 #[derive(Default)]
 struct Masks {
     empty: Option<OwnedFd>,
@@ -345,46 +342,34 @@ struct Masks {
 
 impl Masks {
     fn cover(&mut self, root: &RootDir, path: &str) -> Result<()> {
-        let Some(target) = existing(root, path)? else { return Ok(()) };
-        let cover = if fs::fstat(&target)?.is_dir() { self.empty_dir()? } else { self.null_device()? };
-        match cover {
-            Cover::First(fd) => {
-                mount::move_mount(&fd, &target)?;
-                self.empty = Some(fd);
-                Ok(())
-            }
-            Cover::Copy(fd) => mount::move_mount(&fd, &target),
+        let Some(target) = root.find(path)? else { return Ok(()) };
+        let is_dir = fs::fstat(&target)?.is_dir();
+        let first = if is_dir { &mut self.empty } else { &mut self.null };
+        if let Some(first) = first {
+            let copy = mount::open_tree_clone(first, "", false)?;
+            return mount::move_mount(&copy, &target);
         }
-    }
-
-    fn empty_dir(&mut self) -> Result<Cover> {
-        if let Some(fd) = &self.empty {
-            return Ok(Cover::Copy(mount::open_tree_clone(fd, "", false)?));
-        }
-        let ctx = FsContext::open("tmpfs")?;
-        ctx.set("source", "tmpfs")?;
-        ctx.set("nr_inodes", "1")?;
-        ctx.set("mode", "755")?;
-        Ok(Cover::First(ctx.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?))
-    }
-
-    /// The host's own null device, checked to be one; never the image's (CVE-2025-31133).
-    fn null_device(&mut self) -> Result<Cover> {
-        if self.null.is_none() {
-            self.null = Some(host_null()?);
-        }
-        let null = self.null.as_ref().map(|n| n.as_fd()).unwrap_or(fs::CWD);
-        let copy = mount::open_tree_clone(null, "", false)?;
-        // Read-only does not concern what is written to a device, but its mode and owner, which are the host's.
-        mount::set_attr(&copy, attr::RDONLY | attr::NOSUID | attr::NOEXEC, 0, 0, false)?;
-        Ok(Cover::Copy(copy))
+        let made = if is_dir { empty_dir()? } else { null_device()? };
+        mount::move_mount(&made, &target)?;
+        *first = Some(made);
+        Ok(())
     }
 }
 
-enum Cover {
-    /// Becomes the one that later copies are made from, once it is attached.
-    First(OwnedFd),
-    Copy(OwnedFd),
+fn empty_dir() -> Result<OwnedFd> {
+    let ctx = FsContext::open("tmpfs")?;
+    ctx.set("source", "tmpfs")?;
+    ctx.set("nr_inodes", "1")?;
+    ctx.set("mode", "755")?;
+    ctx.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+}
+
+/// The host's own null device, checked to be one; never the image's (CVE-2025-31133).
+fn null_device() -> Result<OwnedFd> {
+    let copy = mount::open_tree_clone(host_null()?, "", false)?;
+    // Read-only does not concern what is written to a device, but its mode and owner, which are the host's.
+    mount::set_attr(&copy, attr::RDONLY | attr::NOSUID | attr::NOEXEC, 0, 0, false)?;
+    Ok(copy)
 }
 
 fn host_null() -> Result<OwnedFd> {
@@ -403,27 +388,51 @@ pub fn make_devices(plan: &Plan, root: &RootDir) -> Result<()> {
         return Ok(());
     }
     let old = fs::umask(0);
-    let done = make_nodes(plan, root).and_then(|()| make_links(root));
+    let mut parent = Parent::default();
+    let done = make_nodes(plan, root, &mut parent).and_then(|()| make_links(root, &mut parent));
     fs::umask(old);
     done
 }
 
-fn make_nodes(plan: &Plan, root: &RootDir) -> Result<()> {
+/// The directory of the last entry: most go to /dev.
+#[derive(Default)]
+struct Parent(Option<(String, OwnedFd)>);
+
+impl Parent {
+    /// The directory that holds `path`'s last component, and that component.
+    fn of(&mut self, root: &RootDir, path: &str) -> Result<(&OwnedFd, String)> {
+        let (parent, last) = path.rsplit_once('/').unwrap_or(("", path));
+        let again = self.0.as_ref().is_some_and(|(seen, _)| seen == parent);
+        let name = if again && !matches!(last, "" | "." | "..") {
+            last.to_string()
+        } else {
+            let (dir, name) = root.parent_of(path)?;
+            self.0 = Some((parent.to_string(), dir));
+            name
+        };
+        match &self.0 {
+            Some((_, dir)) => Ok((dir, name)),
+            None => Err(Error::new(Code::Internal, "no directory was opened")),
+        }
+    }
+}
+
+fn make_nodes(plan: &Plan, root: &RootDir, parent: &mut Parent) -> Result<()> {
     let in_userns = plan.launch.has(ns_flags::USER);
     for node in &plan.devices {
-        let one = || -> Result<()> {
-            let (dir, name) = root.parent_of(&node.path)?;
+        let mut one = || -> Result<()> {
+            let (dir, name) = parent.of(root, &node.path)?;
             if in_userns && node.kind != FileType::Fifo {
                 // mknod is not allowed here: the host's node is bound.
-                return bind_node(&dir, &name, node);
+                return bind_node(dir, &name, node);
             }
-            match fs::mknodat(&dir, &name, node.kind, node.mode, node.major, node.minor) {
-                Err(e) if e.is(errno::EEXIST) => check_node(&dir, &name, node, e)?,
-                Err(e) if e.is(errno::EPERM) => return bind_node(&dir, &name, node),
+            match fs::mknodat(dir, &name, node.kind, node.mode, node.major, node.minor) {
+                Err(e) if e.is(errno::EEXIST) => check_node(dir, &name, node, e)?,
+                Err(e) if e.is(errno::EPERM) => return bind_node(dir, &name, node),
                 r => r?,
             }
             if node.uid != 0 || node.gid != 0 {
-                fs::chownat(&dir, &name, Some(node.uid), Some(node.gid))?;
+                fs::chownat(dir, &name, Some(node.uid), Some(node.gid))?;
             }
             Ok(())
         };
@@ -465,19 +474,19 @@ fn bind_node(dir: &OwnedFd, name: &str, node: &DeviceNode) -> Result<()> {
     mount::move_mount(&source, &target)
 }
 
-fn make_links(root: &RootDir) -> Result<()> {
+fn make_links(root: &RootDir, parent: &mut Parent) -> Result<()> {
     for (target, link) in crate::plan::devices::LINKS {
         if *target == "/proc/kcore" && fs::stat(target).is_err() {
             continue;
         }
-        let one = || -> Result<()> {
-            let (dir, name) = root.parent_of(link)?;
-            match fs::symlinkat(target, &dir, &name) {
+        let mut one = || -> Result<()> {
+            let (dir, name) = parent.of(root, link)?;
+            match fs::symlinkat(target, dir, &name) {
                 Err(e) if !e.is(errno::EEXIST) => Err(e),
                 Err(_) if name == "ptmx" => {
                     // An image's own ptmx would be a terminal of the host's devpts.
-                    fs::unlinkat(&dir, &name)?;
-                    fs::symlinkat(target, &dir, &name)
+                    fs::unlinkat(dir, &name)?;
+                    fs::symlinkat(target, dir, &name)
                 }
                 _ => Ok(()),
             }

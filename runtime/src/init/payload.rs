@@ -9,7 +9,7 @@ use crate::plan::seccomp::Filter;
 use crate::sys::fs::{self, FileType};
 use crate::sys::process::{self, CStrings};
 use crate::sys::{errno, sched};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,8 @@ pub fn find(p: &ProcessPlan, fds: Kept) -> Result<Program> {
 /// sd_listen_fds(3)'s variables when descriptors are passed on.
 fn environment(p: &ProcessPlan, fds: Kept) -> Vec<String> {
     let key = |e: &str| e.split('=').next().unwrap_or_default().to_string();
-    let mut seen = HashSet::with_capacity(p.env.len());
+    // Ordered: a hashed set would ask the kernel for random bytes.
+    let mut seen = BTreeSet::new();
     let mut out: Vec<String> = p.env.iter().rev().filter(|e| seen.insert(key(e))).cloned().collect();
     out.reverse();
     if !out.iter().any(|e| e.starts_with("HOME=")) {

@@ -152,7 +152,7 @@ pub(super) fn stop(record: &Record) -> Result<()> {
 
 /// SIGKILL to a whole group, frozen or not, unless we are inside.
 fn kill_group(cgroup: &Cgroup) -> Result<()> {
-    if !cgroup.exists() {
+    if !cgroup.exists() || cgroup.vacant()? {
         return Ok(());
     }
     if cgroup.pids()?.contains(&process::getpid()) {

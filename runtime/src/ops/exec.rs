@@ -90,7 +90,7 @@ fn before_start(e: Error, status: Status) -> Error {
 fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
     let stopped = || Error::new(Code::Status, "cannot exec in a stopped container");
     let init = container.record.init.ok_or_else(stopped)?;
-    let fd = init.open(&observe::boot_id()?)?.ok_or_else(stopped)?;
+    let fd = init.open(observe::boot_id()?)?.ok_or_else(stopped)?;
     Ok((init.pid, fd))
 }
 

@@ -53,11 +53,25 @@ impl RootDir {
         inside(&self.fd, path, OFlags::PATH | OFlags::NOFOLLOW)
     }
 
+    /// As `open_path`; `None` when nothing is there.
+    pub fn find(&self, path: &str) -> Result<Option<OwnedFd>> {
+        inside_if_there(&self.fd, path, OFlags::PATH)
+    }
+
+    /// As `find`, for a path without any symbolic link in it; with one, and with "..", `None` as well.
+    pub fn find_direct(&self, path: &str) -> Option<OwnedFd> {
+        let direct = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        if path.split('/').any(|part| part == "..") {
+            return None;
+        }
+        fs::openat2_if_there(&self.fd, path, OFlags::PATH, direct).ok().flatten()
+    }
+
     /// An `O_PATH` handle on `path`, created as directory or empty file when it is missing.
     pub fn open_or_create(&self, path: &str, missing: Missing) -> Result<OwnedFd> {
-        match self.open_path(path) {
-            Err(e) if e.is(errno::ENOENT) => self.walk(path, missing),
-            r => r,
+        match self.find(path)? {
+            Some(fd) => Ok(fd),
+            None => self.walk(path, missing),
         }
     }
 
@@ -69,9 +83,9 @@ impl RootDir {
             return Err(Error::new(Code::Spec, format!("{} does not name a file", quoted(path))));
         }
         let parent = if parent.is_empty() { "/" } else { parent };
-        let dir = match self.open(parent, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(e) if e.is(errno::ENOENT) => self.make_dirs(parent)?,
-            r => r?,
+        let dir = match inside_if_there(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY)? {
+            Some(dir) => dir,
+            None => self.make_dirs(parent)?,
         };
         Ok((dir, name.to_string()))
     }
@@ -105,13 +119,13 @@ impl RootDir {
                 };
                 continue;
             }
-            let next = match open_component(&here, &part) {
-                Err(e) if e.is(errno::ENOENT) => {
+            let next = match open_component(&here, &part)? {
+                Some(next) => next,
+                None => {
                     made = true;
                     make_component(&here, &part, if todo.is_empty() { missing } else { Missing::Dir })?;
-                    open_component(&here, &part)?
+                    inside(&here, &part, OFlags::PATH | OFlags::NOFOLLOW)?
                 }
-                r => r?,
             };
             match fs::fstat(&next)?.kind() {
                 FileType::Directory => {
@@ -158,22 +172,33 @@ fn parts(path: &OsStr) -> Vec<OsString> {
 }
 
 /// Opens what `path` names with `dir` as the root of everything.
-#[cfg(not(feature = "weak-links"))]
 fn inside(dir: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
-    fs::openat2(dir, path, flags, 0, INSIDE)
+    let (path, resolve) = bounds(path.as_ref());
+    fs::openat2(dir, path, flags, 0, resolve)
+}
+
+/// The same; `None` when nothing is there.
+fn inside_if_there(dir: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> Result<Option<OwnedFd>> {
+    let (path, resolve) = bounds(path.as_ref());
+    fs::openat2_if_there(dir, path, flags, resolve)
+}
+
+/// What keeps a path inside.
+#[cfg(not(feature = "weak-links"))]
+fn bounds(path: &Path) -> (&Path, ResolveFlags) {
+    (path, INSIDE)
 }
 
 /// As runtimes did it: links of the image lead to the host.
 #[cfg(feature = "weak-links")]
-fn inside(dir: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
-    let path = path.as_ref();
+fn bounds(path: &Path) -> (&Path, ResolveFlags) {
     let below = path.strip_prefix("/").unwrap_or(path);
     let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-    fs::openat2(dir, below, flags, 0, INSIDE.difference(ResolveFlags::IN_ROOT))
+    (below, INSIDE.difference(ResolveFlags::IN_ROOT))
 }
 
-fn open_component(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
-    inside(dir, name, OFlags::PATH | OFlags::NOFOLLOW)
+fn open_component(dir: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
+    inside_if_there(dir, name, OFlags::PATH | OFlags::NOFOLLOW)
 }
 
 /// Somebody may be quicker: what is there then is looked at by the caller.

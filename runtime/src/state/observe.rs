@@ -8,6 +8,7 @@ use crate::gate;
 use crate::sys::{BorrowedFd, OwnedFd, errno, fs, process};
 use serde::Serialize;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Status words of the OCI runtime specification, and `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,16 +33,20 @@ impl fmt::Display for Status {
     }
 }
 
-/// The kernel's name for this boot.
-pub fn boot_id() -> Result<String> {
-    let bytes = fs::read_regular("/proc/sys/kernel/random/boot_id", 128)?;
-    Ok(String::from_utf8_lossy(&bytes).trim().to_string())
+/// The kernel's name for this boot, read once.
+pub fn boot_id() -> Result<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(id) = BOOT.get() {
+        return Ok(id);
+    }
+    let bytes = fs::read_kernel("/proc/sys/kernel/random/boot_id", 128)?;
+    Ok(BOOT.get_or_init(|| String::from_utf8_lossy(&bytes).trim().to_string()))
 }
 
 /// Start time of a process in ticks since boot; `None` when there is none, or when it is dead and only waits
 /// to be reaped.
 pub fn start_time(pid: i32) -> Result<Option<u64>> {
-    let stat = match fs::read_regular(format!("/proc/{pid}/stat"), 1 << 16) {
+    let stat = match fs::read_kernel(format!("/proc/{pid}/stat"), 1 << 16) {
         Ok(bytes) => bytes,
         // ESRCH: it went away between open and read.
         Err(e) if e.is(errno::ENOENT) || e.is(errno::ESRCH) => return Ok(None),
@@ -145,10 +150,10 @@ mod tests {
     fn this_process_is_alive_in_this_boot_only() {
         let me = Proc::current().unwrap();
         let boot = boot_id().unwrap();
-        assert!(me.alive(&boot).unwrap());
+        assert!(me.alive(boot).unwrap());
         assert!(!me.alive("another").unwrap());
-        assert!(!Proc { start_time: me.start_time + 1, ..me }.alive(&boot).unwrap());
-        assert!(me.open(&boot).unwrap().is_none(), "never a handle on ourselves");
+        assert!(!Proc { start_time: me.start_time + 1, ..me }.alive(boot).unwrap());
+        assert!(me.open(boot).unwrap().is_none(), "never a handle on ourselves");
     }
 
     /// B105.
@@ -158,8 +163,8 @@ mod tests {
         for pid in [0, -1, 1, i32::MIN] {
             let start_time = start_time(pid.max(0)).ok().flatten().unwrap_or(0);
             let p = Proc { pid, start_time };
-            assert!(!p.alive(&boot).unwrap());
-            assert!(p.open(&boot).unwrap().is_none());
+            assert!(!p.alive(boot).unwrap());
+            assert!(p.open(boot).unwrap().is_none());
         }
     }
 
@@ -168,13 +173,13 @@ mod tests {
         let boot = boot_id().unwrap();
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let p = Proc::of(child.id() as i32).unwrap();
-        let fd = p.open(&boot).unwrap().expect("alive");
+        let fd = p.open(boot).unwrap().expect("alive");
         process::pidfd_signal(&fd, 9).unwrap();
         let gone = std::time::Duration::from_secs(10);
         assert!(crate::sys::poll::wait_readable(&fd, Some(gone)).unwrap());
-        assert!(!p.alive(&boot).unwrap(), "a zombie");
+        assert!(!p.alive(boot).unwrap(), "a zombie");
         child.wait().unwrap();
-        assert!(!p.alive(&boot).unwrap(), "reaped");
-        assert!(p.open(&boot).unwrap().is_none());
+        assert!(!p.alive(boot).unwrap(), "reaped");
+        assert!(p.open(boot).unwrap().is_none());
     }
 }

@@ -58,6 +58,22 @@ pub fn openat2<D: AsFd>(
         .map_err(|e| e.path(path.to_string_lossy()))
 }
 
+/// As [`openat2`], for what may be missing: `None` for ENOENT. Costs no more than the call itself, because no error is
+/// made that names the directory.
+pub fn openat2_if_there<D: AsFd>(
+    dir: D,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<Option<OwnedFd>> {
+    match rfs::openat2(&dir, path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Ok(fd) => Ok(Some(fd)),
+        // Once more, with what belongs to a failure: retries and a text.
+        Err(_) => openat2(dir, path, flags, 0, resolve).map(Some),
+    }
+}
+
 /// An `O_PATH` handle on a directory.
 pub fn open_dir_path(path: impl AsRef<Path>) -> Result<OwnedFd> {
     open(path, OFlags::PATH | OFlags::DIRECTORY, 0)
@@ -364,11 +380,20 @@ pub fn read_regular(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
     read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
 }
 
-/// Names in a directory, without `.` and `..`. `dir` must be opened for reading.
+/// Reads a file of the host's procfs, sysfs or cgroup file systems whole, at most `limit` bytes. The path is ours, not
+/// somebody's: it is not looked at before it is opened, as [`read_regular`] does.
+pub fn read_kernel(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let fd = open(path, OFlags::RDONLY | OFlags::NOCTTY, 0)?;
+    read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
+}
+
+/// Names in a directory from where the handle stands, without `.` and `..`. `dir` must be opened for reading.
 pub fn list<D: AsFd>(dir: D) -> Result<Vec<OsString>> {
     let mut out = Vec::new();
-    let iter = sys!("getdents64", rfs::Dir::read_from(&dir), "{}", show(&dir))?;
-    for entry in iter {
+    let mut buf = Vec::with_capacity(8192);
+    let mut entries = rfs::RawDir::new(&dir, buf.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = sys!("getdents64", entry, "{}", show(&dir))?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
@@ -484,11 +509,12 @@ pub fn fsync<F: AsFd>(fd: F) -> Result<()> {
 /// Writes `name` in `dir` by a temporary file and a rename: a reader sees the old or the new content, whole.
 pub fn write_aside<D: AsFd>(dir: D, name: &str, data: &[u8], mode: u32) -> Result<()> {
     let tmp = format!(".{name}.tmp");
-    match unlinkat(&dir, &tmp) {
-        Err(e) if !e.is(libc::ENOENT) => return Err(e),
-        _ => {}
-    }
-    let fd = openat(&dir, &tmp, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    let make = || openat(&dir, &tmp, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode);
+    let fd = match make() {
+        // Left by a writer that was killed.
+        Err(e) if e.is(libc::EEXIST) => unlinkat(&dir, &tmp).and_then(|()| make())?,
+        r => r?,
+    };
     let done = write_all(&fd, data).and_then(|()| renameat(&dir, &tmp, name));
     if done.is_err() {
         let _ = unlinkat(&dir, &tmp);
