@@ -12,6 +12,7 @@ use super::work::{Done, Job, Shop};
 use crate::machine::State;
 use crate::memory::resize::{Resize, may_lower, resize};
 use crate::names::RunId;
+use crate::sys::keeper::trim_heap;
 use crate::unit::bundle::resources;
 use crate::unit::service::{Limits, Service};
 
@@ -78,6 +79,14 @@ impl Owner {
 
     /// A resize is over.
     pub(super) fn resized(&mut self, run: &RunId, result: Resized) {
+        self.note_resized(run, result);
+        if !self.slots.values().any(|s| s.sized.as_ref().is_some_and(|s| s.busy)) {
+            // After an adoption all runs were looked at, and hundreds of configurations were read.
+            trim_heap();
+        }
+    }
+
+    fn note_resized(&mut self, run: &RunId, result: Resized) {
         let slot = self.slots.get_mut(&run.instance);
         let Some(sized) = slot.and_then(|s| s.sized.as_mut()).filter(|s| s.run == *run) else { return };
         sized.busy = false;
