@@ -41,7 +41,7 @@ fn engine(
         .needs(needs)
         .seconds(120)
         .steps(move |t| {
-            let text = start(t, &format!("{PRELUDE}\n{setup}\n{script}"))?;
+            let text = start(t, "e", &format!("{PRELUDE}\n{setup}\n{script}"))?;
             for line in want {
                 ensure!(
                     text.lines().any(|l| l == *line),
@@ -61,7 +61,7 @@ pub fn conmon_memory(t: &mut Trial<'_>) -> Result<String> {
     let script = "p run -d --name one $run --log-driver k8s-file probe:1 /probe trap TERM >/dev/null; sleep 1\n\
                   monitor $(p inspect --format '{{.State.Pid}}' one)\n\
                   p rm -f -t 0 one >/dev/null\n";
-    let text = start(t, &format!("{PRELUDE}\n{PODMAN}\n{MONITOR}{script}"))?;
+    let text = start(t, "e", &format!("{PRELUDE}\n{PODMAN}\n{MONITOR}{script}"))?;
     tidy(t)?;
     Ok(text)
 }
@@ -69,11 +69,11 @@ pub fn conmon_memory(t: &mut Trial<'_>) -> Result<String> {
 /// Has Podman make so many health checks of one container, one after the other.
 pub fn podman_checks(t: &mut Trial<'_>, count: usize) -> Result<()> {
     let script = format!(
-        "p run -d --name one $run --health-cmd '[\"CMD\",\"/probe\",\"true\"]' --health-interval disable probe:1 /probe trap TERM >/dev/null\n\
+        "p run -d --name one $run --health-cmd 'CMD /probe true' --health-interval disable probe:1 /probe trap TERM >/dev/null\n\
          n=0; while [ $n -lt {count} ]; do p healthcheck run one >/dev/null; n=$((n + 1)); done\n\
          p rm -f -t 0 one >/dev/null\n"
     );
-    start(t, &format!("{PRELUDE}\n{PODMAN}\n{script}"))?;
+    start(t, &format!("e{count}"), &format!("{PRELUDE}\n{PODMAN}\n{script}"))?;
     tidy(t)
 }
 
@@ -82,16 +82,17 @@ pub fn shim_memory(t: &mut Trial<'_>) -> Result<String> {
     let script = "c run -d $run --cgroup $PARENT/one suite/probe:1 one /probe trap TERM; sleep 1\n\
                   monitor $(c task ls | sed -n 's/^one *\\([0-9]*\\) .*/\\1/p')\n\
                   c task rm -f one >/dev/null 2>&1 || true; c container rm one\n";
-    let text = start(t, &format!("{PRELUDE}\n{CONTAINERD}\n{MONITOR}{script}"))?;
+    let text = start(t, "e", &format!("{PRELUDE}\n{CONTAINERD}\n{MONITOR}{script}"))?;
     tidy(t)?;
     Ok(text)
 }
 
-fn start(t: &mut Trial<'_>, script: &str) -> Result<String> {
+/// `home` is the engine's own directory: what one start of it has left is nothing for the next.
+fn start(t: &mut Trial<'_>, home: &str, script: &str) -> Result<String> {
     let file = t.dir.join("engine.sh");
     std::fs::write(&file, script)?;
     let (top, v2) = t.yard.host.controller("memory").context("memory controller")?;
-    let work = t.host_dir("e")?;
+    let work = t.host_dir(home)?;
     let pairs = [
         ("DIR", work.display().to_string()),
         ("RUNTIME", t.runtime.path.display().to_string()),
