@@ -43,11 +43,20 @@ const WAITS: &[&str] = &[
     "waitid",
 ];
 
+/// Calls that make a process or a thread.
+const MAKES: &[&str] = &["clone", "clone3", "fork", "vfork"];
+/// Calls that put another program in the place of this one.
+const STARTS: &[&str] = &["execve", "execveat"];
+
 /// What one traced run did.
 #[derive(Debug)]
 pub struct Traced {
     /// System calls of all its processes.
     pub calls: usize,
+    /// Processes and threads that it made.
+    pub forks: usize,
+    /// Programs that it started, itself included.
+    pub programs: usize,
     /// Slow calls by name.
     pub slow: BTreeMap<String, usize>,
 }
@@ -63,10 +72,14 @@ pub fn trace(command: &Command, dir: &Path) -> Result<Traced> {
 }
 
 fn read(text: &str) -> Traced {
-    let mut traced = Traced { calls: 0, slow: BTreeMap::new() };
+    let mut traced = Traced { calls: 0, forks: 0, programs: 0, slow: BTreeMap::new() };
     for line in text.lines() {
         let Some((name, whole)) = name(line) else { continue };
         traced.calls += usize::from(whole);
+        if succeeded(line) {
+            traced.forks += usize::from(MAKES.contains(&name));
+            traced.programs += usize::from(STARTS.contains(&name));
+        }
         let took =
             line.rsplit_once('<').and_then(|(_, t)| t.strip_suffix('>')).and_then(|t| t.parse::<f64>().ok());
         if took.is_some_and(|t| t > SLOW) && !WAITS.contains(&name) {
@@ -74,6 +87,12 @@ fn read(text: &str) -> Traced {
         }
     }
     traced
+}
+
+/// Whether a line tells the result of a call, and that it is not an error.
+fn succeeded(line: &str) -> bool {
+    let result = line.rsplit_once(" = ").map_or("", |(_, r)| r);
+    result.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The call of a line such as `123 read(3, ...) = 0 <0.01>`, and whether this is the line that counts it: a call that
@@ -91,13 +110,14 @@ fn name(line: &str) -> Option<(&str, bool)> {
 /// Of several runs the one with the fewest slow calls: one that is slow each time is slow by itself, one that is slow
 /// once met another process.
 pub fn quietest(all: Vec<Traced>) -> Option<Traced> {
-    let calls = {
-        let mut counts: Vec<usize> = all.iter().map(|t| t.calls).collect();
+    let middle = |of: fn(&Traced) -> usize| {
+        let mut counts: Vec<usize> = all.iter().map(of).collect();
         counts.sort_unstable();
-        *counts.get(counts.len() / 2)?
+        counts.get(counts.len() / 2).copied()
     };
+    let (calls, forks, programs) = (middle(|t| t.calls)?, middle(|t| t.forks)?, middle(|t| t.programs)?);
     let quiet = all.into_iter().min_by_key(|t| t.slow.values().sum::<usize>())?;
-    Some(Traced { calls, ..quiet })
+    Some(Traced { calls, forks, programs, ..quiet })
 }
 
 #[cfg(test)]
@@ -113,15 +133,24 @@ mod tests {
              1 <... read resumed>\"x\", 1) = 1 <0.500000>\n\
              2 <... write resumed>) = 1 <0.009000>\n\
              2 +++ exited with 0 +++\n\
-             1 --- SIGCHLD {si_signo=SIGCHLD} ---\n",
+             1 --- SIGCHLD {si_signo=SIGCHLD} ---\n\
+             1 clone3({flags=0}, 88 <unfinished ...>\n\
+             1 <... clone3 resumed> => {pidfd=[3]}, 88) = 7 <0.000100>\n\
+             7 execve(\"/a = b\", [\"a\"], 0x0) = 0 <0.000100>\n\
+             7 execve(\"/gone\", [\"a\"], 0x0) = -1 ENOENT (No such file or directory) <0.000100>\n",
         );
-        assert_eq!(traced.calls, 3);
+        assert_eq!((traced.calls, traced.forks, traced.programs), (6, 1, 1));
         assert_eq!(traced.slow, BTreeMap::from([("write".to_owned(), 1)]));
     }
 
     #[test]
     fn takes_the_quietest_run_and_the_median_count() {
-        let run = |calls, slow: usize| Traced { calls, slow: BTreeMap::from([("mount".to_owned(), slow)]) };
+        let run = |calls, slow: usize| Traced {
+            calls,
+            forks: 1,
+            programs: 2,
+            slow: BTreeMap::from([("mount".to_owned(), slow)]),
+        };
         let best = quietest(vec![run(10, 2), run(30, 0), run(20, 1)]).unwrap();
         assert_eq!((best.calls, best.slow["mount"]), (20, 0));
         assert!(quietest(Vec::new()).is_none());

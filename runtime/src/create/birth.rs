@@ -17,6 +17,7 @@ use crate::sys::fs::{self, OFlags};
 use crate::sys::poll;
 use crate::sys::process::{self, Child, Exit, ns_flags, sig};
 use crate::sys::{BorrowedFd, OwnedFd, errno, ns, sched, sock};
+use crate::trace::{self, Step};
 use std::time::Duration;
 
 /// What is there before init is.
@@ -74,9 +75,13 @@ pub fn may_not_enter(e: &Error, group: &Cgroup) -> bool {
 fn attempt(p: &Parents<'_>, way: Way) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
     let moved = way == Way::Moved;
-    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, way)).map_err(|e| (e, None))?;
+    let inherit = inheritance(p, moved).map_err(|e| (e, None))?;
+    trace::step(Step::Sources);
+    let child = launch(p, end, inherit, way).map_err(|e| (e, None))?;
+    trace::step(Step::Clone);
     let lead = || {
         prepare(p, &child).map_err(|e| parent.blame(e))?;
+        trace::step(Step::Prepare);
         parent.build()?.root_ready()
     };
     match lead() {

@@ -14,6 +14,7 @@ use crate::sys::fs::{self, FileType, OFlags, ResolveFlags, Stat};
 use crate::sys::mount::{self, FsContext, attr, propagation};
 use crate::sys::process::ns_flags;
 use crate::sys::{BorrowedFd, OwnedFd, errno};
+use crate::trace::{self, Step};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -73,6 +74,7 @@ pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Def
             };
             e.field(op.field.clone()).step(format!("error mounting {what} to rootfs at {}", quoted(&op.dest)))
         })?;
+        trace::step(Step::Mounted);
     }
     Ok(deferred)
 }

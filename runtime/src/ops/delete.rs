@@ -13,6 +13,7 @@ use crate::spec::{self, Resources};
 use crate::state::observe::{boot_id, observe, start_time};
 use crate::state::{Entry, Phase, Record, Status, Store};
 use crate::sys::{OwnedFd, errno, poll, process};
+use crate::trace::{self, Step};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -98,10 +99,12 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     let ours = is_ours(record, &cgroup)?;
     end_processes(record, ours.then_some(&cgroup))?;
     report::step("its processes have ended");
+    trace::step(Step::Processes);
     if ours {
         let step = |e: Error| e.step(format!("remove the cgroup of container {}", entry.id()));
         cgroup.destroy(DEADLINE).map_err(step)?;
         report::step("its cgroup is removed");
+        trace::step(Step::GroupGone);
     }
     if let Some(groups) = &record.resctrl {
         groups.remove()?;
@@ -109,6 +112,7 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     let config = entry.config();
     entry.remove()?;
     report::step("its record is removed");
+    trace::step(Step::RecordGone);
     poststop(record, config);
     Ok(())
 }

@@ -1,0 +1,172 @@
+//! Figures that no clock is needed for: system calls, processes and programs of each command, instructions, bytes.
+//! Calls runtimes through `runtime`, under strace and valgrind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::bundle::{Kind, Payload, Yard};
+use crate::call;
+use crate::figures::{PAUSE, Wish};
+use crate::row::{Cell, Row};
+use crate::runtime::{Runtime, utf8};
+use crate::trace::{self, Traced};
+
+/// Traced runs of each command; the counts are of the one in the middle, the slow calls of the quietest.
+const TRACES: usize = 5;
+
+/// The commands that are traced, in the order in which a container meets them.
+const COMMANDS: [&str; 8] = ["run true", "create", "start", "exec true", "state", "list", "kill", "delete"];
+
+/// The rows of this subject.
+pub fn rows(runtimes: &mut [Runtime], yard: &Yard, wish: &Wish) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if wish.wants("calls") {
+        let all: Vec<Result<Vec<Option<Traced>>>> = runtimes.iter_mut().map(|r| traced(r, yard)).collect();
+        eprintln!("measured: system calls");
+        rows.extend(counts(&all));
+    }
+    if wish.wants("instructions") {
+        rows.extend(instructions(runtimes, yard));
+    }
+    if wish.wants("size") {
+        let bytes = |of: fn(&Path) -> u64| -> Vec<Cell> {
+            runtimes.iter().map(|r| Cell::Numbers(vec![of(&r.path) as f64 / 1024.0])).collect()
+        };
+        rows.push(Row::new("size", "program", "KiB", bytes(size)));
+        rows.push(Row::new("size", "program and libraries", "KiB", bytes(|p| size(p) + libraries(p))));
+    }
+    rows
+}
+
+fn counts(all: &[Result<Vec<Option<Traced>>>]) -> Vec<Row> {
+    let row = |title: String, unit, command: usize, of: &dyn Fn(&Traced) -> Cell| {
+        let cell = |r: &Result<Vec<Option<Traced>>>| match r {
+            Err(e) => Cell::Invalid(format!("{e:#}")),
+            Ok(list) => list[command].as_ref().map_or(Cell::Absent, of),
+        };
+        Row::new("calls", title, unit, all.iter().map(cell).collect())
+    };
+    let mut rows = Vec::new();
+    for (n, name) in COMMANDS.iter().enumerate() {
+        let count = |number: usize| Cell::Numbers(vec![number as f64]);
+        rows.push(row(format!("system calls of {name}"), "calls", n, &|t| count(t.calls)));
+        if ["run true", "create", "exec true"].contains(name) {
+            rows.push(row(format!("processes and threads made by {name}"), "", n, &|t| count(t.forks)));
+            rows.push(row(format!("programs started by {name}"), "", n, &|t| count(t.programs)));
+            let slow = |t: &Traced| {
+                let kinds = t.slow.keys().cloned().collect();
+                Cell::Counted(t.slow.values().sum::<usize>() as f64, kinds)
+            };
+            rows.push(row(format!("calls over 3 ms after a pause, {name}"), "calls", n, &slow));
+        }
+    }
+    rows
+}
+
+/// One list entry for each of `COMMANDS`.
+fn traced(r: &mut Runtime, yard: &Yard) -> Result<Vec<Option<Traced>>> {
+    let bundle = r.bundle(yard, Kind::of(Payload::True))?;
+    let mut all: Vec<Vec<Traced>> = COMMANDS.iter().map(|_| Vec::new()).collect();
+    for _ in 0..TRACES {
+        let id = r.fresh();
+        std::thread::sleep(PAUSE);
+        all[0].push(trace::trace(&r.command(&["run", "--bundle", utf8(&bundle)?, &id]), &r.dir)?);
+        if !r.is_floor() {
+            life(r, yard, &mut all)?;
+        }
+    }
+    r.left_nothing(yard)?;
+    Ok(all.into_iter().map(trace::quietest).collect())
+}
+
+/// A container that stays, with every command under the tracer.
+fn life(r: &mut Runtime, yard: &Yard, all: &mut [Vec<Traced>]) -> Result<()> {
+    let bundle = r.bundle(yard, Kind::of(Payload::Sleep))?;
+    let (id, pid_file) = (r.fresh(), r.dir.join("pid"));
+    let pid_text = utf8(&pid_file)?.to_owned();
+    let create = ["create", "--bundle", utf8(&bundle)?, "--pid-file", &pid_text, &id];
+    let run = |r: &Runtime, words: &[&str]| {
+        std::thread::sleep(PAUSE);
+        trace::trace(&r.command(words), &r.dir)
+    };
+    all[1].push(run(r, &create)?);
+    let pid: u32 = fs::read_to_string(&pid_file)?.trim().parse()?;
+    all[2].push(run(r, &["start", &id])?);
+    all[3].push(run(r, &["exec", &id, "/probe", "true"])?);
+    all[4].push(run(r, &["state", &id])?);
+    all[5].push(run(r, &["list"])?);
+    all[6].push(run(r, &["kill", &id, "KILL"])?);
+    call::collect(pid)?;
+    all[7].push(run(r, &["delete", &id])?);
+    Ok(())
+}
+
+/// Instructions of the program itself by valgrind: it counts without a counter of the processor, which virtual machines
+/// rarely have, but cannot follow the making of a container.
+fn instructions(runtimes: &mut [Runtime], yard: &Yard) -> Option<Row> {
+    Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().ok().filter(|s| s.success())?;
+    let one = |r: &mut Runtime| {
+        if r.is_floor() {
+            return Cell::Absent;
+        }
+        let mut count = || -> Result<f64> {
+            let held = r.hold(yard, Kind::of(Payload::True))?;
+            let counted = callgrind(&r.command(&["state", &held.id]));
+            r.release(&held)?;
+            counted
+        };
+        Cell::of_numbers(count().map(|n| vec![n]))
+    };
+    Some(Row::new(
+        "instructions",
+        "instructions of state",
+        "thousand",
+        runtimes.iter_mut().map(one).collect(),
+    ))
+}
+
+fn callgrind(command: &Command) -> Result<f64> {
+    let out = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .output()
+        .context("valgrind")?;
+    let text = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "under valgrind: {}", text.lines().last().unwrap_or("nothing said"));
+    collected(&text).context("valgrind has not counted")
+}
+
+/// From `==7== Collected : 12345`, in thousands.
+fn collected(text: &str) -> Option<f64> {
+    let line = text.lines().find_map(|l| l.split_once("Collected : "))?.1;
+    line.trim().parse::<f64>().ok().map(|n| (n / 1000.0).round())
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |m| m.len())
+}
+
+/// Bytes of the shared libraries that a program loads; 0 for a static one.
+fn libraries(path: &Path) -> u64 {
+    let said = Command::new("ldd").arg(path).output();
+    let text = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let files = text.split_whitespace().filter(|w| w.starts_with('/') && w.contains(".so"));
+    let files: BTreeMap<&str, u64> = files.map(|f| (f, size(Path::new(f)))).collect();
+    files.values().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_valgrind_counted() {
+        assert_eq!(collected("==1== \n==1== Collected : 1234567\n"), Some(1235.0));
+        assert_eq!(collected("==1== nothing"), None);
+    }
+}
