@@ -27,7 +27,7 @@ use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec, annotations};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
-use crate::sys::fs;
+use crate::sys::fs::{self, Stat};
 use crate::sys::process::{self, Child, ns_flags};
 use crate::sys::{OwnedFd, errno, sock};
 use crate::trace::{self, Step};
@@ -108,7 +108,10 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     trace::step(Step::Begin);
     let (spec, bytes) = load(wish.bundle)?;
     trace::step(Step::Load);
-    let host = Host { without_cgroup: wish.without_cgroup, ..Host::detect(wish.systemd, wish.rootless)? };
+    let host = Host {
+        without_cgroup: wish.without_cgroup,
+        ..Host::detect(wish.systemd, wish.rootless, plan::names_labels(&spec))?
+    };
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -136,7 +139,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let pidfd = annotations::pidfd_receiver(&spec.annotations).map(Path::new);
     let asked = Asked { pidfd_socket: wish.asked.pidfd_socket.or(pidfd), ..wish.asked };
     let handover = Handover::prepare(asked, plan.process.terminal)?;
-    let root = open_root(&plan)?;
+    let (root, root_seen) = open_root(&plan)?;
     let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
     let proc = Proc::open()?;
@@ -175,6 +178,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         group,
         proc: &proc,
         root: &root,
+        root_seen,
         gate: gate.as_ref(),
         resctrl: made.resctrl.as_ref(),
         below: below.as_ref(),
@@ -286,7 +290,7 @@ fn resctrl_of(plan: &Plan) -> Result<Option<Groups>> {
     plan.resctrl.as_ref().map(|p| Ok(Groups::of(p, &resctrl::root()?))).transpose()
 }
 
-fn open_root(plan: &Plan) -> Result<OwnedFd> {
+fn open_root(plan: &Plan) -> Result<(OwnedFd, Stat)> {
     let path = &plan.root.path;
     let fd = fs::open_dir_path(path)
         .step_with(|| format!("invalid rootfs {}", quoted(&path.to_string_lossy())))
@@ -295,7 +299,7 @@ fn open_root(plan: &Plan) -> Result<OwnedFd> {
     if (here.dev, here.ino) == (host.dev, host.ino) {
         return Err(Error::spec("/root/path", "is the root of the host, want a directory of its own"));
     }
-    Ok(fd)
+    Ok((fd, here))
 }
 
 fn new_record(id: &str, plan: &Plan) -> Result<Record> {
@@ -317,6 +321,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
         resources: None,
+        poststop: Some(!plan.hooks.poststop.is_empty()),
     })
 }
 

@@ -139,7 +139,7 @@ fn oom_score(job: &Job, pid: &str, proc: &Proc) -> Result<()> {
 /// On failure gives the child back, if there was one.
 fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Option<Child>)> {
     let proc = Proc::open().map_err(|e| (e, None))?;
-    let (parent, child) = launch(job, home, way).map_err(|e| (e, None))?;
+    let (parent, child) = launch(job, home, way, &proc).map_err(|e| (e, None))?;
     trace::step(Step::Clone);
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let scored = if way.staged { Ok(()) } else { oom_score(job, &child.pid().to_string(), &proc) };
@@ -153,7 +153,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
     }
 }
 
-fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
+fn launch(job: &Job, home: &Home<'_>, way: Way, proc: &Proc) -> Result<(Parent<Held>, Child)> {
     let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
     let Way { join, staged, moved, brought } = way;
     let target = group.exec_target(init_pid, subs, moved)?;
@@ -164,7 +164,7 @@ fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)>
         init,
         root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
         entrances: target.entrances,
-        proc: Proc::open()?,
+        proc: proc.again()?,
     };
     let (parent, end) = link::pair()?;
     let into = target.v2.as_ref().map(AsFd::as_fd).filter(|_| !brought);

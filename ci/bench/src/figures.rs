@@ -39,7 +39,7 @@ pub const GROUPS: [(&str, &str); 14] = [
     ("waiting", "memory kept while a container waits, and while run waits"),
     ("limit", "smallest memory limit under which run works"),
     ("calls", "system calls, processes made and programs started by each command; slow calls"),
-    ("instructions", "instructions of state"),
+    ("instructions", "instructions, where they can be counted"),
     ("size", "bytes of the program and of what it loads"),
     ("seccomp", "building and installing the filter, beside libseccomp"),
 ];

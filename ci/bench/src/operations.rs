@@ -13,7 +13,7 @@ use crate::call;
 use crate::figures::{PAUSE, Wish};
 use crate::row::{Cell, Row};
 use crate::runtime::{Runtime, utf8};
-use crate::trace::{self, Traced};
+use crate::trace::{self, Traced, Traces};
 
 /// Traced runs of each command; the counts are of the one in the middle, the slow calls of the quietest.
 const TRACES: usize = 5;
@@ -93,40 +93,64 @@ fn life(r: &mut Runtime, yard: &Yard, all: &mut [Vec<Traced>]) -> Result<()> {
         std::thread::sleep(PAUSE);
         trace::trace(&r.command(words), &r.dir)
     };
-    all[1].push(run(r, &create)?);
+    std::thread::sleep(PAUSE);
+    let created = Traces::of(&r.command(&create), &r.dir)?;
     let pid: u32 = fs::read_to_string(&pid_file)?.trim().parse()?;
     all[2].push(run(r, &["start", &id])?);
     all[3].push(run(r, &["exec", &id, "/probe", "true"])?);
     all[4].push(run(r, &["state", &id])?);
     all[5].push(run(r, &["list"])?);
     all[6].push(run(r, &["kill", &id, "KILL"])?);
-    call::collect(pid)?;
+    // The tracer of `create` has waited for it.
+    all[1].push(created.collect()?);
+    let _ = call::collect(pid);
     all[7].push(run(r, &["delete", &id])?);
     Ok(())
 }
 
-/// Instructions of the program itself by valgrind: it counts without a counter of the processor, which virtual machines
-/// rarely have, but cannot follow the making of a container.
-fn instructions(runtimes: &mut [Runtime], yard: &Yard) -> Option<Row> {
-    Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().ok().filter(|s| s.success())?;
-    let one = |r: &mut Runtime| {
-        if r.is_floor() {
-            return Cell::Absent;
-        }
-        let mut count = || -> Result<f64> {
-            let held = r.hold(yard, Kind::of(Payload::True))?;
-            let counted = callgrind(&r.command(&["state", &held.id]));
-            r.release(&held)?;
-            counted
-        };
-        Cell::of_numbers(count().map(|n| vec![n]))
+/// Instructions: of `run true`, user and kernel, where the processor counts and lets itself be asked, which most virtual
+/// machines do not; else of a program start, by valgrind, which cannot follow the calls that make a container.
+fn instructions(runtimes: &mut [Runtime], yard: &Yard) -> Vec<Row> {
+    let works = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|s| s.success())
     };
-    Some(Row::new(
-        "instructions",
-        "instructions of state",
-        "thousand",
-        runtimes.iter_mut().map(one).collect(),
-    ))
+    let mut rows = Vec::new();
+    if works("perf", &["stat", "-e", "instructions", "true"]) && perf(Command::new("true")).is_ok() {
+        let one = |r: &mut Runtime| {
+            let mut count = || {
+                let bundle = r.bundle(yard, Kind::of(Payload::True))?;
+                let id = r.fresh();
+                perf(r.command(&["run", "--bundle", utf8(&bundle)?, &id]))
+            };
+            Cell::of_numbers(count().map(|n| vec![n]))
+        };
+        let cells = runtimes.iter_mut().map(one).collect();
+        rows.push(Row::new("instructions", "instructions of run true", "thousand", cells));
+    } else if works("valgrind", &["--version"]) {
+        let one = |r: &mut Runtime| match r.is_floor() {
+            true => Cell::Absent,
+            false => Cell::of_numbers(callgrind(&r.command(&["--version"])).map(|n| vec![n])),
+        };
+        let cells = runtimes.iter_mut().map(one).collect();
+        rows.push(Row::new("instructions", "instructions of --version", "thousand", cells));
+    }
+    rows
+}
+
+fn perf(of: Command) -> Result<f64> {
+    let out = Command::new("perf")
+        .args(["stat", "-x", ",", "-e", "instructions"])
+        .arg(of.get_program())
+        .args(of.get_args())
+        .output()
+        .context("perf")?;
+    let text = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "under perf: {}", text.lines().last().unwrap_or("nothing said"));
+    let line = text.lines().find(|l| l.contains("instructions")).context("perf has not counted")?;
+    let count: f64 = line.split(',').next().unwrap_or("").parse().context("perf has not counted")?;
+    Ok((count / 1000.0).round())
 }
 
 fn callgrind(command: &Command) -> Result<f64> {

@@ -65,10 +65,10 @@ hung or left something behind is *invalid*, with its reason below the table; `-`
 | peak memory | largest resident memory of the command or of a process that it waited for, with a small parent |
 | private memory | pages that nobody else has (`Private_*` of smaps_rollup): of the process that waits for `start`; of `run` while the program sleeps |
 | smallest memory limit | by halving, to 16 KiB: four runs in a row succeed. Only where the lane has the memory controller |
-| system calls | by `strace -f`, of all processes until the command ends, the container's program included (13 of its own); median of five |
+| system calls | by `strace -f`, of all processes until the command ends; with `run` and `exec` the container's program is one of them (14 calls of its own); median of five |
 | processes made, programs started | successful calls of fork and execve kind of the same trace |
 | calls over 3 ms | of the trace with the fewest, after a pause, but for calls whose purpose is to wait |
-| instructions | of `state`, by callgrind: what makes containers cannot be followed by it |
+| instructions | by perf, of `run true`, user and kernel, where the processor can be asked; else of a program start alone, by callgrind, which knows too few of the calls that make a container |
 | filter | the profile built and installed once in a new process: by knarr's compiler and by libseccomp as runtimes use it (names resolved, rules added, program generated) |
 ";
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::call;
 
@@ -69,6 +70,50 @@ pub fn trace(command: &Command, dir: &Path) -> Result<Traced> {
     call::call(&mut strace, &dir.join("words")).context("under strace")?;
     call::reap();
     Ok(read(&fs::read_to_string(&file).context("trace")?))
+}
+
+/// A command under strace whose process of the container stays when it ends, and is traced until then.
+pub struct Traces {
+    strace: Child,
+    file: PathBuf,
+}
+
+impl Traces {
+    /// Begins it and waits until the command itself, the first process, has ended.
+    pub fn of(command: &Command, dir: &Path) -> Result<Traces> {
+        let file = dir.join("trace-create");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-T", "-o"]).arg(&file).arg(command.get_program()).args(command.get_args());
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let traces = Traces { strace: strace.spawn().context("strace")?, file };
+        let end = Instant::now() + call::LIMIT;
+        while own_part(&fs::read_to_string(&traces.file).unwrap_or_default()).is_none() {
+            ensure!(Instant::now() < end, "did not end within {} s under strace", call::LIMIT.as_secs());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(traces)
+    }
+
+    /// What happened until the command ended. To be called when the container has ended.
+    pub fn collect(self) -> Result<Traced> {
+        call::collect(self.strace.id())?;
+        let text = fs::read_to_string(&self.file).context("trace")?;
+        Ok(read(own_part(&text).context("the trace has lost its end")?))
+    }
+}
+
+/// The lines up to the end of the process that the first one is of.
+fn own_part(text: &str) -> Option<&str> {
+    let first = text.split_whitespace().next()?;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        let mut words = line.split_whitespace();
+        if words.next() == Some(first) && words.next() == Some("+++") {
+            return Some(&text[..at]);
+        }
+    }
+    None
 }
 
 fn read(text: &str) -> Traced {
@@ -141,6 +186,14 @@ mod tests {
         );
         assert_eq!((traced.calls, traced.forks, traced.programs), (6, 1, 1));
         assert_eq!(traced.slow, BTreeMap::from([("write".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn the_commands_own_part_ends_with_it() {
+        let text =
+            "1 read(3) = 0 <0.1>\n2 read(3) = 0 <0.1>\n1 +++ exited with 0 +++\n2 write(3) = 0 <0.1>\n";
+        assert_eq!(read(own_part(text).unwrap()).calls, 2);
+        assert!(own_part("1 read(3) = 0\n2 +++ exited with 0 +++\n").is_none());
     }
 
     #[test]

@@ -256,5 +256,7 @@ fn open_console(plan: &Plan, root: &RootDir) -> Result<Option<console::Console>>
 
 /// runc makes a missing working directory; a read-only root or a strange path shows up at chdir.
 fn make_cwd(plan: &Plan, root: &RootDir) {
-    let _ = root.make_dirs(&plan.process.cwd);
+    if plan.process.cwd != "/" {
+        let _ = root.make_dirs(&plan.process.cwd);
+    }
 }

@@ -87,7 +87,8 @@ fn kill_creator(store: &Store, id: &str) -> Result<()> {
 }
 
 fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
-    match observe(entry.dir(), record)? {
+    let status = observe(entry.dir(), record)?;
+    match status {
         status @ (Status::Running | Status::Paused) if !force => {
             let text = format!("cannot delete container {} that is not stopped: {status}", entry.id());
             return Err(Error::new(Code::Status, text));
@@ -97,10 +98,16 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     }
     let cgroup = Cgroup::open(&record.cgroup)?;
     let ours = is_ours(record, &cgroup)?;
-    end_processes(record, ours.then_some(&cgroup))?;
+    // Usually nobody is left inside, and removing the group says so in one call.
+    let removed = ours && status == Status::Stopped && cgroup.remove_vacant();
+    if removed {
+        report::step("its cgroup is removed");
+        trace::step(Step::GroupGone);
+    }
+    end_processes(record, (ours && !removed).then_some(&cgroup))?;
     report::step("its processes have ended");
     trace::step(Step::Processes);
-    if ours {
+    if ours && !removed {
         let step = |e: Error| e.step(format!("remove the cgroup of container {}", entry.id()));
         cgroup.destroy(DEADLINE).map_err(step)?;
         report::step("its cgroup is removed");
@@ -109,11 +116,13 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     if let Some(groups) = &record.resctrl {
         groups.remove()?;
     }
-    let config = entry.config();
+    let config = if record.poststop == Some(false) { None } else { Some(entry.config()) };
     entry.remove()?;
     report::step("its record is removed");
     trace::step(Step::RecordGone);
-    poststop(record, config);
+    if let Some(config) = config {
+        poststop(record, config);
+    }
     Ok(())
 }
 
