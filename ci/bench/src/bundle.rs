@@ -17,6 +17,8 @@ const CLUSTER_MOUNTS: usize = 40;
 pub struct Yard {
     /// Holds a directory for each runtime, and the root file system all bundles share.
     pub dir: PathBuf,
+    /// Where runtimes keep their state: on a tmpfs, as /run is, so that no disk is waited for.
+    pub state: PathBuf,
     /// Unique on this machine, also across pid namespaces: begins the names of cgroups.
     pub name: String,
     seccomp: Option<Value>,
@@ -91,7 +93,10 @@ impl Yard {
         fs::copy(probe, &program).with_context(|| format!("copy {}", probe.display()))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         let seccomp = seccomp.map(read_profile).transpose()?;
-        let yard = Yard { dir, name, seccomp };
+        let memory = Path::new("/dev/shm");
+        let state = if memory.is_dir() { memory.join(&name) } else { dir.join("states") };
+        fs::create_dir_all(&state)?;
+        let yard = Yard { dir, state, name, seccomp };
         yard.make_sources()?;
         Ok(yard)
     }
@@ -196,6 +201,7 @@ impl Yard {
 
     /// Removes everything.
     pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.state).with_context(|| self.state.display().to_string())?;
         fs::remove_dir_all(&self.dir).with_context(|| self.dir.display().to_string())
     }
 }

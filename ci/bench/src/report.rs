@@ -53,7 +53,7 @@ hung or left something behind is *invalid*, with its reason below the table; `-`
 
 | figure | what is measured |
 |---|---|
-| run true | one `run`, from before the start of the runtime until its end is collected. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked paths), no terminal, a static program that ends at once; after the last one nothing may be left |
+| run true | one `run`, from before the start of the runtime until its end is collected. State lies on a tmpfs. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked paths), no terminal, a static program that ends at once; after the last one nothing may be left |
 | processor ms | user and system time of the runtime and of what it waited for, of the same calls |
 | p90 / median | of the same calls: how far the slower ones are from the usual one |
 | create, start, delete | each of the three commands; `delete` when the program has ended. Their sum is the line before. The pause of *idle* is before `create` |

@@ -16,8 +16,10 @@ pub struct Runtime {
     pub path: PathBuf,
     /// First line of `--version`.
     pub version: String,
-    /// Its state, and what it said last.
+    /// What it said last, and its bundles.
     pub dir: PathBuf,
+    /// Its state.
+    state: PathBuf,
     /// For the floor: the runtime whose plan tells it the paths.
     planner: Option<PathBuf>,
     count: usize,
@@ -33,7 +35,9 @@ impl Runtime {
     /// Asks it for its version and gives it a directory.
     pub fn new(name: &str, path: PathBuf, planner: Option<PathBuf>, yard: &Yard) -> Result<Runtime> {
         let dir = yard.dir.join(name);
-        fs::create_dir_all(dir.join("state"))?;
+        let state = yard.state.join(name);
+        fs::create_dir_all(&dir)?;
+        fs::create_dir_all(&state)?;
         let version = if planner.is_some() {
             "the kernel work of `run` alone, see ci/bench/floor".to_owned()
         } else {
@@ -41,7 +45,7 @@ impl Runtime {
                 Command::new(&path).arg("--version").output().with_context(|| path.display().to_string())?;
             String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or("").to_owned()
         };
-        Ok(Runtime { name: name.to_owned(), path, version, dir, planner, count: 0 })
+        Ok(Runtime { name: name.to_owned(), path, version, dir, state, planner, count: 0 })
     }
 
     /// Whether this is the floor, which can do nothing but `run` of the plain bundle.
@@ -62,7 +66,7 @@ impl Runtime {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         if !self.is_floor() {
-            command.arg("--root").arg(self.dir.join("state"));
+            command.arg("--root").arg(&self.state);
         }
         command.args(words);
         command
@@ -123,7 +127,7 @@ impl Runtime {
     /// A result counts only when nothing is left: no state, no cgroup. What is left is removed where that can be done.
     pub fn left_nothing(&self, yard: &Yard) -> Result<()> {
         // A hidden entry is a runtime's own cache, not a container.
-        let entries = fs::read_dir(self.dir.join("state"))?.flatten();
+        let entries = fs::read_dir(&self.state)?.flatten();
         let left: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
         let left: Vec<&String> = left.iter().filter(|n| !n.starts_with('.')).collect();
         for id in &left {

@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Largest packet of the handshake, in bytes.
@@ -57,11 +57,14 @@ pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     const SHORT: usize = 512;
     static REST: Mutex<[u8; MAX_PACKET - SHORT]> = Mutex::new([0; MAX_PACKET - SHORT]);
     let mut short = [0u8; SHORT];
-    let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+    // A second thread, which only tests have, takes memory of its own: this one may wait for a long time.
+    let mut shared = REST.try_lock().ok();
+    let mut own = if shared.is_some() { Vec::new() } else { vec![0; MAX_PACKET - SHORT] };
+    let rest: &mut [u8] = shared.as_deref_mut().map_or(own.as_mut_slice(), |all| all);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        let mut iov = [IoSliceMut::new(&mut short), IoSliceMut::new(&mut *rest)];
+        let mut iov = [IoSliceMut::new(&mut short), IoSliceMut::new(rest)];
         match rustix::net::recvmsg(&sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
             // ECONNRESET says once that the other end closed without reading all that we sent; what it had said
             // before can still be read, and then end of file.
