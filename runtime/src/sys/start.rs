@@ -33,7 +33,7 @@ unsafe extern "C" {
 }
 
 /// Whether this program was seen to run from a file with all seals. The kernel has zeroed it, and nothing that runs later does
-/// so again; as a static of this program it is reached without a relocation.
+/// so again.
 static SEALED: AtomicBool = AtomicBool::new(false);
 
 /// True when the program's first instructions have found that it runs from a sealed copy.
@@ -109,7 +109,13 @@ unsafe fn execute_copy(argv: *const usize, envp: *const usize) {
         }
         let seals = call(libc::SYS_fcntl, own as usize, libc::F_GET_SEALS as usize, 0, 0, 0);
         let is_copy = seals >= 0 && seals & SEALS as isize == SEALS as isize;
-        SEALED.store(is_copy, Ordering::Relaxed);
+        // Relative to the instruction, whatever the compiler makes of statics: their addresses are not known yet.
+        asm!(
+            "mov byte ptr [rip + {flag}], {value}",
+            flag = sym SEALED,
+            value = in(reg_byte) u8::from(is_copy),
+            options(nostack, preserves_flags),
+        );
         if !is_copy && may_grow() {
             let (name, flags) = (c"knarr".as_ptr() as usize, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
             let mut copy = call(libc::SYS_memfd_create, name, (flags | MFD_EXEC) as usize, 0, 0, 0);
