@@ -11,9 +11,10 @@ use crate::case::{Case, case};
 use crate::host::Need;
 use crate::trial::Trial;
 
-/// What a `run` of the suite's base container takes on a machine with cgroup2 alone, its program not counted. A change that
-/// needs more says why here; one that needs fewer lowers it.
-const CALLS_OF_RUN: usize = 380;
+/// What a `run` of the suite's base container takes on a machine with cgroup2 alone, its program not counted: 374 on Linux
+/// 6.18, and three more for each masked path that another kernel has. A change that needs more says why in decision 16; one
+/// that needs fewer lowers it.
+const CALLS_OF_RUN: usize = 400;
 
 /// The lanes of the picture.
 const COMMAND: u64 = 1;
