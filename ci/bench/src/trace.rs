@@ -68,7 +68,6 @@ pub fn trace(command: &Command, dir: &Path) -> Result<Traced> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-T", "-o"]).arg(&file).arg(command.get_program()).args(command.get_args());
     call::call(&mut strace, &dir.join("words")).context("under strace")?;
-    call::reap();
     Ok(read(&fs::read_to_string(&file).context("trace")?))
 }
 

@@ -7,7 +7,7 @@
 //! `root`, `v2` and `v1` (directories of the container's groups), `view` (what /sys/fs/cgroup shows), `set` (a file of a
 //! group and its value). `DIR/floor.filter` is the filter as the kernel takes it.
 #![deny(unsafe_code)]
-#![cfg_attr(not(test), no_main)]
+#![no_main]
 
 #[allow(unsafe_code)]
 mod sys;

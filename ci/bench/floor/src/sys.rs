@@ -26,7 +26,6 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Makes `$command` the program, without std's own start, as the runtime has it.
 macro_rules! program {
     ($command:path) => {
-        #[cfg(not(test))]
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         extern "C" fn main(count: i32, words: *const *const std::ffi::c_char) -> i32 {
