@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -142,7 +143,7 @@ impl Runtime {
         }
     }
 
-    /// Groups of ours that are still there; the empty ones are removed on the way.
+    /// Groups of ours that were still there; now they are gone where that can be done.
     fn remaining_groups(&self, yard: &Yard) -> Result<Vec<PathBuf>> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let begin = format!("{}-{}-", yard.name, self.name);
@@ -151,11 +152,15 @@ impl Runtime {
             let place = Path::new(line.split(' ').nth(4).unwrap_or("/"));
             let entries = fs::read_dir(place).into_iter().flatten().flatten();
             groups.extend(
-                entries
-                    .filter(|e| e.file_name().to_string_lossy().starts_with(&begin))
-                    .map(|e| e.path())
-                    .inspect(|path| drop(fs::remove_dir(path))),
+                entries.filter(|e| e.file_name().to_string_lossy().starts_with(&begin)).map(|e| e.path()),
             );
+        }
+        if !groups.is_empty() {
+            // They have our name. What lives in one is killed through cgroup2, which knows of it in every layout but v1's own.
+            groups.iter().for_each(|g| drop(fs::write(g.join("cgroup.kill"), "1")));
+            std::thread::sleep(Duration::from_millis(100));
+            call::reap();
+            groups.iter().for_each(|g| drop(fs::remove_dir(g)));
         }
         Ok(groups)
     }
