@@ -89,7 +89,12 @@ fn nginx_takes(d: &Daemon<'_, '_>, upstreams: &str) -> Result<(bool, String)> {
     let nginx = crate::host::find_program("nginx").context("no nginx")?;
     let file = d.t.dir.join("nginx.conf");
     let server = "server { listen 127.0.0.1:8088; location / { proxy_pass http://web; } }\n";
-    let head = "pid nginx.pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n";
+    // Nothing of the machine's own NGINX is touched: directories that it would make are below the case's.
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|n| format!("{n}_temp_path {n};\n"));
+    let head = format!(
+        "pid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{}",
+        temp.concat()
+    );
     fs::write(&file, format!("{head}{upstreams}{server}}}\n"))?;
     let out = Command::new(nginx).arg("-t").arg("-p").arg(&d.t.dir).arg("-c").arg(&file).output()?;
     Ok((out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned()))

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::listen::{clients, free_port};
-use super::survival::{fill, on_small_disk};
+use super::survival::{fill, on_small_disk, remount};
 use super::{SOON, sup};
 use crate::base::PROBE;
 use crate::case::Case;
@@ -350,36 +350,75 @@ fn steps() -> Vec<Case> {
                 ensure!(all.iter().all(|i| limit(i) == Some(64)), "{all:?}");
                 Ok(())
             }),
-        sup("rollout.back-on-a-full-disk", "updates: back while the disk takes nothing").seconds(120).daemon(
-            |d| {
+        sup("rollout.back-on-a-full-disk", "updates: back while the disk is full").seconds(120).daemon(|d| {
+            on_small_disk(d)?;
+            begin(d, "")?;
+            change(d, &late_end(d))?;
+            until_told(d, "rollout-step", 1)?;
+            fill(&d.state)?;
+            is_back_unwritten(d)?;
+            fs::remove_file(d.state.join("filling"))?;
+            stays_back(d, "ends on a full disk")
+        }),
+        sup("rollout.back-on-a-read-only-disk", "updates: back while the journal cannot be written")
+            .seconds(120)
+            .daemon(|d| {
+                // What is open for writing keeps a file system writable: what keepers write has one of its own here.
                 on_small_disk(d)?;
+                d.end()?;
+                for kept in ["logs", "exits"] {
+                    let dir = d.state.join(kept);
+                    d.tmpfs(&dir, "size=8m")?;
+                }
+                d.start()?;
                 begin(d, "")?;
-                // It ends when the disk is full, in its first step.
-                let bad = text(d, 2, &["sleep", "4000"], "", "")
-                    .replace("min_healthy = '200ms'", "min_healthy = '20s'");
-                change(d, &bad)?;
+                change(d, &late_end(d))?;
                 until_told(d, "rollout-step", 1)?;
-                fill(&d.state)?;
-                over(d)?;
-                all_are(d, 1)?;
-                let info = rollout(d)?;
-                ensure!(info["rejected"]["generation"] == 2, "{info}");
-                // A daemon that knows nothing of it comes to the same.
-                d.crash_and_start()?;
-                over(d)?;
-                all_are(d, 1)?;
-                fs::remove_file(d.state.join("filling"))?;
-                wait_for(d.t.seconds(), || {
-                    let events = d.events()?;
-                    Ok(events.iter().any(|e| e["kind"] == "journal-recovered").then_some(()))
-                })
-                .ok();
-                d.crash_and_start()?;
-                over(d)?;
-                is_rolled_back(d, "ends on a full disk")
-            },
-        ),
+                d.kill9()?;
+                remount(d, true)?;
+                d.start()?;
+                is_back_unwritten(d)?;
+                remount(d, false)?;
+                stays_back(d, "ends on a read-only disk")
+            }),
     ]
+}
+
+/// A second version that ends in its first step, a while after it was ready.
+fn late_end(d: &Daemon<'_, '_>) -> String {
+    text(d, 2, &["sleep", "4000"], "", "").replace("min_healthy = '200ms'", "min_healthy = '20s'")
+}
+
+/// The rollout goes back though nothing of it can be kept, and a daemon that finds nothing written comes to the same.
+fn is_back_unwritten(d: &mut Daemon<'_, '_>) -> Result<()> {
+    for _ in 0..2 {
+        over(d)?;
+        all_are(d, 1)?;
+        let info = rollout(d)?;
+        ensure!(info["rejected"]["generation"] == 2, "{info}");
+        d.crash_and_start()?;
+    }
+    over(d)?;
+    all_are(d, 1)
+}
+
+/// The disk takes everything again: what was done without it is written down, and the next daemon knows it.
+fn stays_back(d: &mut Daemon<'_, '_>, what: &str) -> Result<()> {
+    // An order is refused as long as it cannot be kept.
+    wait_for(d.t.seconds(), || {
+        let done = d.request("POST", "/v1/services/web.4/start", None)?;
+        Ok((done.status < 300).then_some(()))
+    })
+    .context("the journal cannot be written")?;
+    let pids = (1..=REPLICAS).map(|r| d.pid_of(&format!("web.{r}"))).collect::<Result<Vec<_>>>()?;
+    d.crash_and_start()?;
+    over(d)?;
+    all_are(d, 1)?;
+    let now = (1..=REPLICAS).map(|r| d.pid_of(&format!("web.{r}"))).collect::<Result<Vec<_>>>()?;
+    ensure!(pids == now, "{what}: what was good was replaced: {pids:?}, {now:?}");
+    let plan = d.try_apply()?;
+    ensure!(plan["problems"].to_string().contains("was rolled back: replica "), "{what}: {plan}");
+    Ok(())
 }
 
 /// Everything that must hold after a bad version went away.
