@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
         sup("probe.flapping-beside", "a service that ends each second is nobody else's trouble")
             .seconds(60)
             .daemon(flapping),
+        sup("probe.refused", "probes that make no sense are refused with their place").daemon(refused),
         sup("probe.bad-peers", "servers that are no good").seconds(40).daemon(bad_peers),
         sup("probe.clock-forward-and-back", "a clock that is set")
             .needs([Need::OwnMachine])
@@ -129,6 +130,34 @@ fn flapping(d: &mut Daemon<'_, '_>) -> Result<()> {
     take(d, "well")?;
     d.until_it("quiet.1", "restarted", |i| i["restarts"].as_u64() >= Some(1))?;
     put(d, "well")
+}
+
+/// A file with a probe that is wrong: nothing of it is in force. Its twin, in the same place, is.
+fn refused(d: &mut Daemon<'_, '_>) -> Result<()> {
+    d.resident("web", "")?;
+    let pid = d.pid_of("web.1")?;
+    for (bad, said, good) in [
+        ("exec = []", "exec", "exec = ['/x']"),
+        ("exec = ['/x']\nperiod = '99ms'", "want 100ms to 1d", "exec = ['/x']\nperiod = '100ms'"),
+        ("exec = ['/x']\ntcp = { port = 1 }", "exclude each other", "tcp = { port = 1 }"),
+        ("exec = ['/x']\nperod = '1s'", "did you mean", "exec = ['/x']\nperiod = '1s'"),
+        ("http = { port = 0 }", "want 1 to 65535", "http = { port = 1 }"),
+        ("http = { port = 1, status = [99] }", "want 100 to 599", "http = { port = 1, status = [100] }"),
+        ("grpc = { port = 1, host = 'db' }", "not an address", "grpc = { port = 1, host = '::1' }"),
+        ("exec = ['/x']\ngrace = '1s'", "readiness stops nothing", "exec = ['/x']"),
+    ] {
+        let text = |probe: &str| d.text(&["trap", "TERM"], &format!("[probes.readiness]\n{probe}\n"));
+        d.write("web", &text(bad))?;
+        let plan = d.try_apply()?;
+        let problem = &plan["problems"][0];
+        let placed = problem["line"].as_u64() > Some(3) && problem["column"].as_u64() > Some(0);
+        ensure!(placed && problem["message"].to_string().contains(said), "{bad}: {plan}, want {said:?}");
+        ensure!(plan["changes"].as_array().is_some_and(Vec::is_empty), "{bad}: {plan}");
+        d.write("web", &text(good))?;
+        d.apply().with_context(|| good.to_owned())?;
+    }
+    ensure!(d.pid_of("web.1")? == pid, "a probe that was refused, or changed, restarted it");
+    Ok(())
 }
 
 /// Where a server is bad, and what the probe says of it.
