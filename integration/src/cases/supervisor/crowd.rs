@@ -137,7 +137,7 @@ fn refused(d: &mut Daemon<'_, '_>) -> Result<()> {
     d.resident("web", "")?;
     let pid = d.pid_of("web.1")?;
     for (bad, said, good) in [
-        ("exec = []", "exec", "exec = ['/x']"),
+        ("exec = []", "empty list", "exec = ['/x']"),
         ("exec = ['/x']\nperiod = '99ms'", "want 100ms to 1d", "exec = ['/x']\nperiod = '100ms'"),
         ("exec = ['/x']\ntcp = { port = 1 }", "exclude each other", "tcp = { port = 1 }"),
         ("exec = ['/x']\nperod = '1s'", "did you mean", "exec = ['/x']\nperiod = '1s'"),
