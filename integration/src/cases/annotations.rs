@@ -61,7 +61,8 @@ pub fn cases() -> Vec<Case> {
         }),
         all("hooks-output-inside")
             .wrong(|s| {
-                s["annotations"] = json!({"run.oci.hooks.stdout": "/tmp/never-made"});
+                // A runtime that takes it leaves no file behind.
+                s["annotations"] = json!({"run.oci.hooks.stdout": "/dev/null"});
                 s["hooks"] = json!({"startContainer": [{"path": PROBE, "args": ["probe", "true"]}]});
             })
             .refused("/annotations/run.oci.hooks.stdout", "startContainer"),
@@ -123,10 +124,11 @@ fn seccomp(t: &mut Trial<'_>) -> Result<()> {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_NOTIFY"}]
     });
-    t.create()?;
+    // It comes with the filter, which some load when the program starts.
+    let run = t.run_background()?;
     let within = Duration::from_secs(t.seconds());
     let (bytes, fds) = os::receive_fds(&os::accept(&listener, within)?, within)?;
     let told: Value = serde_json::from_slice(&bytes)?;
     ensure!(told["state"]["id"] == json!(t.id) && fds.len() == 1, "{told}");
-    Ok(())
+    run.wait()?.ok().map(drop)
 }

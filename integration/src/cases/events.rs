@@ -64,6 +64,13 @@ fn keys(v: &Value) -> BTreeSet<&str> {
     v.as_object().map(|o| o.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
+/// Who waits for `start` counts with its threads: knarr's has one, that of a runtime in Go some.
+fn waiting(t: &mut Trial<'_>) -> Result<()> {
+    let count = stats(t)?["pids"]["current"].as_u64().context("pids.current")?;
+    ensure!(if t.runtime.strict { count == 1 } else { count > 0 }, "{count} are counted");
+    Ok(())
+}
+
 fn once() -> Vec<Case> {
     let text = "cli: events --stats";
     let memory = [Need::CgroupAny("memory"), Need::CgroupAny("pids"), Need::CgroupAny("cpu")];
@@ -177,10 +184,9 @@ fn once() -> Vec<Case> {
         case("events.stats-created").checks(text).needs([Need::CgroupAny("pids")]).probe(["true"]).steps(
             |t| {
                 t.create()?;
-                ensure!(stats(t)?["pids"]["current"] == 1);
+                waiting(t)?;
                 t.verb("pause", &[])?.ok()?;
-                ensure!(stats(t)?["pids"]["current"] == 1);
-                Ok(())
+                waiting(t)
             },
         ),
         case("events.stats-hugetlb")

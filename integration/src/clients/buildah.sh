@@ -103,5 +103,6 @@ b build --quiet --pull-never $at --memory 32m -t built "$DIR/context" >/dev/null
 ## build.volume: a volume of the build is there in its steps
 # want: seen
 printf 'FROM box\nRUN cat /data/file\n' >"$DIR/context/Dockerfile"
+mkdir -p "$DIR/bind"
 echo seen >"$DIR/bind/file"
 b build --pull-never $at -v "$DIR/bind:/data:ro" -t built "$DIR/context" | grep -x seen

@@ -1,8 +1,8 @@
 """cri.py METHOD [JSON]: one call of the Container Runtime Interface, its answer as JSON. Only the fields that the rows use.
 
-cri.py --stream Exec|Attach|PortForward JSON [SAY [AFTER]]: the same, and then what a kubelet does with the address that it gets:
-a websocket (RFC 6455) with the channels of `v4.channel.k8s.io`. SAY goes to the other's standard input, after AFTER was heard.
-What is heard until the other closes is printed as JSON. With a terminal, its size is set to 97 columns and 41 rows.
+cri.py --stream Exec|Attach|PortForward JSON [SAY [AFTER]]...: the same, and then what a kubelet does with the address that it
+gets: a websocket (RFC 6455) with the channels of `v4.channel.k8s.io`. Each SAY goes to the other's standard input when its AFTER
+was heard. What is heard until the other closes is printed as JSON. With a terminal, its size is set to 97 columns and 41 rows.
 
 cri.py --serve: makes the calls for the former, at $DIR/cri.sock; what they need takes long to load."""
 # Runs with Debian's python3-grpcio and python3-protobuf; the messages are put together here, no generated code is needed.
@@ -185,8 +185,9 @@ class Stream:
                 return data[0], data[1:]
 
 
-def stream(message, kind, text, say="", after=""):
+def stream(message, kind, text, *talk):
     """What is heard on each channel, as JSON."""
+    turns = [(say, after) for say, after in zip(talk[::2], [*talk[1::2], ""]) if say]
     request = json.loads(text)
     link = Stream(json.loads(call(message, kind, text))["url"])
     # A forwarded port has its data on 0 and errors on 1, each with its number first.
@@ -194,12 +195,10 @@ def stream(message, kind, text, say="", after=""):
     heard = {name: "" for name in names.values()}
     if request.get("tty"):
         link.send(4, b'{"Width":97,"Height":41}')
-    said = not say
     numbered = set()
     while True:
-        if not said and after in "".join(heard.values()):
-            link.send(0, say.encode())
-            said = True
+        while turns and turns[0][1] in "".join(heard.values()):
+            link.send(0, turns.pop(0)[0].encode())
         got = link.receive()
         if got is None:
             return json.dumps(heard)

@@ -165,6 +165,7 @@ d exec --detach one touch /there
 until_ok 5 d exec one test -e /there
 echo there
 ## exec.privileged: an exec with every capability
+# manager: any
 # want: more
 shared
 every_capability || skip cap-sys-resource

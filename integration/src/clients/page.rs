@@ -29,11 +29,13 @@ impl Manager {
                 "Every operation, on the machine that the lane runs on, as its cgroups are mounted."
             }
             Manager::Systemd => {
-                "In a virtual machine with Debian's systemd and cgroup2 alone: Podman with `--cgroup-manager systemd`, Docker with\n\
-                 `native.cgroupdriver=systemd`, containerd with `SystemdCgroup = true` and `ctr --runc-systemd-cgroup`. The operations\n\
-                 that have to do with cgroups or with the life of a container; the others do not know who made the cgroup.\n\
-                 Run by hand, `ci/test` does not; with Debian 12 and its systemd 252. The cases `systemd.*` were also run with systemd's hybrid\n\
-                 layout and with Debian 13 ([ci/README.md](../ci/README.md)), clients there were not."
+                "In a virtual machine with Debian's systemd and cgroup2 alone: Podman with `--cgroup-manager systemd`, Docker and Swarm\n\
+                 with `native.cgroupdriver=systemd`, containerd with `SystemdCgroup = true` and `ctr --runc-systemd-cgroup`. The operations\n\
+                 that have to do with cgroups or with the life of a container, and those that want every capability; the others do not\n\
+                 know who made the cgroup. `ci/test` has this part with knarr; `ci/lane-systemd --clients`, run by hand, has runc beside.\n\
+                 With Debian 12 and its systemd 252. The cases `systemd.*` were also run with systemd's hybrid layout and with Debian 13\n\
+                 ([ci/README.md](../ci/README.md)), clients there were not. Podman and Buildah where the runtime makes the groups of\n\
+                 cgroup2: a few operations in `ci/lane-guest`."
             }
         }
     }

@@ -9,16 +9,18 @@ version() { d inspect --format '{{range .Config.Env}}{{println .}}{{end}}' $(tas
 tidy() { :; }
 ## start
 dockerd --host unix:///run/d.sock --data-root "$DIR/data" --exec-root /run/d --pidfile /run/d.pid --bridge none \
-    --iptables=false --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$PARENT" \
+    --iptables=false --storage-driver vfs --exec-opt "native.cgroupdriver=$MANAGER" --cgroup-parent "$PARENT" \
     --add-runtime "$NAME-under-test=$RUNTIME" --default-runtime "$NAME-under-test" >>"$DIR/daemon.log" 2>&1 &
 trap 'd swarm leave --force >/dev/null 2>&1 || true; end "$(cat /run/d.pid)"' EXIT
 until_ok 60 d version
 d import --change 'CMD ["/pause"]' "$DIR/root.tar" box >/dev/null
 ## init: the daemon becomes a manager
+# manager: any
 # want: active
 d swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1 >/dev/null
 d info --format '{{.Swarm.LocalNodeState}}'
 ## service: two replicas on the host network, with limits
+# manager: any
 # want: 2
 # want: 67108864
 # want: host net
@@ -34,11 +36,13 @@ limit memory $pid memory.limit_in_bytes memory.max
 # want: under test
 d inspect --format '{{.HostConfig.Runtime}}' $(tasks web) | grep -vc under-test | sed 's/^0$/under test/'
 ## scale-up: from two to four
+# manager: any
 # want: 4
 d service scale --detach web=4 >/dev/null
 until_ok 40 is 4 count web
 count web
 ## replaced: a task that is killed is replaced by another
+# manager: any
 # want: replaced
 victim=$(tasks web | head -n 1)
 kill -KILL "$(d inspect --format '{{.State.Pid}}' "$victim")"
@@ -49,16 +53,19 @@ echo replaced
 # want: inside
 d exec "$(tasks web | head -n 1)" echo inside
 ## scale-down: from four to two
+# manager: any
 # want: 2
 d service scale --detach web=2 >/dev/null
 until_ok 40 is 2 count web
 count web
 ## update: every task gets the new version, one after another
+# manager: any
 # want: 2 VERSION=2
 d service update --quiet --detach --env-add VERSION=2 web >/dev/null
 until_ok 60 is '2 VERSION=2' version web
 version web
 ## rollback: every task gets the old version back
+# manager: any
 # want: 2 VERSION=1
 d service rollback --quiet --detach web >/dev/null
 until_ok 60 is '2 VERSION=1' version web
@@ -87,11 +94,13 @@ d node update --availability active "$node" >/dev/null
 until_ok 40 is 2 count web
 count web
 ## remove: all tasks of a service that is removed end
+# manager: any
 # want: 0
 d service rm web >/dev/null
 until_ok 40 is 0 count web
 count web
 ## leave: no longer a manager
+# manager: any
 # want: inactive
 d swarm leave --force >/dev/null
 d info --format '{{.Swarm.LocalNodeState}}'
