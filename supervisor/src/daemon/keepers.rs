@@ -109,6 +109,7 @@ impl Owner {
             Done::Resized(run, result) => self.resized(&run, result),
             Done::Hears(run, socket) => self.hears(&run, socket),
             Done::Told(run, message) => self.told(&run, message),
+            Done::Stalls(run) => self.stalls(run.as_ref()),
             Done::HolderGone => self.hold_again(true),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);

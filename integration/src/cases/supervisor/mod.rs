@@ -7,10 +7,12 @@ mod beside;
 mod config;
 mod endpoints;
 mod files;
+mod hogs;
 mod hooks;
 mod host;
 mod jobs;
 mod keepers;
+mod ladder;
 mod life;
 mod listen;
 mod logcap;
@@ -55,6 +57,8 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        ladder::cases(),
+        hogs::cases(),
         access::cases(),
         output::cases(),
         files::cases(),
