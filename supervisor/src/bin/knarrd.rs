@@ -187,7 +187,7 @@ fn command() -> Command {
         )
         .arg(number(
             "pressure-available",
-            "Bytes of available memory below which services are shed [default: a twentieth, at least 100 MiB, at most a quarter]",
+            "Bytes of available memory below which services are shed [default: a twentieth, at least 100 MiB, at most a quarter; 0 = never]",
         ))
         .arg(number("pressure-pause", "Seconds from the end of one eviction to the next [default: 15]"))
         .arg(number("pressure-hold", "Seconds for which memory must be enough before it counts as that [default: 30]"))

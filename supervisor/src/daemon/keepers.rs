@@ -196,6 +196,7 @@ impl Owner {
             let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
             self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
         }
+        self.ran_out(run, &record);
         let event = match &record.end {
             End::CreateFailed { text, .. } => {
                 let logged = logged_error(&self.options.dirs.keeper(run).join("runtime.log"));

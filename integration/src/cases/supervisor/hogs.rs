@@ -101,10 +101,10 @@ fn ask(port: u16, mut enough: impl FnMut(usize) -> Result<bool>) -> Result<(Time
 }
 
 /// Two hogs that want more than there is: one grows slowly, one at once.
-fn hogs(d: &Daemon<'_, '_>, rungs: &str) -> Result<()> {
+fn hogs(d: &Daemon<'_, '_>) -> Result<()> {
     let keys = |priority: u32| {
         format!(
-            "[pressure]\npriority = {priority}\n{rungs}[stop]\ngrace = '1s'\n[restart]\ndelay = '100ms'\nmax_delay = '200ms'\n"
+            "[pressure]\npriority = {priority}\ngrace = '200ms'\n[stop]\ngrace = '1s'\n[restart]\ndelay = '100ms'\nmax_delay = '200ms'\n"
         )
     };
     d.service("slow", &["mem", "300", "hold", "20"], &keys(100))?;
@@ -121,11 +121,11 @@ fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
     let (idle, failed) = ask(port, |n| Ok(n >= 200))?;
     ensure!(failed == 0, "{failed} questions without an answer in peace");
     let kills = |d: &Daemon<'_, '_>, kind: &str| -> Result<usize> {
-        Ok(d.events()?.iter().filter(|e| e["kind"] == kind).count())
+        Ok(d.events()?.iter().filter(|e| e["kind"].as_str().is_some_and(|k| k.starts_with(kind))).count())
     };
-    hogs(d, "grace = '200ms'\n")?;
+    hogs(d)?;
     let begun = Instant::now();
-    let (with, failed) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(8)))?;
+    let (with, failed) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(12)))?;
     let evicted = kills(d, "evicted")?;
     ensure!(evicted > 0, "nobody was evicted");
     ensure!(
@@ -133,9 +133,19 @@ fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
         "{failed} questions without an answer beside hogs"
     );
     // The same without the ladder: the kernel alone decides.
-    hogs(d, "rungs = []\n")?;
+    for name in ["slow", "burst"] {
+        d.ctl(&["stop", name])?.ok()?;
+    }
+    d.end()?;
+    d.options = ["--pressure-available", "0"].map(String::from).to_vec();
+    d.start()?;
+    for name in ["slow", "burst"] {
+        d.ctl(&["start", "--no-wait", name])?.ok()?;
+    }
     let begun = Instant::now();
-    let (without, unanswered) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(8)))?;
+    let (without, unanswered) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(12)))?;
+    // Who was killed is the kernel's choice here; what was not is nobody's.
+    ensure!(kills(d, "evicted")? == evicted, "evicted without the ladder");
     let show = |t: &Times| format!("p50 {:.1} ms, p99 {:.1} ms", t.at(50), t.at(99));
     eprintln!(
         "two hogs: idle {}; with the ladder {} ({evicted} evictions); kernel alone {} ({} OOM kills, {unanswered} questions \
@@ -143,7 +153,7 @@ fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
         show(&idle),
         show(&with),
         show(&without),
-        kills(d, "oom-killed")?
+        kills(d, "oom")?
     );
     Ok(())
 }

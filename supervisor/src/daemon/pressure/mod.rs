@@ -20,8 +20,10 @@ use self::triggers::Triggers;
 use super::owner::{Owner, Slot};
 use super::work::Done;
 use crate::clock::Boot;
+use crate::keeper::record::{ExitRecord, Short};
 use crate::machine::{Event, State};
-use crate::memory::ladder::{Action, Ladder, Level, Terms, Thresholds, View};
+use crate::memory::cause;
+use crate::memory::ladder::{Action, LOOK, Ladder, Level, Terms, Thresholds, View};
 use crate::names::{Instance, RunId};
 use crate::policy::{size, span};
 use crate::unit::pressure::{Priority, Rung, Rungs};
@@ -88,7 +90,8 @@ impl Owner {
             let open = kept.and_then(|k| k.open.as_ref());
             let stops = open.and_then(|o| o.unwell.as_ref()).is_some_and(|u| u.evicted);
             let ended = open.is_none() && kept.and_then(|k| k.exits.back()).is_some_and(|e| e.evicted);
-            if slot.machine.up && (stops || ended) && !matches!(slot.machine.state, State::Done { .. }) {
+            let waits = !self.pressure.limits.off() && (stops || ended);
+            if slot.machine.up && waits && !matches!(slot.machine.state, State::Done { .. }) {
                 self.pressure.ladder.was_evicted(instance.clone(), priority, now);
             }
             let Some(run) = slot.machine.run() else { continue };
@@ -178,6 +181,27 @@ impl Owner {
         }
     }
 
+    /// The kernel was faster: who was killed because the host ran out, or a group above, waits like one that was evicted.
+    pub(super) fn ran_out(&mut self, run: &RunId, record: &ExitRecord) {
+        let short = cause::short(&record.memory, record.victim.as_deref());
+        let wanted = self.slots.get(&run.instance).is_some_and(|s| s.machine.up);
+        if self.pressure.limits.off() || !wanted || !matches!(short, Some(Short::Above | Short::Host)) {
+            return;
+        }
+        let (service, now) = (self.service(&run.instance).0, Boot::now());
+        let view = View {
+            instance: run.instance.clone(),
+            current: record.memory.peak.unwrap_or(0),
+            request: service.limits.memory_request.unwrap_or(0),
+            terms: Terms::of(&service.pressure, service.stop.grace),
+        };
+        let why = format!("{}, and the kernel killed {run}", cause::words(short, record.memory.limit));
+        if let Some(action) = self.pressure.ladder.ran_out(now, &view, why) {
+            self.climb(action);
+        }
+        self.pressure.look_at = Some(now.after(LOOK));
+    }
+
     /// Sees to the triggers of what runs.
     pub(super) fn settle_pressure(&mut self) {
         let runs = self.slots.values().filter_map(|s| match &s.machine.state {
@@ -226,6 +250,9 @@ impl Owner {
     /// Reads the figures and does what follows from them.
     pub(super) fn look_at_pressure(&mut self) {
         self.pressure.look_at = None;
+        if self.pressure.limits.off() {
+            return self.end_pressure();
+        }
         let now = Boot::now();
         let Some((host, group)) = figures::figures(self.pressure.payload.as_ref()) else { return };
         let near = self.pressure.limits.act_below(host.total).saturating_mul(3);
@@ -244,7 +271,8 @@ impl Owner {
     fn forget_victims(&mut self) {
         let victims: Vec<_> = self.pressure.ladder.victims().cloned().collect();
         for instance in victims {
-            if self.slots.get(&instance).is_none_or(|s| !s.machine.up || s.removed) {
+            let over = |s: &Slot| !s.machine.up || s.removed || matches!(s.machine.state, State::Done { .. });
+            if self.slots.get(&instance).is_none_or(over) {
                 self.pressure.ladder.forget(&instance);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::rank::{Candidate, rank};
-use super::{Action, Host, Ladder, Level, Track, Victim, View};
+use super::{Action, FORGIVEN, Host, Ladder, Level, Track, Victim, View};
 use crate::clock::Boot;
 use crate::policy::size;
 use crate::unit::pressure::{Priority, Rung};
@@ -17,8 +17,6 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(10);
 const RECLAIM_MOST: u64 = 256 << 20;
 /// An eviction that is not over by then does not keep others from being evicted.
 const EVICTION_TAKES: Duration = Duration::from_secs(60);
-/// Who has gone on for so long after its return was evicted for the first time.
-const FORGIVEN: Duration = Duration::from_secs(600);
 /// The longest pause before a return that does not fit is tried, in holds.
 const TRIES_MAX: u32 = 64;
 /// Below this many bytes a second nobody grows.
@@ -203,10 +201,9 @@ impl Ladder {
         let view = candidate.view;
         let instance = &view.instance;
         let track = self.tracks.entry(instance.clone()).or_default();
-        let forgiven = track.returned.is_none_or(|at| now.since(at) >= FORGIVEN);
-        track.evictions = if forgiven { 1 } else { track.evictions.saturating_add(1) };
-        track.throttled = None;
-        if track.frozen.take().is_some() {
+        let frozen = track.frozen.is_some();
+        track.evicted_again(now);
+        if frozen {
             track.thawed = Some(now);
             out.push(Action::Thaw(instance.clone(), "it is evicted"));
         }

@@ -11,7 +11,7 @@ use crate::policy::{size, span};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
     /// Bytes of available memory below which services are shed; `None` = a twentieth of all, at least 100 MiB and at most a
-    /// quarter (kubelet's `memory.available`, and a share for large hosts).
+    /// quarter; 0 = there is no ladder (kubelet's `memory.available`, and a share for large hosts).
     pub available: Option<u64>,
     /// How long nothing is evicted after an eviction is complete (systemd-oomd: 15 s).
     pub pause: Duration,
@@ -91,6 +91,11 @@ impl Level {
 }
 
 impl Thresholds {
+    /// Nobody is ever shed: there is no ladder.
+    pub fn off(&self) -> bool {
+        self.available == Some(0)
+    }
+
     /// Bytes of available memory below which services are shed.
     pub fn act_below(&self, total: u64) -> u64 {
         self.available.unwrap_or_else(|| (total / 20).max(100 << 20).min(total / 4))
@@ -126,6 +131,12 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
+    /// Memory has run out, whatever the figures of now say; `true` = that is new.
+    pub(super) fn raise(&mut self) -> bool {
+        self.better_since = None;
+        std::mem::replace(&mut self.level, Level::Act) != Level::Act
+    }
+
     /// Figures are better than the level, and have yet to stay so: nobody has to pay any more.
     pub(super) fn is_better(&self) -> bool {
         self.better_since.is_some()

@@ -28,6 +28,8 @@ use crate::unit::pressure::{FREEZE_FOR, GRACE, Pressure, Priority, Rungs};
 
 /// How often is looked while memory is short.
 pub const LOOK: Duration = Duration::from_secs(1);
+/// Who has gone on for so long after its return was evicted for the first time.
+const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// One running instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +127,15 @@ struct Track {
     returned: Option<Boot>,
 }
 
+impl Track {
+    /// Once more, unless it has gone on for long since the last time.
+    fn evicted_again(&mut self, now: Boot) {
+        let forgiven = self.returned.is_none_or(|at| now.since(at) >= FORGIVEN);
+        self.evictions = if forgiven { 1 } else { self.evictions.saturating_add(1) };
+        (self.throttled, self.frozen) = (None, None);
+    }
+}
+
 /// One that was evicted and has not returned.
 #[derive(Debug, Clone, PartialEq)]
 struct Victim {
@@ -192,6 +203,19 @@ impl Ladder {
     pub fn was_evicted(&mut self, instance: Instance, priority: Priority, now: Boot) {
         let victim = Victim { priority, since: now, used: 0, request: 0 };
         self.victims.insert(instance, victim);
+    }
+
+    /// The kernel was faster and killed it, for want of memory of the host: that is as short as it gets, and it waits like one
+    /// that was evicted.
+    pub fn ran_out(&mut self, now: Boot, view: &View, why: String) -> Option<Action> {
+        let victim =
+            Victim { priority: view.terms.priority, since: now, used: view.current, request: view.request };
+        self.tracks.entry(view.instance.clone()).or_default().evicted_again(now);
+        if view.terms.priority != Priority::Protected {
+            self.victims.insert(view.instance.clone(), victim);
+        }
+        self.evicted = Some(now);
+        self.gauge.raise().then(|| Action::Level(Level::Act, why))
     }
 
     /// One that an earlier daemon froze or throttled.

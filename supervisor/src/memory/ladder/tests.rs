@@ -104,6 +104,35 @@ fn nobody_pays_while_it_is_better_already() {
 }
 
 #[test]
+fn whom_the_kernel_killed_waits_like_a_victim() {
+    let mut ladder = Ladder::new(Thresholds::default());
+    let v = service("a.1", 3500, 0, 100, &[]);
+    let told = ladder.ran_out(at(0), &v, "why".into());
+    assert_eq!(told, Some(Action::Level(Level::Act, "why".into())));
+    assert_eq!(ladder.ran_out(at(0), &service("b.1", 9, 0, 900, &[]), String::new()), None, "no news");
+    assert!(ladder.holds_back(&v.instance, Priority::Level(100)).is_some());
+    let mut returns = Vec::new();
+    for second in 1..200 {
+        for action in ladder.step(at(second), &host(3000), &[]) {
+            if let Action::Return(i, _) = action {
+                returns.push((second, i.to_string()));
+            }
+        }
+    }
+    // Better from the first look on; one that would take it all is tried later.
+    assert_eq!(returns, [(31, "b.1".to_owned()), (61, "a.1".to_owned())]);
+    // The second time it waits longer.
+    ladder.ran_out(at(200), &v, String::new());
+    let back =
+        (201..400).find(|n| !ladder.step(at(*n), &host(3000), &[]).iter().all(|a| a.instance().is_none()));
+    assert_eq!(back, Some(320));
+    // What is protected is not kept down.
+    let vip = view("v.1", 9, 0, &Pressure { priority: Priority::Protected, ..Pressure::default() }).unwrap();
+    ladder.ran_out(at(400), &vip, String::new());
+    assert_eq!(ladder.holds_back(&vip.instance, Priority::Protected), None);
+}
+
+#[test]
 fn stalls_count_when_they_last_and_swap_only_beside_little_memory() {
     let calm = Host { some: Some(9.0), full: Some(61.0), ..host(3000) };
     let mut ladder = Ladder::new(Thresholds::default());
