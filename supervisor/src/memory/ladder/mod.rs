@@ -215,7 +215,7 @@ impl Ladder {
             self.victims.insert(view.instance.clone(), victim);
         }
         self.evicted = Some(now);
-        self.gauge.raise().then(|| Action::Level(Level::Act, why))
+        self.gauge.raise().then_some(Action::Level(Level::Act, why))
     }
 
     /// One that an earlier daemon froze or throttled.
