@@ -184,6 +184,11 @@ impl Owner {
     /// The kernel was faster: who was killed because the host ran out, or a group above, waits like one that was evicted.
     pub(super) fn ran_out(&mut self, run: &RunId, record: &ExitRecord) {
         let short = cause::short(&record.memory, record.victim.as_deref());
+        let request = self.service(&run.instance).0.limits.memory_request;
+        if let Some(short) = short {
+            let text = cause::verdict(short, record.memory.peak, request);
+            self.tell_of(&run.instance, "memory-verdict", text);
+        }
         let wanted = self.slots.get(&run.instance).is_some_and(|s| s.machine.up);
         if self.pressure.limits.off() || !wanted || !matches!(short, Some(Short::Above | Short::Host)) {
             return;
@@ -192,7 +197,7 @@ impl Owner {
         let view = View {
             instance: run.instance.clone(),
             current: record.memory.peak.unwrap_or(0),
-            request: service.limits.memory_request.unwrap_or(0),
+            request: request.unwrap_or(0),
             terms: Terms::of(&service.pressure, service.stop.grace),
         };
         let why = format!("{}, and the kernel killed {run}", cause::words(short, record.memory.limit));

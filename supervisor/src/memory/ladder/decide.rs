@@ -19,6 +19,10 @@ const RECLAIM_MOST: u64 = 256 << 20;
 const EVICTION_TAKES: Duration = Duration::from_secs(60);
 /// The longest pause before a return that does not fit is tried, in holds.
 const TRIES_MAX: u32 = 64;
+/// Twice what an average of ten seconds remembers.
+const STALLS_LAST: Duration = Duration::from_secs(20);
+/// So many bytes beyond a request are always worth something.
+const WORTH_MOST: u64 = 64 << 20;
 /// Below this many bytes a second nobody grows.
 const GROWS: f64 = 65_536.0;
 /// Limits are in whole pages.
@@ -30,6 +34,7 @@ impl Ladder {
         let mut out = Vec::new();
         let before = self.level();
         self.near = self.limits.near(host);
+        let host = &self.without_own_stalls(now, host);
         if let Some((level, why)) = self.gauge.look(now, host, &self.limits) {
             out.push(Action::Level(level, why));
         }
@@ -43,7 +48,7 @@ impl Ladder {
             if level > before {
                 self.warn(now, views, &mut out);
             }
-            let worth = self.limits.act_below(host.total) / 64;
+            let worth = (self.limits.act_below(host.total) / 16).min(WORTH_MOST);
             let mut ranked = rank(views, |v| self.tracks.get(&v.instance), worth);
             ranked.retain(|c| self.is_there(c));
             self.reclaim(now, host, &ranked, &mut out);
@@ -57,6 +62,14 @@ impl Ladder {
             self.bring_back(now, host, &mut out);
         }
         out
+    }
+
+    /// Who is throttled stalls because of that, and would keep memory short for ever: while anybody is, and for as long after
+    /// that as averages remember it, only what is available counts.
+    fn without_own_stalls(&self, now: Boot, host: &Host) -> Host {
+        let lately = |t: &Track| t.unthrottled.is_some_and(|at| now.since(at) < STALLS_LAST);
+        let own = self.tracks.values().any(|t| t.throttled.is_some() || lately(t));
+        if own { Host { some: None, full: None, ..*host } } else { *host }
     }
 
     /// Not on its way out.

@@ -39,7 +39,7 @@ fn evicted(actions: &[Action]) -> Option<String> {
 fn the_lowest_priority_pays_then_the_greatest_excess_then_growth() {
     let mut views = vec![
         service("big.1", 2000, 1900, 500, EVICT),
-        service("low.1", 50, 40, 100, EVICT),
+        service("low.1", 60, 40, 100, EVICT),
         service("over.1", 300, 100, 500, EVICT),
         service("slow.1", 200, 0, 600, EVICT),
         service("fast.1", 100, 0, 600, EVICT),
@@ -101,6 +101,20 @@ fn nobody_pays_while_it_is_better_already() {
     }
     let worse = ladder.step(at(29), &host(90), &views[1..]);
     assert_eq!(evicted(&worse).as_deref(), Some("b.1"));
+}
+
+#[test]
+fn stalls_of_who_is_throttled_do_not_keep_it_so() {
+    let grown = |mib| [service("a.1", mib, 0, 100, &[Rung::Throttle])];
+    let mut ladder = Ladder::new(Thresholds::default());
+    ladder.step(at(0), &host(500), &grown(100));
+    let actions = ladder.step(at(1), &host(300), &grown(300));
+    assert!(actions.iter().any(|a| matches!(a, Action::Throttle(..))), "{actions:?}");
+    let stalls = Host { some: Some(90.0), full: Some(90.0), ..host(3000) };
+    let ended: Vec<_> = (2..120).flat_map(|n| ladder.step(at(n), &stalls, &grown(300))).collect();
+    assert!(matches!(ended[..2], [Action::Level(Level::Calm, _), Action::Unthrottle(_)]), "{ended:?}");
+    // Stalls that go on when nobody is throttled any more are somebody else's.
+    assert!(ended[2..].iter().any(|a| matches!(a, Action::Level(Level::Act, _))), "{ended:?}");
 }
 
 #[test]
