@@ -9,7 +9,7 @@ use std::path::Path;
 const PLACE: &str = "@BUNDLES@";
 
 /// File name and template.
-pub const SERVICES: [(&str, &str); 9] = [
+pub const SERVICES: [(&str, &str); 14] = [
     ("web.toml", include_str!("../services/web.toml")),
     ("worker.toml", include_str!("../services/worker.toml")),
     ("batch.toml", include_str!("../services/batch.toml")),
@@ -19,6 +19,11 @@ pub const SERVICES: [(&str, &str); 9] = [
     ("heartbeat.toml", include_str!("../services/heartbeat.toml")),
     ("report.toml", include_str!("../services/report.toml")),
     ("front.toml", include_str!("../services/front.toml")),
+    ("checked.toml", include_str!("../services/checked.toml")),
+    ("told.toml", include_str!("../services/told.toml")),
+    ("composed.toml", include_str!("../services/composed.toml")),
+    ("greeter.toml", include_str!("../services/greeter.toml")),
+    ("rolled.toml", include_str!("../services/rolled.toml")),
 ];
 
 /// Writes the service files into a directory, which is made when it is missing.

@@ -32,6 +32,7 @@ mod supervisor;
 mod swap;
 mod systemd;
 mod terminal;
+mod trace;
 mod update;
 
 use anyhow::{Context, Result};
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Case> {
         swap::cases(),
         engines::cases(),
         systemd::cases(),
+        trace::cases(),
         input::cases(),
     ]
     .into_iter()
