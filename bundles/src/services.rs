@@ -9,9 +9,10 @@ use std::path::Path;
 const PLACE: &str = "@BUNDLES@";
 
 /// File name and template.
-pub const SERVICES: [(&str, &str); 13] = [
+pub const SERVICES: [(&str, &str); 14] = [
     ("web.toml", include_str!("../services/web.toml")),
     ("worker.toml", include_str!("../services/worker.toml")),
+    ("batch.toml", include_str!("../services/batch.toml")),
     ("activated.toml", include_str!("../services/activated.toml")),
     ("crasher.toml", include_str!("../services/crasher.toml")),
     ("migrate.toml", include_str!("../services/migrate.toml")),

@@ -278,7 +278,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
     }
 
     /// Puts the last words of the daemon where a failed case shows them.
-    fn testify(&mut self) {
+    pub fn testify(&mut self) {
         let words = self.words();
         let lines: Vec<&str> = words.lines().collect();
         let tail = lines[lines.len().saturating_sub(40)..].join("\n");

@@ -47,6 +47,9 @@ pub struct Unwell {
     /// It is well and a job whose time is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
+    /// It is well and was evicted: memory was short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicted: bool,
 }
 
 impl Ending {
@@ -57,14 +60,21 @@ impl Ending {
 
     /// Not the service's own doing.
     pub fn innocent(&self) -> bool {
-        matches!(self, Ending::Reboot | Ending::Interrupted)
+        matches!(self, Ending::Reboot | Ending::Interrupted) || self.evicted()
+    }
+
+    /// It was stopped because memory was short.
+    pub fn evicted(&self) -> bool {
+        matches!(self, Ending::Unwell { unwell: Unwell { evicted: true, .. }, .. })
     }
 
     /// One line for people: `exited 3`, `killed by SIGKILL: ...`.
     pub fn text(&self) -> String {
         match self {
             Ending::NeverRan { code, text } => format!("could not be started ({code}): {text}"),
-            Ending::Unwell { unwell, end } if unwell.overdue => format!("{}, {}", unwell.why, end.text()),
+            Ending::Unwell { unwell, end } if unwell.overdue || unwell.evicted => {
+                format!("{}, {}", unwell.why, end.text())
+            }
             Ending::Unwell { unwell, end } => format!("unhealthy ({}), {}", unwell.why, end.text()),
             Ending::MonitorLost => "its keeper is gone, nobody saw its end (monitor-lost)".into(),
             Ending::Reboot => "the host went down under it".into(),
@@ -178,7 +188,7 @@ pub struct History {
 pub fn after_end(restart: &Restart, ending: &Ending, history: History) -> Decision {
     let text = ending.text();
     // It was wanted and never got its chance, whatever the policy says of ends.
-    if *ending == Ending::Interrupted {
+    if *ending == Ending::Interrupted || ending.evicted() {
         return again(restart, ending, history, "it is still wanted");
     }
     if let Ending::Unwell { unwell: Unwell { stays_down: true, .. }, .. } = ending {
@@ -390,6 +400,7 @@ mod tests {
                 stays_down,
                 ran: Duration::ZERO,
                 overdue: false,
+                evicted: false,
             },
             end: Box::new(exited(0)),
         };

@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 /// Commands of this topic.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "mem", args: "MB [hold]", run: mem },
+    Command { name: "mem", args: "MB [hold [MS]]", run: mem },
     Command { name: "fork", args: "N", run: fork },
     Command { name: "orphan", args: "FILE", run: orphan },
     Command { name: "forkbomb", args: "[MS]", run: forkbomb },
 ];
 
 fn mem(args: &[String], out: &mut dyn Write) -> Run {
-    let usage = || Failure::usage("mem MB [hold]");
-    let (mib, hold) = match args {
-        [mib] => (mib, false),
-        [mib, hold] if hold == "hold" => (mib, true),
+    let usage = || Failure::usage("mem MB [hold [MS]]");
+    let (mib, hold, pause) = match args {
+        [mib] => (mib, false, 0),
+        [mib, hold] if hold == "hold" => (mib, true, 0),
+        [mib, hold, ms] if hold == "hold" => (mib, true, ms.parse().map_err(|_| usage())?),
         _ => return Err(usage()),
     };
     for step in 1..=mib.parse::<u64>().map_err(|_| usage())? {
@@ -26,6 +27,8 @@ fn mem(args: &[String], out: &mut dyn Write) -> Run {
         writeln!(out, "{step} MiB")?;
         // The next step may be the last; what was reached must be out by then.
         out.flush()?;
+        // One that grows slowly.
+        std::thread::sleep(Duration::from_millis(pause));
     }
     if hold {
         loop {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use knarrd::daemon::{Options, run};
 use knarrd::dirs::Dirs;
+use knarrd::memory::ladder::Thresholds;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -85,8 +86,25 @@ fn options(matches: &ArgMatches) -> Result<Options> {
             Some(ratio) => return Err(anyhow!("--memory-overcommit {ratio}: out of range, want 0.1 to 100")),
             None => 1.0,
         },
+        pressure: pressure(matches)?,
         endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
+    })
+}
+
+fn pressure(matches: &ArgMatches) -> Result<Thresholds> {
+    let usual = Thresholds::default();
+    let seconds = |name: &str, usual: Duration, range: std::ops::RangeInclusive<u64>| match matches
+        .get_one::<u64>(name)
+    {
+        Some(n) if range.contains(n) => Ok(Duration::from_secs(*n)),
+        Some(n) => Err(anyhow!("--{name} {n}: out of range, want {} to {}", range.start(), range.end())),
+        None => Ok(usual),
+    };
+    Ok(Thresholds {
+        available: matches.get_one::<u64>("pressure-available").copied(),
+        pause: seconds("pressure-pause", usual.pause, 1..=3600)?,
+        hold: seconds("pressure-hold", usual.hold, 1..=3600)?,
     })
 }
 
@@ -167,6 +185,12 @@ fn command() -> Command {
                 .value_parser(value_parser!(f64))
                 .help("How many times the rest of the memory may be requested [default: 1]"),
         )
+        .arg(number(
+            "pressure-available",
+            "Bytes of available memory below which services are shed [default: a twentieth, at least 100 MiB, at most a quarter; 0 = never]",
+        ))
+        .arg(number("pressure-pause", "Seconds from the end of one eviction to the next [default: 15]"))
+        .arg(number("pressure-hold", "Seconds for which memory must be enough before it counts as that [default: 30]"))
         .arg(
             Arg::new("endpoints")
                 .long("endpoints")

@@ -250,8 +250,19 @@ fn inside() -> [Command; 2] {
     ]
 }
 
-fn others() -> [Command; 4] {
+fn others() -> [Command; 5] {
     [
+        Command::new("replay-pressure")
+            .about("What the memory ladder would have decided, from a trace of figures; without a daemon")
+            .arg(
+                Arg::new("file")
+                    .value_name("FILE")
+                    .required(true)
+                    .value_parser(value_parser!(PathBuf))
+                    .value_hint(ValueHint::FilePath)
+                    .help("A trace, JSON lines as docs/memory.md has them"),
+            )
+            .arg(json()),
         Command::new("validate")
             .about("Checks service files without a daemon")
             .arg(files(true, "Service files NAME.toml, or directories of them"))

@@ -1,5 +1,5 @@
-//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `completions` and
-//! `openapi` work without a daemon.
+//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `replay-pressure`,
+//! `completions` and `openapi` work without a daemon.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -8,6 +8,7 @@ mod failure;
 mod jobs;
 mod orders;
 mod plans;
+mod replay;
 mod rollouts;
 mod show;
 mod streams;
@@ -94,6 +95,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "rollout" => rollouts::rollout(ctx, m).await,
         "set" => plans::set(ctx, m).await,
         "validate" => validate::validate(ctx, m),
+        "replay-pressure" => replay::replay_pressure(m),
         "start" => orders::order(ctx, Verb::Start, m).await,
         "stop" => orders::order(ctx, Verb::Stop, m).await,
         "restart" => orders::order(ctx, Verb::Restart, m).await,

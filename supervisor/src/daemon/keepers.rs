@@ -111,6 +111,7 @@ impl Owner {
             Done::Resized(run, result) => self.resized(&run, result),
             Done::Hears(run, socket) => self.hears(&run, socket),
             Done::Told(run, message) => self.told(&run, message),
+            Done::Stalls(run) => self.stalls(run.as_ref()),
             Done::HolderGone => self.hold_again(true),
             Done::Tell(run, kind, text) => {
                 self.tell(Some(&run.instance.service), Some(run.instance.replica), kind, text);
@@ -197,6 +198,7 @@ impl Owner {
             let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
             self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
         }
+        self.ran_out(run, &record);
         let event = match &record.end {
             End::CreateFailed { text, .. } => {
                 let logged = logged_error(&self.options.dirs.keeper(run).join("runtime.log"));

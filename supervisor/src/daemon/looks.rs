@@ -249,10 +249,11 @@ impl Owner {
         self.look_over(run, role);
         let now = Moment::now();
         let late = self.looks.late.filter(|(at, _)| now.boot.since(*at) < LATE_FOR).map(|(_, lag)| lag);
+        let frozen = self.is_frozen(run).then(|| "it is frozen because memory is short".to_owned());
         let Some(slot) = self.slots.get_mut(&run.instance) else { return };
         let Some(watched) = slot.watched.as_mut().filter(|w| w.run == *run) else { return };
         let before = watched.health.known();
-        let why = || host_pressure(late.unwrap_or_default());
+        let why = || frozen.or_else(|| host_pressure(late.unwrap_or_default()));
         let decisions = watched.health.answered(role, outcome, now, why);
         let known = watched.health.known();
         if known != before {

@@ -33,6 +33,8 @@ pub struct Options {
     pub memory_reserve: Option<u64>,
     /// How many times the rest may be requested.
     pub memory_overcommit: f64,
+    /// When the memory ladder begins, and how fast it moves.
+    pub pressure: crate::memory::ladder::Thresholds,
     /// Where ready instances are listed for proxies; `None` = nowhere.
     pub endpoints: Option<PathBuf>,
     /// The services directory is read whole this often, whatever inotify says.

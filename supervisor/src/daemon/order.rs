@@ -19,6 +19,9 @@ impl Owner {
         if let Some(schedule) = self.waits_for_schedule(instance) {
             return Some((schedule, None));
         }
+        if let Some(short) = self.held_back(instance) {
+            return Some((short, None));
+        }
         let (service, _) = self.service(instance);
         let unmet: Vec<_> = service.depends_on.iter().filter(|d| !self.met(d)).collect();
         if unmet.is_empty() {

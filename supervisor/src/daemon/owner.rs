@@ -20,6 +20,7 @@ use super::logcap::Cap;
 use super::looks::{Looks, Watched};
 use super::options::Options;
 use super::place::Place;
+use super::pressure::Pressure;
 use super::resize::Sized;
 use super::rollouts::Rolling;
 use super::stats::Controllers;
@@ -157,6 +158,8 @@ pub(super) struct Owner {
     pub(super) jobs: Jobs,
     /// The last pass found a version that it could not keep.
     pub(super) refused_by_disk: bool,
+    /// Memory that runs short.
+    pub(super) pressure: Pressure,
     /// Services that are being rolled out.
     pub(super) rolling: BTreeMap<ServiceName, Rolling>,
 }
@@ -182,12 +185,14 @@ impl Owner {
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
         let capacity = super::admission::capacity(&options);
+        let controllers = Controllers::find();
+        let pressure = Pressure::new(options.pressure, controllers.below(&place.payloads()));
         let endpoints = options.endpoints.clone().map(Endpoints::new);
         let owner = Owner {
             options,
             boot_id,
             place,
-            controllers: Controllers::find(),
+            controllers,
             journal,
             services: BTreeMap::new(),
             problems: Vec::new(),
@@ -209,6 +214,7 @@ impl Owner {
             endpoints,
             jobs: Jobs::default(),
             refused_by_disk: false,
+            pressure,
             rolling: BTreeMap::new(),
         };
         (owner, reports)
@@ -372,6 +378,9 @@ impl Owner {
 
     /// Carries out one effect, of which everything is on disk that has to be. Nothing here waits.
     pub(super) fn act(&mut self, instance: &Instance, act: Effect) {
+        if let Effect::Stop(run, _) | Effect::Kill(run) = &act {
+            self.end_under_pressure(run, matches!(act, Effect::Kill(_)));
+        }
         match act {
             Effect::Ack(run) => self.ack(&run),
             Effect::Launch(run) => self.launch(instance, run),

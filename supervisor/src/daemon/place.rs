@@ -76,6 +76,16 @@ impl Place {
         format!("{}/payload/{run}", self.parent)
     }
 
+    /// The group of all containers.
+    pub fn payloads(&self) -> String {
+        format!("{}/payload", self.parent)
+    }
+
+    /// The group of a run's container in the v2 tree, where there is one, with or without controllers.
+    pub fn tree_container(&self, run: &RunId) -> Option<PathBuf> {
+        self.unified_dir(&format!("payload/{run}"))
+    }
+
     /// The group of a keeper in the v2 tree, where there is one.
     pub fn keeper(&self, run: &RunId) -> Option<PathBuf> {
         self.unified_dir(&format!("keepers/{run}"))
@@ -94,7 +104,7 @@ impl Place {
 
     /// The group of a run's container in the v2 tree, when that is the only one and so has the controllers.
     pub fn unified_container(&self, run: &RunId) -> Option<PathBuf> {
-        self.unified_dir(&format!("payload/{run}")).filter(|_| self.mounts.len() == 1)
+        self.tree_container(run).filter(|_| self.mounts.len() == 1)
     }
 
     /// Where the groups of hooks are made, the best first. A group of v1's cpuset takes nobody before it is set up.

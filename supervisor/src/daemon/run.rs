@@ -71,6 +71,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
     owner.begin_scheduled();
+    owner.begin_pressure();
     owner.settle();
     owner.finish_removals();
     owner.cap.grew();
@@ -125,6 +126,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
+    owner.end_pressure();
     owner.close_unwanted_at_last().await;
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
     // Nobody else has them while the lock is held.
@@ -214,6 +216,7 @@ impl Passes {
         owner.hold_again(false);
         owner.retry_strays();
         owner.retry_limits();
+        owner.look_at_pressure();
     }
 
     /// The directories whose changes matter.

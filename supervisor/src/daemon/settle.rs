@@ -17,6 +17,8 @@ impl Owner {
             .chain(self.look_due())
             .chain(self.rollout_due())
             .chain(self.overdue_at())
+            .chain(self.pressure.due())
+            .chain(self.leak_due())
             .min()
     }
 
@@ -31,6 +33,8 @@ impl Owner {
         self.cap_logs_in_time();
         self.ask_due(now);
         self.end_overdue(now);
+        self.pressure_due(now);
+        self.look_for_leaks(now);
         self.begin_scheduled();
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
         let due: Vec<_> = self
@@ -82,6 +86,7 @@ impl Owner {
             | self.settle_watched()
         {}
         self.settle_limits();
+        self.settle_pressure();
     }
 
     fn settle_downs(&mut self) -> bool {

@@ -38,6 +38,15 @@ impl Controllers {
         found
     }
 
+    /// Where the memory controller is mounted, a group in it, and whether it is v2's; `None` = it is nowhere.
+    pub fn below(&self, group: &str) -> Option<(PathBuf, PathBuf, bool)> {
+        let (mount, v2) = match (&self.memory, &self.unified) {
+            (Some(memory), _) => (memory, false),
+            (None, unified) => (unified.as_ref()?, true),
+        };
+        Some((mount.clone(), mount.join(group.trim_start_matches('/')), v2))
+    }
+
     /// What the container of this process uses.
     pub fn usage(&self, pid: u32) -> Usage {
         let Some((dir, v2)) = self.group(pid) else { return Usage::default() };

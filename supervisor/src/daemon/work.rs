@@ -59,6 +59,8 @@ pub(super) enum Done {
     Hears(RunId, Socket),
     /// A run told something on it.
     Told(RunId, Message),
+    /// Processes stall for memory: of this run, or some.
+    Stalls(Option<RunId>),
     /// The process that holds the sockets is gone.
     HolderGone,
     /// Something to tell about a run.

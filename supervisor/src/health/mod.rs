@@ -5,7 +5,7 @@
 //! that is not well is given up, and nobody looks at it again, unless `on_unhealthy` is `none`.
 #![forbid(unsafe_code)]
 
-mod pressure;
+pub mod pressure;
 #[cfg(test)]
 mod tests;
 

@@ -24,7 +24,7 @@ pub fn pressure(memory: &str, cpu: &str, lag: Duration) -> Option<String> {
 }
 
 /// `some avg10=0.12 avg60=...`: the number of the line.
-fn avg10(text: &str, line: &str) -> Option<f64> {
+pub fn avg10(text: &str, line: &str) -> Option<f64> {
     let rest = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(" avg10="))?;
     rest.split(' ').next()?.parse().ok()
 }

@@ -308,6 +308,9 @@ pub struct KeptExit {
     pub at: Timestamp,
     /// One line for people.
     pub text: String,
+    /// It was evicted for want of memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicted: bool,
 }
 
 impl Kept {
@@ -395,7 +398,8 @@ impl Image {
             Record::Ended { run, exit, at, text, failures, finished } => {
                 let kept = self.kept(&run.instance);
                 kept.last_run = kept.last_run.max(run.run);
-                kept.open.take_if(|o| o.run == run.run);
+                let open = kept.open.take_if(|o| o.run == run.run);
+                let evicted = open.and_then(|o| o.unwell).is_some_and(|u| u.evicted);
                 let attempts = kept.failures.saturating_add(1);
                 (kept.failures, kept.finished) = (*failures, *finished);
                 kept.exits.push_back(KeptExit {
@@ -403,6 +407,7 @@ impl Image {
                     exit: exit.clone(),
                     at: *at,
                     text: text.clone(),
+                    evicted,
                 });
                 while kept.exits.len() > EXITS_KEPT {
                     kept.exits.pop_front();

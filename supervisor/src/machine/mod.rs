@@ -199,6 +199,7 @@ impl Machine {
             }
             Event::Extend { until } => self.on_extend(until),
             Event::Overdue { why } => self.on_overdue(why, now, rules, &mut out),
+            Event::Evicted { why, grace } => self.on_evicted(why, grace, now, rules, &mut out),
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
             Event::Turn => self.on_turn(rules, &mut out),
@@ -297,7 +298,7 @@ impl Machine {
         }
         let ran = end::ran(rules, *since, now.moment.boot);
         let own = Stop { grace: grace.unwrap_or(rules.stop.grace), ..rules.stop.clone() };
-        let unwell = Unwell { why, stays_down, ran, overdue: false };
+        let unwell = Unwell { why, stays_down, ran, overdue: false, evicted: false };
         let rules = Rules { stop: &own, ..rules };
         self.end_run("unhealthy", Some(unwell), now, rules, out);
     }
@@ -306,7 +307,25 @@ impl Machine {
         let State::Running { since, .. } = &self.state else { return };
         if self.up {
             let ran = end::ran(rules, *since, now.moment.boot);
-            let unwell = Unwell { why: why.clone(), stays_down: false, ran, overdue: true };
+            let unwell = Unwell { why: why.clone(), stays_down: false, ran, overdue: true, evicted: false };
+            self.end_run(&why, Some(unwell), now, rules, out);
+        }
+    }
+
+    fn on_evicted(
+        &mut self,
+        why: String,
+        grace: Duration,
+        now: Now,
+        rules: Rules<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Running { since, .. } = &self.state else { return };
+        if self.up {
+            let ran = end::ran(rules, *since, now.moment.boot);
+            let unwell = Unwell { why: why.clone(), stays_down: false, ran, overdue: false, evicted: true };
+            let stop = Stop { grace, ..rules.stop.clone() };
+            let rules = Rules { stop: &stop, ..rules };
             self.end_run(&why, Some(unwell), now, rules, out);
         }
     }
@@ -890,6 +909,30 @@ mod tests {
     }
 
     #[test]
+    fn an_eviction_is_nobodys_failure_and_does_not_count() {
+        for policy in [UnlessStopped, No, OnFailure(Some(1))] {
+            let mut t = Trial::new(policy);
+            t.machine.failures = 1;
+            t.run();
+            t.machine.failures = 1;
+            let effects =
+                t.step(Event::Evicted { why: "evicted: memory".into(), grace: Duration::from_secs(2) });
+            assert!(effects.iter().any(|e| matches!(e, Effect::Stop(_, s) if s.name == "TERM")));
+            assert_eq!(t.machine.deadline(), Some(moment(2).boot));
+            let effects = t.exit(143);
+            assert!(
+                matches!(&effects[0], Effect::Journal(r) if matches!(&**r, Record::Ended { failures: 1, finished: None, text, .. }
+                    if text.starts_with("evicted: memory, exited"))),
+                "{effects:?}"
+            );
+            t.step(Event::Cleaned);
+            // It waits for what [`crate::memory::ladder`] says.
+            assert_eq!(t.machine.word(), "waiting");
+            assert!(t.machine.recent.is_empty());
+        }
+    }
+
+    #[test]
     fn an_intent_is_written_before_the_launch() {
         let mut t = Trial::new(UnlessStopped);
         t.step(Event::Up { fresh: true });
@@ -1031,6 +1074,7 @@ mod tests {
                 unwell(false),
                 unwell(true),
                 Event::Overdue { why: "late".into() },
+                Event::Evicted { why: "evicted".into(), grace: Duration::from_secs(1) },
                 Event::Lost(Ending::MonitorLost),
                 Event::NeverRan { code: "c".into(), text: "t".into(), exit: None },
                 Event::Due,

@@ -151,6 +151,13 @@ pub enum Event {
         /// For people: "deadline of 10 min passed".
         why: String,
     },
+    /// Memory is short, and it is the one that pays.
+    Evicted {
+        /// For people: "evicted: 80 MiB available, ...".
+        why: String,
+        /// From the signal to the kill.
+        grace: Duration,
+    },
     /// What runs is to be replaced by a fresh run.
     Again {
         /// For people: "changed: limits.memory".

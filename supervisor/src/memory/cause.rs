@@ -66,6 +66,23 @@ pub fn words(short: Option<Short>, limit: Option<u64>) -> String {
     }
 }
 
+/// Whose doing it was that memory ran out, as far as its own figures say: who broke its own limit or went beyond its request is a
+/// culprit, who was killed within its request a bystander.
+pub fn verdict(short: Short, peak: Option<u64>, request: Option<u64>) -> String {
+    let used = |peak| format!("it used up to {}", size(peak));
+    match (short, peak, request.filter(|n| *n > 0)) {
+        (Short::Own, ..) => "culprit: it hit its own limit".to_owned(),
+        (_, Some(peak), Some(request)) if peak <= request => {
+            format!("bystander: {}, within its request of {}", used(peak), size(request))
+        }
+        (_, Some(peak), Some(request)) => {
+            format!("culprit: {}, beyond its request of {}", used(peak), size(request))
+        }
+        (_, Some(peak), None) => format!("culprit or bystander: {} and requested none", used(peak)),
+        (_, None, _) => "culprit or bystander: what it used is not known".to_owned(),
+    }
+}
+
 /// One line about a kill for memory; `None` = there was none, whatever ended it.
 pub fn text(record: &ExitRecord) -> Option<String> {
     let kills = record.memory.oom_kills.filter(|n| *n > 0)?;
@@ -138,6 +155,16 @@ mod tests {
         assert_eq!(short(&memory(Some(1), Some(1), Some(9)), Some(&said)), Some(Short::Above));
         assert_eq!(short(&memory(Some(0), None, None), Some(&said)), None, "no count, no kill");
         assert!(words(None, Some(9)).starts_with("not its own"));
+    }
+
+    #[test]
+    fn who_keeps_to_its_request_is_a_bystander() {
+        let of = |short, peak, request| verdict(short, peak, request).split(':').next().unwrap().to_owned();
+        assert_eq!(of(Short::Own, None, None), "culprit");
+        assert_eq!(of(Short::Host, Some(5), Some(5)), "bystander");
+        assert_eq!(of(Short::Above, Some(6), Some(5)), "culprit");
+        assert_eq!(of(Short::Above, Some(6), Some(0)), "culprit or bystander");
+        assert_eq!(of(Short::Host, None, Some(5)), "culprit or bystander");
     }
 
     #[test]

@@ -4,5 +4,7 @@
 
 pub mod admission;
 pub mod cause;
+pub mod ladder;
+pub mod leak;
 pub mod limits;
 pub mod resize;

@@ -8,6 +8,7 @@ pub mod keeper;
 pub mod logs;
 pub mod net;
 pub mod peer;
+pub mod pressure;
 pub mod probe;
 pub mod process;
 pub mod pty;

@@ -4,13 +4,16 @@
 
 pub use super::key::{Change, Key, within};
 use super::key::{key, live, next};
+use super::keys_pressure::PRESSURE;
 use super::keys_probes::PROBES;
 
 /// The list, in the order of the documentation.
-pub const KEYS: &[Key] = &joined::<{ BEFORE.len() + PROBES.len() + AFTER.len() }>([BEFORE, PROBES, AFTER]);
+pub const KEYS: &[Key] = &joined::<{ BEFORE.len() + PRESSURE.len() + PROBES.len() + AFTER.len() }>([
+    BEFORE, PRESSURE, PROBES, AFTER,
+]);
 
 /// Several lists as one; at compile time.
-const fn joined<const N: usize>(lists: [&[Key]; 3]) -> [Key; N] {
+const fn joined<const N: usize>(lists: [&[Key]; 4]) -> [Key; N] {
     let mut all = [BEFORE[0]; N];
     let (mut list, mut from, mut to) = (0, 0, 0);
     while list < lists.len() {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::job::{Job, Overlap, Schedule};
 use super::listen::{Listen, MODE};
 use super::parse::{self, value::duration_text, value::size_text};
+use super::pressure::{Pressure, Priority, Rung};
 use super::service::{
     Condition, Dependency, FileMount, Hook, Hooks, Image, IoMax, Limits, Logs, Match, Mount, MountKind,
     Network, OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule,
@@ -69,6 +70,7 @@ pub(super) fn render(service: &Service) -> Value {
         restart,
         job,
         stop,
+        pressure,
         probes,
         update,
         depends_on,
@@ -106,6 +108,7 @@ pub(super) fn render(service: &Service) -> Value {
     t.full("restart", put_restart(restart));
     t.some("job", job.as_ref().map(put_job));
     t.full("stop", put_stop(stop));
+    t.full("pressure", put_pressure(pressure));
     t.full("probes", put_probes(probes));
     t.full("update", put_update(update));
     t.full("depends_on", depends_on.iter().filter(|d| !d.implied).map(dependency).collect::<Vec<_>>());
@@ -306,6 +309,22 @@ fn put_stop(stop: &Stop) -> Table {
     let mut t = Table::default();
     t.unless("signal", signal, &default.signal, |s| json!(s.name));
     t.unless("grace", grace, &default.grace, |d| json!(duration_text(*d)));
+    t
+}
+
+fn put_pressure(pressure: &Pressure) -> Table {
+    let Pressure { priority, rungs, freeze_for, grace, signal, watch, restart_above } = pressure;
+    let mut t = Table::default();
+    t.unless("priority", priority, &Priority::default(), |p| match p {
+        Priority::Level(n) => json!(n),
+        Priority::Protected => json!("protected"),
+    });
+    t.some("rungs", rungs.map(|r| json!(r.iter().map(Rung::word).collect::<Vec<_>>())));
+    t.some("freeze_for", freeze_for.map(duration_text));
+    t.some("grace", grace.map(duration_text));
+    t.some("signal", signal.as_ref().map(|s| s.name.as_str()));
+    t.unless("watch", watch, &false, |b| json!(b));
+    t.some("restart_above", restart_above.map(|a| format!("{}% for {}", a.percent, duration_text(a.lasts))));
     t
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::listen::Listen;
+use super::pressure::Pressure;
 use crate::names::ServiceName;
 use crate::probe::Kind;
 use crate::unit::job::Job;
@@ -49,6 +50,8 @@ pub struct Service {
     pub job: Option<Job>,
     /// How it is stopped.
     pub stop: Stop,
+    /// What it pays when memory runs short.
+    pub pressure: Pressure,
     /// How it is looked at while it runs.
     pub probes: Probes,
     /// How a changed file is rolled out.
@@ -606,6 +609,7 @@ impl Service {
             },
             job: None,
             stop: Stop { signal: Signal { number: 15, name: "TERM".into() }, grace: Duration::from_secs(10) },
+            pressure: Pressure::default(),
             probes: Probes::default(),
             update: Update::default(),
             depends_on: Vec::new(),

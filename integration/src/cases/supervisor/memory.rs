@@ -169,7 +169,8 @@ fn evidence() -> Vec<Case> {
                 &format!("[limits]\nmemory = '24MiB'\nswap = 0\n{NO}"),
             )?;
             d.until("hog.1", "failed")?;
-            d.explains("hog", &["the memory limit of 24 MiB was hit", "peak 2"])
+            d.explains("hog", &["the memory limit of 24 MiB was hit", "peak 2"])?;
+            d.explains("hog", &["memory-verdict", "culprit: it hit its own limit"])
         }),
         sup("memory.limit-above", "who broke which limit").needs(MEMORY).daemon(|d| {
             // The groups above are made with the first container.
@@ -178,14 +179,23 @@ fn evidence() -> Vec<Case> {
             let above = top.join(d.parent.trim_start_matches('/')).join("payload");
             let (name, none) = if unified { ("memory.max", "max") } else { ("memory.limit_in_bytes", "-1") };
             fs::write(above.join(name), (96u64 << 20).to_string()).context("the limit above")?;
+            // The kernel is to find it, and not the ladder.
+            let keys = format!("[limits]\nmemory_request = '16MiB'\n[pressure]\nrungs = []\n{NO}");
             let told =
-                d.service("hog", &["mem", "300", "hold"], NO).and_then(|()| d.until("hog.1", "failed"));
+                d.service("hog", &["mem", "300", "hold"], &keys).and_then(|()| d.until("hog.1", "failed"));
             fs::write(above.join(name), none).context("the limit above")?;
             told?;
             let why = d.why("hog")?.to_string();
             let want =
                 if log_is_readable() { "a memory limit above its own was hit" } else { "the kernel killed" };
             ensure!(why.contains(want) && !why.contains("the memory limit of"), "{why}");
+            if log_is_readable() {
+                let verdict = event(d, "memory-verdict")?;
+                ensure!(
+                    verdict.starts_with("culprit: it used up to") && verdict.ends_with("request of 16 MiB"),
+                    "{verdict}"
+                );
+            }
             d.is("calm.1", "running").map(|_| ())
         }),
         sup("memory.child-killed", "kills of single processes").needs(MEMORY).daemon(|d| {

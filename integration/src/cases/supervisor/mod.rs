@@ -8,10 +8,12 @@ mod config;
 mod crowd;
 mod endpoints;
 mod files;
+mod hogs;
 mod hooks;
 mod host;
 mod jobs;
 mod keepers;
+mod ladder;
 mod life;
 mod listen;
 mod logcap;
@@ -57,6 +59,8 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        ladder::cases(),
+        hogs::cases(),
         access::cases(),
         output::cases(),
         files::cases(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Host, env, limits, listen, notify, root};
+use super::{Failure, Host, env, limits, listen, notify, pressure, root};
 use crate::names::RunId;
 use crate::unit::service::{FileMount, Image, MountKind, Network, Process, Seccomp, Security, Service, User};
 
@@ -119,6 +119,7 @@ fn put_environment(
     new.extend(service.process.env.clone());
     new.extend(listen::environment(service));
     new.extend(notify::environment(service));
+    new.extend(pressure::environment(service));
     new.push(("KNARR_SERVICE".into(), run.instance.service.to_string()));
     new.push(("KNARR_INSTANCE".into(), run.instance.to_string()));
     let terminal = process.get("terminal").and_then(Value::as_bool).unwrap_or(false);
@@ -200,9 +201,9 @@ pub(super) fn mounts(
     config: &mut Value,
     service: &Service,
     copies: &[PathBuf],
-    notify: Option<(&str, Value)>,
+    told: Vec<(&str, Value)>,
 ) -> Result<(), Failure> {
-    let mut new: Vec<(&str, Value)> = notify.into_iter().collect();
+    let mut new: Vec<(&str, Value)> = told;
     for mount in &service.mounts {
         let mut options = vec![if mount.read_only { "ro" } else { "rw" }.to_owned()];
         let (kind, source) = match &mount.kind {

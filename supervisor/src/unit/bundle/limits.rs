@@ -85,6 +85,7 @@ pub(super) fn put_resources(
         object(resources, "cpu")?.insert("cpus".into(), json!(cpus));
         unset(resources, &["cpuset.cpus"]);
     }
+    super::pressure::check(service, host)?;
     put_disks(resources, io_max)?;
     if host.unified {
         put_files(resources, service)?;

@@ -8,6 +8,7 @@ mod files;
 mod limits;
 mod listen;
 mod notify;
+mod pressure;
 pub mod resources;
 mod root;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use self::files::{Changed, Refreshed, refresh_files, refreshed, release};
+pub use self::pressure::watch_file;
 use super::dir::read_regular;
 use crate::dirs::Dirs;
 use crate::names::RunId;
@@ -89,7 +91,8 @@ pub fn prepare(service: &Service, run: &RunId, dirs: &Dirs, cgroups_path: &str) 
     let mut config = base(service, run)?;
     apply::apply(&mut config, service, run, cgroups_path, seccomp(service)?, Host::look())?;
     let copies = files::copy(&config, service, run, dirs)?;
-    apply::mounts(&mut config, service, &copies, notify::mount(service, run, dirs)?)?;
+    let told = [notify::mount(service, run, dirs)?, pressure::mount(service, run, dirs)?];
+    apply::mounts(&mut config, service, &copies, told.into_iter().flatten().collect())?;
     let bundle = dirs.bundle(run);
     make_dir(&bundle)?;
     let text = serde_json::to_vec(&config).map_err(|e| Failure::new("internal", e.to_string()))?;
@@ -136,7 +139,7 @@ const LASTING: [&str; 4] =
 /// # Errors
 /// A directory cannot be removed.
 pub fn clean(run: &RunId, dirs: &Dirs) -> io::Result<()> {
-    for dir in [dirs.bundle(run), dirs.files(run)] {
+    for dir in [dirs.bundle(run), dirs.files(run), pressure::directory(dirs, run)] {
         match std::fs::remove_dir_all(dir) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}

@@ -5,6 +5,7 @@ mod job;
 mod listen;
 mod parts;
 mod policy;
+mod pressure;
 mod probes;
 mod read;
 mod update;
@@ -124,6 +125,10 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let mut restart = policy::restart(r, t);
     let job = job::job(r, t, &mut restart, replicas);
     let stop = policy::stop(r, t);
+    let pressure = {
+        let limited = limits.memory.is_some() || matches!(image, Some(Image::Bundle(_)));
+        parts::section(r, t, "pressure", |r, t| pressure::pressure(r, t, limited))
+    };
     let probes = probes::probes(r, t);
     let update = update::update(r, t, &probes);
     let depends_on = t.get(r, "depends_on").map(|v| policy::dependencies(r, &v, name)).unwrap_or_default();
@@ -148,6 +153,7 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
         restart,
         job,
         stop,
+        pressure,
         probes,
         update,
         depends_on,

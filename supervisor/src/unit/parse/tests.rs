@@ -82,6 +82,15 @@ max_size = "1MiB"
 max_files = 3
 journald = true
 
+[pressure]
+priority = 700
+rungs = ["evict", "warn", "freeze"]
+freeze_for = "10s"
+grace = "500ms"
+signal = "USR1"
+watch = true
+restart_above = "80% for 10m"
+
 [probes]
 on_unhealthy = "stop"
 
@@ -216,6 +225,13 @@ fn every_value_of_a_full_file_arrives() {
     let when = Match { codes: vec![], signals: vec![9], oom: true, not: true };
     assert_eq!(s.restart.rules[1], Rule { when, action: RuleAction::Complete });
     assert_eq!((s.stop.signal.number, s.stop.grace.as_secs()), (3, 90));
+    let p = &s.pressure;
+    assert_eq!(p.priority, crate::unit::pressure::Priority::Level(700));
+    assert_eq!(p.rungs().iter().map(|r| r.word()).collect::<Vec<_>>(), ["warn", "freeze", "evict"]);
+    assert_eq!((p.freeze_for, p.grace), (Some(Duration::from_secs(10)), Some(Duration::from_millis(500))));
+    let above = crate::memory::leak::Above { percent: 80, lasts: Duration::from_secs(600) };
+    assert_eq!(p.restart_above, Some(above));
+    assert_eq!((p.signal.as_ref().map(|s| s.number), p.watch), (Some(10), true));
     assert_eq!(s.mounts[0].target, "/data");
     assert_eq!(s.mounts[1].kind, MountKind::Tmpfs(Some(16 << 20)));
     let key = &s.files[0];
@@ -372,6 +388,7 @@ fn examples_are_good() {
                     "job" if ["timezone", "catch_up", "overlap", "jitter"].contains(&name) => {
                         "schedule = \"@daily\"\n"
                     }
+                    "pressure" if name == "freeze_for" => "rungs = [\"freeze\"]\n",
                     "healthcheck" if name != "test" => "test = \"true\"\n",
                     _ if name == "timeout" => "command = [\"/x\"]\n",
                     _ => "",
