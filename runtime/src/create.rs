@@ -27,9 +27,10 @@ use crate::resctrl::{self, Groups};
 use crate::rootfs::Proc;
 use crate::spec::{self, Spec, annotations};
 use crate::state::{self, Phase, Record, Reservation, Store, observe, record};
-use crate::sys::fs;
+use crate::sys::fs::{self, Stat};
 use crate::sys::process::{self, Child, ns_flags};
 use crate::sys::{OwnedFd, errno, sock};
+use crate::trace::{self, Step};
 use birth::Parents;
 use interfaces::Given;
 use std::os::fd::AsFd;
@@ -104,8 +105,13 @@ fn needs_userns(plan: &Plan, host: &Host) -> Result<()> {
 
 /// Makes a container up to the point where only the payload's start is missing.
 pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
+    trace::step(Step::Begin);
     let (spec, bytes) = load(wish.bundle)?;
-    let host = Host { without_cgroup: wish.without_cgroup, ..Host::detect(wish.systemd, wish.rootless)? };
+    trace::step(Step::Load);
+    let host = Host {
+        without_cgroup: wish.without_cgroup,
+        ..Host::detect(wish.systemd, wish.rootless, plan::names_labels(&spec))?
+    };
     let request = Request {
         id: wish.id,
         bundle: wish.bundle,
@@ -129,16 +135,18 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         report::warn(format_args!("{w}"));
     }
     report::step(format_args!("checked and planned: {} mounts", plan.mounts.len()));
+    trace::step(Step::Plan);
     let pidfd = annotations::pidfd_receiver(&spec.annotations).map(Path::new);
     let asked = Asked { pidfd_socket: wish.asked.pidfd_socket.or(pidfd), ..wish.asked };
     let handover = Handover::prepare(asked, plan.process.terminal)?;
-    let root = open_root(&plan)?;
+    let (root, root_seen) = open_root(&plan)?;
     let resctrl = resctrl_of(&plan)?;
     let nofile = sources::make_room(&plan)?;
     let proc = Proc::open()?;
     process::set_dumpable(false)?;
     wish.fds.hide()?;
     interrupt::arm()?;
+    trace::step(Step::Open);
 
     // The record goes first: whoever finds us dead can clean up after us.
     let mut made = Made { cgroup: None, resctrl: None, reservation: store.reserve(wish.id)? };
@@ -150,6 +158,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         notify::make_dir(made.reservation.dir())?;
     }
     report::step("the record is written");
+    trace::step(Step::Record);
     let group = made.cgroup.insert(Cgroup::create(&host.cgroups, &plan.cgroup, &|| host.is_rootless())?);
     if let Some(uid) = plan.cgroup_owner {
         group.delegate(uid).step("give the cgroup to the container's user")?;
@@ -157,6 +166,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     let below = plan.cgroup_below.as_ref().map(|b| group.make_below(&b.name, b.owner)).transpose();
     let below = below.field("/annotations/run.oci.delegate-cgroup")?;
     report::step("the cgroup is made");
+    trace::step(Step::Group);
     if let (Some(asked), Some(groups)) = (&plan.resctrl, resctrl) {
         made.resctrl.insert(groups).make(asked)?;
     }
@@ -168,6 +178,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         group,
         proc: &proc,
         root: &root,
+        root_seen,
         gate: gate.as_ref(),
         resctrl: made.resctrl.as_ref(),
         below: below.as_ref(),
@@ -175,6 +186,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     };
     let (child, link) = birth::of_init(&parents).map_err(|e| explain_death(e, group))?;
     report::step(format_args!("init, process {}, has built the root", child.pid()));
+    trace::step(Step::RootBuilt);
     group.settle()?;
     let given = Given::to(&plan.interfaces, &child)?;
     let lead = || -> Result<_> {
@@ -184,11 +196,13 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
         let hand_on = |fd| send_listener_to(&spec, wish.id, child.pid(), "creating", fd);
         let run = plan.hooks.prestart.len() + plan.hooks.create_runtime.len();
         report::step(format_args!("{run} prestart and createRuntime hooks have run"));
+        trace::step(Step::RuntimeHooks);
         let limit = hooks::time_of(&plan.hooks.create_container).map(|t| t + link::DEADLINE);
         link.enter(child.pid())?.ready(limit, child.pidfd(), hand_on)
     };
     let (link, handed) = lead().map_err(|e| explain_death(e, group))?;
     report::step("init is confined");
+    trace::step(Step::Confined);
     let console = handover.descriptors(handed.console, &child)?;
     record.phase = Phase::Created;
     record.cgroup = group.saved();
@@ -197,6 +211,7 @@ pub fn create(store: &Store, wish: &Wish<'_>) -> Result<Container> {
     handover.pid_file(&child)?;
     given.keep();
     report::step("the container is created");
+    trace::step(Step::Created);
     Ok(Container { child, link, made, plan, console })
 }
 
@@ -275,7 +290,7 @@ fn resctrl_of(plan: &Plan) -> Result<Option<Groups>> {
     plan.resctrl.as_ref().map(|p| Ok(Groups::of(p, &resctrl::root()?))).transpose()
 }
 
-fn open_root(plan: &Plan) -> Result<OwnedFd> {
+fn open_root(plan: &Plan) -> Result<(OwnedFd, Stat)> {
     let path = &plan.root.path;
     let fd = fs::open_dir_path(path)
         .step_with(|| format!("invalid rootfs {}", quoted(&path.to_string_lossy())))
@@ -284,7 +299,7 @@ fn open_root(plan: &Plan) -> Result<OwnedFd> {
     if (here.dev, here.ino) == (host.dev, host.ino) {
         return Err(Error::spec("/root/path", "is the root of the host, want a directory of its own"));
     }
-    Ok(fd)
+    Ok((fd, here))
 }
 
 fn new_record(id: &str, plan: &Plan) -> Result<Record> {
@@ -306,6 +321,7 @@ fn new_record(id: &str, plan: &Plan) -> Result<Record> {
         shared_pidns: plan.launch.new & ns_flags::PID == 0,
         no_new_keyring: plan.no_new_keyring,
         resources: None,
+        poststop: Some(!plan.hooks.poststop.is_empty()),
     })
 }
 

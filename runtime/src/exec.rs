@@ -21,6 +21,7 @@ use crate::spec::{self, Spec};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::process::{self, Child, ns_flags, sig};
 use crate::sys::{BorrowedFd, OwnedFd, cred, errno, ns, sched, tty};
+use crate::trace::{self, Step};
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 
@@ -138,7 +139,8 @@ fn oom_score(job: &Job, pid: &str, proc: &Proc) -> Result<()> {
 /// On failure gives the child back, if there was one.
 fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Option<Child>)> {
     let proc = Proc::open().map_err(|e| (e, None))?;
-    let (parent, child) = launch(job, home, way).map_err(|e| (e, None))?;
+    let (parent, child) = launch(job, home, way, &proc).map_err(|e| (e, None))?;
+    trace::step(Step::Clone);
     let hand_on = |fd| send_listener_to(home.spec, &job.id, child.pid(), "running", fd);
     let scored = if way.staged { Ok(()) } else { oom_score(job, &child.pid().to_string(), &proc) };
     let done = scored
@@ -151,7 +153,7 @@ fn attempt(job: &Job, home: &Home<'_>, way: Way) -> Result<Entered, (Error, Opti
     }
 }
 
-fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)> {
+fn launch(job: &Job, home: &Home<'_>, way: Way, proc: &Proc) -> Result<(Parent<Held>, Child)> {
     let Home { spec: _, group, init_pid, init, resctrl: _, subs } = *home;
     let Way { join, staged, moved, brought } = way;
     let target = group.exec_target(init_pid, subs, moved)?;
@@ -162,7 +164,7 @@ fn launch(job: &Job, home: &Home<'_>, way: Way) -> Result<(Parent<Held>, Child)>
         init,
         root: if join & ns_flags::MOUNT == 0 { Some(root_of(init_pid, init)?) } else { None },
         entrances: target.entrances,
-        proc: Proc::open()?,
+        proc: proc.again()?,
     };
     let (parent, end) = link::pair()?;
     let into = target.v2.as_ref().map(AsFd::as_fd).filter(|_| !brought);
@@ -232,8 +234,10 @@ fn root_of(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
 
 /// The child. Nothing here returns to the caller.
 fn run(job: &Job, shared: Shared<'_>, link: Init<Held>) -> i32 {
+    trace::enter_child();
     link.live(|link, word| {
         drop_strangers(job, &shared, &[link.fd(), word])?;
+        trace::step(Step::Strangers);
         life(job, shared, link)
     })
 }
@@ -265,12 +269,14 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
         process::chroot(".").step("enter the container's root")?;
     }
     process::setsid()?;
+    trace::step(Step::Joined);
     if job.process.terminal {
         let root = RootDir::new(fs::open("/", OFlags::PATH | OFlags::DIRECTORY, 0)?);
         let c = console::open(&root)?;
         let size = job.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });
         c.adopt(size).step("set up the terminal")?;
         link.console(c.master)?;
+        trace::step(Step::Terminal);
     }
     let confinement = Confinement {
         process: &job.process,
@@ -282,13 +288,16 @@ fn life(job: &Job, shared: Shared<'_>, link: Init<Held>) -> Result<Infallible> {
     };
     identity::confine(&confinement, &proc)?;
     drop(proc);
+    trace::step(Step::Identity);
     let program = payload::find(&job.process, job.fds)?;
+    trace::step(Step::Program);
     let mut filter = job.filter.as_ref();
     if let Some(f) = filter.take_if(|f| f.notify) {
         link.listener(|| identity::filter(&job.process, f))?;
     }
     process::set_pdeathsig(None)?;
     let _link = link.ready()?.wait_go()?;
+    trace::step(Step::Started);
     payload::finish(&job.process, job.fds, None, filter, &program)
 }
 

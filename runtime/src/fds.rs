@@ -18,8 +18,8 @@ impl Kept {
     /// From the flag's value and the environment. `LISTEN_FDS` counts only when `LISTEN_PID` is us.
     pub fn new(preserve: u32) -> Kept {
         let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
-        let ours = number("LISTEN_PID") == u32::try_from(process::getpid()).ok();
-        let listen = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
+        let ours = |_: &u32| number("LISTEN_PID") == u32::try_from(process::getpid()).ok();
+        let listen = number("LISTEN_FDS").filter(ours).unwrap_or(0);
         Kept { listen, total: listen.saturating_add(preserve) }
     }
 

@@ -38,8 +38,10 @@ pub fn wait(
         fds.extend(proxy.iter().filter_map(Proxy::fd).map(|fd| (fd, Interest::Read)));
         let ready = poll::wait_any(&fds, None)?;
         drop(fds);
-        while let Some(n) = process::next_signal(&signals.0) {
-            pass_on(child, n, relay.as_ref());
+        if ready[1] {
+            for n in process::pending_signals(&signals.0) {
+                pass_on(child, n, relay.as_ref());
+            }
         }
         if let Some(r) = &mut relay {
             r.turn();

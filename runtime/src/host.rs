@@ -15,13 +15,14 @@ pub struct Host {
     pub systemd: Option<Manager>,
     /// The container gets no control group of its own.
     pub without_cgroup: bool,
+    /// Asked only for a configuration that names a label: what is not asked for is not there.
     pub lsm: Lsm,
     /// What `--rootless` said; `None` to find out.
     pub rootless: Option<bool>,
 }
 
 /// Which security modules can confine by label.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Lsm {
     pub apparmor: bool,
     pub selinux: bool,
@@ -35,17 +36,17 @@ impl Lsm {
 }
 
 impl Host {
-    /// Reads the facts.
+    /// Reads the facts; those about security modules only when `labels` are to be applied.
     ///
     /// # Errors
     /// When /proc cannot tell how control groups are mounted, or with `systemd` when that does not answer.
-    pub fn detect(systemd: bool, rootless: Option<bool>) -> Result<Host> {
+    pub fn detect(systemd: bool, rootless: Option<bool>, labels: bool) -> Result<Host> {
         Ok(Host {
-            euid: process::euid(),
+            euid: process::caller_euid(),
             cgroups: Layout::detect()?,
             systemd: systemd.then(Manager::reach).transpose()?,
             without_cgroup: false,
-            lsm: Lsm::detect(),
+            lsm: if labels { Lsm::detect() } else { Lsm::default() },
             rootless,
         })
     }
@@ -59,7 +60,7 @@ impl Host {
 
 /// See [`Host::is_rootless`]; `said` is what `--rootless` did.
 pub fn is_rootless(said: Option<bool>) -> bool {
-    said.unwrap_or_else(|| process::euid() != 0 || in_user_namespace())
+    said.unwrap_or_else(|| process::caller_euid() != 0 || in_user_namespace())
 }
 
 /// The initial user namespace maps all ids to themselves (user_namespaces(7)).

@@ -35,6 +35,7 @@ pub mod spec;
 pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod trace;
 
 /// The version that `--version`, `features` and saved records carry.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

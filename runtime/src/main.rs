@@ -5,7 +5,7 @@
 use knarr::cli::{self, Fault, Request};
 use knarr::error::{Code, Error, Result};
 use knarr::fds::Kept;
-use knarr::{ops, report, seal};
+use knarr::{ops, report, seal, trace};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -22,7 +22,11 @@ fn command() -> u8 {
     };
     let failure = request.command.failure();
     FAILURE.store(failure, Ordering::Relaxed);
-    match run(&request) {
+    let done = run(&request);
+    if let Err(e) = trace::write() {
+        report::warn(e);
+    }
+    match done {
         // Exit codes of payloads are one byte already; anything else would be a lie as 0.
         Ok(code) => u8::try_from(code).unwrap_or(failure),
         Err(e) => {
@@ -43,6 +47,7 @@ fn run(request: &Request) -> Result<i32> {
     if request.command.makes_processes().is_some() && !cfg!(feature = "weak-seal") {
         seal::ensure()?;
     }
+    trace::init(request.global.trace.as_deref())?;
     ops::dispatch(request)
 }
 

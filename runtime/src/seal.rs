@@ -14,9 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 /// # Errors
 /// When no sealed copy can be made: going on unsealed is not an option.
 pub fn ensure() -> Result<()> {
+    // execveat of a memfd names the process after a descriptor number.
+    if process::runs_sealed() {
+        return process::set_name(c"knarr");
+    }
     let own = fs::open("/proc/self/exe", OFlags::RDONLY, 0).step("protect the runtime's own binary")?;
     if process::is_sealed(&own) {
-        // execveat of a memfd names the process after a descriptor number.
         return process::set_name(c"knarr");
     }
     Err(reexec(&own)).step("protect the runtime's own binary")

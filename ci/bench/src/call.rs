@@ -36,6 +36,25 @@ impl std::ops::Add for Cost {
 pub fn call(command: &mut Command, words: &Path) -> Result<Cost> {
     let said = File::create(words).with_context(|| words.display().to_string())?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+    timed(command, words)
+}
+
+/// The same on a terminal of its own, which is what `words` then names.
+pub fn call_on_terminal(command: &mut Command, words: &Path) -> Result<Cost> {
+    let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)?;
+    rustix::pty::grantpt(&master)?;
+    rustix::pty::unlockpt(&master)?;
+    let name = rustix::pty::ptsname(&master, Vec::new())?;
+    let terminal =
+        File::options().read(true).write(true).open(Path::new(name.to_str()?)).context("terminal")?;
+    command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+    let cost = timed(command, words);
+    // A command keeps what it was given until it is started again or dropped.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    cost
+}
+
+fn timed(command: &mut Command, words: &Path) -> Result<Cost> {
     let begun = Instant::now();
     let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let (status, mut cost) = collect(child.id())?;

@@ -1,101 +1,28 @@
 //! Results as JSON, and JSON as the page people read.
-//! Reads facts about this machine and the binaries; changes nothing.
+//! Reads facts about this machine; changes nothing.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bundle::Yard;
-use crate::call::Cost;
-use crate::figures::{All, Runtime, Series};
+use crate::row::Row;
+use crate::runtime::Runtime;
 
 /// Everything of one lane in a form for later programs.
-pub fn to_json(lane: &str, yard: &Yard, runtimes: &[Runtime], all: &All) -> Value {
-    let by_name = |values: Vec<Value>| -> Value {
-        runtimes.iter().map(|r| r.name.clone()).zip(values).collect::<serde_json::Map<_, _>>().into()
-    };
-    let timed: Vec<Value> = all
-        .timed
-        .iter()
-        .map(|m| {
-            json!({
-                "figure": m.figure.title(), "filter": m.filter, "idle": m.idle,
-                "runtimes": by_name(m.series.iter().map(times).collect()),
-            })
-        })
-        .collect();
-    let peak = |i: usize| by_name(all.peaks.iter().map(|p| peaks(&p[i])).collect());
-    let traces = all.traces.iter().map(|t| match t {
-        Ok(t) => json!({"calls": t.calls, "slow": t.slow}),
-        Err(e) => json!({"invalid": e}),
-    });
-    let sizes = runtimes.iter().map(|r| json!({"binary": size(&r.path), "libraries": libraries(&r.path)}));
+pub fn to_json(lane: &str, yard: &Yard, runtimes: &[Runtime], rows: &[Row], filters: Option<Value>) -> Value {
+    let names: Vec<String> = runtimes.iter().map(|r| r.name.clone()).collect();
     json!({
         "lane": lane,
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         "processors": std::thread::available_parallelism().map_or(0, usize::from),
         "filter_names": yard.filter_names(),
         "runtimes": runtimes.iter().map(|r| json!({"name": r.name, "version": r.version})).collect::<Vec<_>>(),
-        "timed": timed,
-        "peak_kib": {"plain": peak(0), "filtered": peak(1)},
-        "traces": by_name(traces.collect()),
-        "bytes": by_name(sizes.collect()),
+        "figures": rows.iter().map(|r| r.to_json(&names)).collect::<Vec<_>>(),
+        "filters": filters,
     })
-}
-
-fn times(series: &Series) -> Value {
-    match series {
-        Err(e) => json!({"invalid": e}),
-        Ok(costs) => {
-            let of = |part: fn(&Cost) -> f64| -> Value {
-                let mut all: Vec<f64> = costs.iter().map(part).collect();
-                all.sort_by(f64::total_cmp);
-                json!({"p10": rank(&all, 10), "median": rank(&all, 50), "p90": rank(&all, 90)})
-            };
-            json!({
-                "count": costs.len(),
-                "wall_ms": of(|c| c.wall.as_secs_f64() * 1000.0),
-                "cpu_ms": of(|c| c.cpu.as_secs_f64() * 1000.0),
-            })
-        }
-    }
-}
-
-fn peaks(series: &Series) -> Value {
-    match series {
-        Err(e) => json!({"invalid": e}),
-        Ok(costs) => {
-            let mut all: Vec<i64> = costs.iter().map(|c| c.peak).collect();
-            all.sort_unstable();
-            json!({"median": all.get(all.len() / 2)})
-        }
-    }
-}
-
-/// The value below which a percentage of a sorted list lies, rounded to microseconds.
-fn rank(sorted: &[f64], percent: usize) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    let value = sorted.get((last * percent + 50) / 100).copied().unwrap_or(0.0);
-    (value * 1000.0).round() / 1000.0
-}
-
-fn size(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |m| m.len())
-}
-
-/// Bytes of the shared libraries that a program loads; 0 for a static one.
-fn libraries(path: &Path) -> u64 {
-    let said = Command::new("ldd").arg(path).output();
-    let text = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-    let files = text.split_whitespace().filter(|w| w.starts_with('/') && w.contains(".so"));
-    let mut files: Vec<&str> = files.collect();
-    files.sort_unstable();
-    files.dedup();
-    files.into_iter().map(|f| size(Path::new(f))).sum()
 }
 
 /// One page of Markdown from the files of several lanes.
@@ -111,21 +38,86 @@ pub fn page(files: &[&String], bases: &str) -> Result<String> {
 const INTRODUCTION: &str = "# Numbers
 
 Written by `ci/bench/run --write`; do not edit. All runtimes of a table were measured in one run on one machine, turn by
-turn in rotating order. Milliseconds on the clock: median [10th percentile]; **in bold the ratio of the medians to the
-peer named in the head**, below 1 is faster. A machine with other processors gives other milliseconds; the ratios are
-what this page is for. The supervisor has [a page of its own](numbers-supervisor.md).
+turn in rotating order. Median [10th percentile]; **in bold the ratio of the medians to the peer named in the head**, below 1
+is less. A machine with other processors gives other milliseconds; the ratios are what this page is for. The supervisor
+has [a page of its own](numbers-supervisor.md).
+
+The column *floor* is no runtime: it is `ci/bench/floor`, which makes the kernel calls of `run` for this one bundle with
+everything hard-wired. It reads and checks no configuration, keeps no state, explains no failure, protects no binary, looks for
+no race. What stands under *knarr* above it is the price of being a runtime.
 
 *Burst*: each start directly after the one before. *Idle*: 200 ms pause before each; then calls that wait for a grace period
-of the kernel show. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked
-paths), no terminal, a static program that ends at once. *Filtered*: with a seccomp profile of as many names as the head says.
-*hybrid-bare* is a machine with v1 controllers and a cgroup2 tree that looks as if it had none, because some peers refuse
-it otherwise. A runtime that failed, hung or left something behind is *invalid*, with its reason below the table.
+of the kernel show. *Filtered*: with a seccomp profile of as many names as the head says. *hybrid-bare* is a machine with
+v1 controllers and a cgroup2 tree that looks as if it had none, because some peers refuse it otherwise. A runtime that failed,
+hung or left something behind is *invalid*, with its reason below the table; `-` was not measured.
+
+| figure | what is measured |
+|---|---|
+| run true | one `run`, from before the start of the runtime until its end is collected. State lies on a tmpfs. The bundle is what `runc spec` writes (namespaces pid, network, ipc, uts, mount; seven mounts, ten masked paths), no terminal, a static program that ends at once; after the last one nothing may be left |
+| processor ms | user and system time of the runtime and of what it waited for, of the same calls |
+| p90 / median | of the same calls: how far the slower ones are from the usual one |
+| create, start, delete | each of the three commands; `delete` when the program has ended. Their sum is the line before. The pause of *idle* is before `create` |
+| exec true, exec -t true | one `exec` of the same program into a container that sleeps; `-t` on a new pseudo-terminal |
+| state, list of 1, kill | on a container that sleeps; the signal is one that its program ignores |
+| run true, 40 mounts | as `run true`, with 33 bind mounts more, 30 variables, 20 annotations, 14 capabilities, a cgroup namespace, a root that can be written to |
+| N at a time | N callers that start one container after the other, 48 in all: starts per second |
+| N alive | the same calls while N containers of the same runtime sleep; one runtime after the other, so the machine may have changed between columns, not between lines |
+| peak memory | largest resident memory of the command or of a process that it waited for, with a small parent |
+| private memory | pages that nobody else has (`Private_*` of smaps_rollup): of the process that waits for `start`; of `run` while the program sleeps |
+| smallest memory limit | by halving, to 16 KiB: four runs in a row succeed. Only where the lane has the memory controller |
+| system calls | by `strace -f`, of all processes until the command ends; with `run` and `exec` the container's program is one of them (14 calls of its own); median of five |
+| processes made, programs started | successful calls of fork and execve kind of the same trace |
+| calls over 3 ms | of the trace with the fewest, after a pause, but for calls whose purpose is to wait |
+| instructions | by perf, of `run true`, user and kernel, where the processor can be asked; else of a program start alone, by callgrind, which knows too few of the calls that make a container |
+| filter | the profile built and installed once in a new process: by knarr's compiler and by libseccomp as runtimes use it (names resolved, rules added, program generated) |
 ";
+
+/// How the cells of a row are shown.
+struct Look<'a> {
+    names: &'a [&'a str],
+    base: Option<&'a str>,
+}
+
+impl Look<'_> {
+    /// A line of the table. `of` takes a cell apart: the number to compare, and the text.
+    fn row(
+        &self,
+        title: &str,
+        cells: &Value,
+        notes: &mut Notes,
+        of: &dyn Fn(&Value) -> (f64, String),
+    ) -> String {
+        let valid = |v: &&Value| v.get("invalid").is_none() && !v.is_null();
+        let other = self.base.map(|b| &cells[b]).filter(valid).map(|v| of(v).0);
+        let mut line = format!("| {title} |");
+        for name in self.names {
+            let cell = &cells[*name];
+            let text = match cell.get("invalid").and_then(Value::as_str) {
+                _ if cell.is_null() => "-".to_owned(),
+                Some(why) => {
+                    notes.add(name, why, title);
+                    "invalid".to_owned()
+                }
+                None => {
+                    let (number, text) = of(cell);
+                    match other {
+                        Some(other) if Some(*name) != self.base && other > 0.0 => {
+                            format!("{text} **{:.2}**", number / other)
+                        }
+                        _ => text,
+                    }
+                }
+            };
+            let _ = write!(line, " {text} |");
+        }
+        line + "\n"
+    }
+}
 
 fn lane(page: &mut String, data: &Value, bases: &str) -> Result<()> {
     let names: Vec<&str> =
         data["runtimes"].as_array().into_iter().flatten().filter_map(|r| r["name"].as_str()).collect();
-    let base = base(data, &names, bases);
+    let look = Look { names: &names, base: base(data, &names, bases) };
     writeln!(
         page,
         "\n## {}\n\nLinux {}, {} processors, profile of {} names, base of the ratios: {}.\n",
@@ -133,77 +125,72 @@ fn lane(page: &mut String, data: &Value, bases: &str) -> Result<()> {
         data["kernel"].as_str().unwrap_or("?"),
         data["processors"],
         data["filter_names"],
-        base.unwrap_or("none")
+        look.base.unwrap_or("none")
     )?;
     for r in data["runtimes"].as_array().into_iter().flatten() {
         writeln!(page, "- {}: {}", r["name"].as_str().unwrap_or("?"), r["version"].as_str().unwrap_or("?"))?;
     }
     writeln!(page, "\n| figure | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
     let mut notes = Notes::default();
-    let mut row = |title: String, values: &Value, show: &dyn Fn(&Value) -> (f64, String)| {
-        let other = base
-            .map(|b| &values[b])
-            .filter(|v| v.get("invalid").is_none() && !v.is_null())
-            .map(|v| show(v).0);
-        let cells = names.iter().map(|n| match values[*n].get("invalid").and_then(Value::as_str) {
-            Some(why) => {
-                notes.add(n, why, &title);
-                "invalid".to_owned()
-            }
-            None => {
-                let (number, text) = show(&values[*n]);
-                match other {
-                    Some(other) if Some(*n) != base && other > 0.0 => {
-                        format!("{text} **{:.2}**", number / other)
-                    }
-                    _ => text,
-                }
-            }
-        });
-        format!("| {title} | {} |\n", cells.collect::<Vec<_>>().join(" | "))
-    };
-    let mut table = String::new();
-    let milliseconds = |part: &'static str| {
-        move |v: &Value| {
-            let (median, low) =
-                (v[part]["median"].as_f64().unwrap_or(0.0), v[part]["p10"].as_f64().unwrap_or(0.0));
-            (median, format!("{median:.2} [{low:.2}]"))
-        }
-    };
-    for m in data["timed"].as_array().into_iter().flatten() {
-        let filtered = if m["filter"] == true { ", filtered" } else { "" };
-        let pause = if m["idle"] == true { "idle" } else { "burst" };
-        let title = format!("{}{filtered}, {pause}", m["figure"].as_str().unwrap_or("?"));
-        table += &row(format!("{title}, ms"), &m["runtimes"], &milliseconds("wall_ms"));
-        if m["figure"] == "run true" && m["idle"] == false {
-            table += &row(format!("{title}, processor ms"), &m["runtimes"], &milliseconds("cpu_ms"));
-        }
+    for figure in data["figures"].as_array().into_iter().flatten() {
+        page.push_str(&lines(figure, &look, &mut notes));
     }
-    let whole = |v: &Value| (v.as_f64().unwrap_or(0.0), v.to_string());
-    for (key, title) in
-        [("plain", "peak memory of create, KiB"), ("filtered", "peak memory of create, filtered, KiB")]
-    {
-        table += &row(title.into(), &data["peak_kib"][key], &|v| whole(&v["median"]));
-    }
-    table += &row("system calls of run true".into(), &data["traces"], &|v| whole(&v["calls"]));
-    table += &row("calls over 3 ms after a pause".into(), &data["traces"], &|v| {
-        let slow: Vec<(String, u64)> = v["slow"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(k, n)| (k.clone(), n.as_u64().unwrap_or(0)))
-            .collect();
-        let names: Vec<&str> = slow.iter().map(|(k, _)| k.as_str()).collect();
-        let total: u64 = slow.iter().map(|(_, n)| n).sum();
-        // No ratio: the goal is none at all.
-        (0.0, if total == 0 { "0".into() } else { format!("{total} ({})", names.join(", ")) })
-    });
-    table += &row("binary, KiB".into(), &data["bytes"], &|v| kib(v["binary"].as_u64()));
-    table += &row("binary and libraries, KiB".into(), &data["bytes"], &|v| {
-        kib(Some(v["binary"].as_u64().unwrap_or(0) + v["libraries"].as_u64().unwrap_or(0)))
-    });
-    page.push_str(&table);
+    filters(page, &data["filters"])?;
     page.push_str(&notes.text());
+    Ok(())
+}
+
+/// One figure: a line, and for what makes containers some more about the same calls.
+fn lines(figure: &Value, look: &Look<'_>, notes: &mut Notes) -> String {
+    let title = figure["figure"].as_str().unwrap_or("?");
+    let unit = figure["unit"].as_str().unwrap_or("");
+    let cells = &figure["runtimes"];
+    let full = if unit.is_empty() { title.to_owned() } else { format!("{title}, {unit}") };
+    let median = |v: &Value| v["median"].as_f64().unwrap_or(0.0);
+    let mut out = match unit {
+        "ms" => look.row(&full, cells, notes, &|v| {
+            (median(v), format!("{:.2} [{:.2}]", median(v), v["p10"].as_f64().unwrap_or(0.0)))
+        }),
+        _ => look.row(&full, cells, notes, &|v| {
+            let kinds: Vec<&str> =
+                v["kinds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let names = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+            (median(v), format!("{}{names}", median(v).round()))
+        }),
+    };
+    if unit == "ms" && title.starts_with("run true") && title.ends_with("burst") {
+        let cpu = |v: &Value| v["cpu"]["median"].as_f64().unwrap_or(0.0);
+        out += &look
+            .row(&format!("{title}, processor ms"), cells, notes, &|v| (cpu(v), format!("{:.2}", cpu(v))));
+        let tail = |v: &Value| v["p90"].as_f64().unwrap_or(0.0) / median(v).max(f64::MIN_POSITIVE);
+        // No ratio of ratios.
+        let alone = Look { names: look.names, base: None };
+        out += &alone
+            .row(&format!("{title}, p90 / median"), cells, notes, &|v| (tail(v), format!("{:.2}", tail(v))));
+    }
+    out
+}
+
+fn filters(page: &mut String, data: &Value) -> Result<()> {
+    let Some(all) = data.as_array() else { return Ok(()) };
+    writeln!(page, "\n| filter | build, us | install, us | both | instructions |\n|---|---|---|---|---|")?;
+    let both = |f: &Value| f["build_us"].as_f64().unwrap_or(0.0) + f["install_us"].as_f64().unwrap_or(0.0);
+    let other = all.iter().find(|f| f["name"] == "libseccomp").map(both);
+    for f in all {
+        let ratio = match other {
+            Some(other) if f["name"] != "libseccomp" && other > 0.0 => format!(" **{:.3}**", both(f) / other),
+            _ => String::new(),
+        };
+        writeln!(
+            page,
+            "| {} | {} | {} | {:.0}{ratio} | {} |",
+            f["name"].as_str().unwrap_or("?"),
+            f["build_us"],
+            f["install_us"],
+            both(f),
+            f["instructions"]
+        )?;
+    }
     Ok(())
 }
 
@@ -227,47 +214,45 @@ impl Notes {
     }
 }
 
-fn kib(bytes: Option<u64>) -> (f64, String) {
-    let kib = bytes.unwrap_or(0) / 1024;
-    (kib as f64, kib.to_string())
-}
-
 /// The first of the wanted bases that can run a container in this lane.
 fn base<'a>(data: &Value, names: &[&'a str], bases: &str) -> Option<&'a str> {
-    let valid = |n: &str| data["timed"][0]["runtimes"][n]["wall_ms"].is_object();
+    let valid = |n: &str| data["figures"][0]["runtimes"][n]["median"].is_number();
     bases.split(',').find_map(|b| names.iter().copied().find(|n| *n == b && valid(n)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn ranks_are_taken_from_the_sorted_list() {
-        let list: Vec<f64> = (0..=10).map(f64::from).collect();
-        assert_eq!((rank(&list, 10), rank(&list, 50), rank(&list, 90)), (1.0, 5.0, 9.0));
-        assert_eq!(rank(&[], 50), 0.0);
-    }
 
     #[test]
     fn the_page_shows_ratios_and_names_the_invalid() {
-        let cost = |ms| Cost { wall: Duration::from_millis(ms), cpu: Duration::from_millis(ms), peak: 100 };
-        let series = |ms: u64| times(&Ok(vec![cost(ms); 3]));
+        let ms = |ms: f64| json!({"median": ms, "p10": ms, "p90": 2.0 * ms, "cpu": {"median": ms}});
         let one = |a: Value, b: Value| json!({"ours": a, "crun": b});
+        let figure =
+            |title: &str, unit: &str, cells: Value| json!({"figure": title, "unit": unit, "runtimes": cells});
         let data = json!({
             "lane": "unified", "kernel": "6.1", "processors": 2, "filter_names": 3,
             "runtimes": [{"name": "ours", "version": "v1"}, {"name": "crun", "version": "v2"}],
-            "timed": [{"figure": "run true", "filter": false, "idle": false, "runtimes": one(series(3), series(6))}],
-            "peak_kib": {"plain": one(json!({"median": 50}), json!({"median": 100})), "filtered": one(json!({"invalid": "it hung"}), json!({"median": 1}))},
-            "traces": one(json!({"calls": 10, "slow": {}}), json!({"calls": 20, "slow": {"mount": 2}})),
-            "bytes": one(json!({"binary": 2048, "libraries": 0}), json!({"binary": 1024, "libraries": 1024})),
+            "figures": [
+                figure("run true, burst", "ms", one(ms(3.0), ms(6.0))),
+                figure("peak memory of create", "KiB", one(json!({"invalid": "it hung"}), json!({"median": 1}))),
+                figure("calls over 3 ms", "calls", one(json!({"median": 0}), json!({"median": 2, "kinds": ["mount"]}))),
+                figure("starts", "per second", one(Value::Null, json!({"median": 9}))),
+            ],
+            "filters": [{"name": "knarr", "build_us": 50.0, "install_us": 50.0, "instructions": 3},
+                {"name": "libseccomp", "build_us": 900.0, "install_us": 100.0, "instructions": 9}],
         });
         let mut page = String::new();
         lane(&mut page, &data, "runc,crun").unwrap();
-        assert!(page.contains("| run true, burst, ms | 3.00 [3.00] **0.50** | 6.00 [6.00] |"), "{page}");
-        assert!(page.contains("| calls over 3 ms after a pause | 0 | 2 (mount) |"), "{page}");
-        assert!(page.contains("Invalid: ours, peak memory of create, filtered, KiB: it hung."), "{page}");
-        assert!(page.contains("| binary, KiB | 2 **2.00** | 1 |"), "{page}");
+        for want in [
+            "| run true, burst, ms | 3.00 [3.00] **0.50** | 6.00 [6.00] |",
+            "| run true, burst, p90 / median | 2.00 | 2.00 |",
+            "| calls over 3 ms, calls | 0 **0.00** | 2 (mount) |",
+            "| starts, per second | - | 9 |",
+            "| knarr | 50.0 | 50.0 | 100 **0.100** | 3 |",
+            "Invalid: ours, peak memory of create, KiB: it hung.",
+        ] {
+            assert!(page.contains(want), "{want}: {page}");
+        }
     }
 }

@@ -14,7 +14,7 @@ mod view;
 
 pub use scene::Scene;
 pub use swap::{SwapPlan, bites, hammer, hammer_on, hammered, swap};
-pub use sweep::{Plan, sweep};
+pub use sweep::{Plan, calls_of, sweep};
 pub use tracer::{Scope, Victim};
 
 use anyhow::{Context, Result, ensure};

@@ -119,6 +119,14 @@ pub(super) fn spread<T: Clone>(all: &[T], count: usize, seed: u64) -> Vec<T> {
         .collect()
 }
 
+/// The system calls of the undisturbed command, in order.
+pub fn calls_of(t: &mut Trial<'_>, plan: &Plan) -> Result<Vec<String>> {
+    plan.verb.configure(t);
+    let (seen, out) = disturbed(t, plan.verb, &plan.order(t, usize::MAX, Deed::Look))?;
+    out.ok().context("undisturbed, but followed")?;
+    Ok(seen.calls)
+}
+
 /// Does everything that the plan says.
 pub fn sweep(t: &mut Trial<'_>, plan: &Plan) -> Result<Tally> {
     plan.verb.configure(t);

@@ -14,7 +14,7 @@ use crate::trial::{Out, Trial};
 /// that of an option without one.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
-const GLOBAL: [Row; 8] = [
+const GLOBAL: [Row; 9] = [
     ("", "debug", "?", "-debug"),
     ("", "log", "/no/such/directory/log", "/no/such/directory"),
     ("", "log-format", "xml", "invalid log-format"),
@@ -23,6 +23,7 @@ const GLOBAL: [Row; 8] = [
     ("", "systemd-cgroup", "?", "-systemd-cgroup"),
     ("", "cgroup-manager", "nobody", "invalid cgroup-manager"),
     ("", "rootless", "perhaps", "invalid rootless"),
+    ("", "trace", "/no/such/directory/trace", "/no/such/directory"),
 ];
 
 const MAKING: [Row; 17] = [

@@ -33,6 +33,7 @@ mod supervisor;
 mod swap;
 mod systemd;
 mod terminal;
+mod trace;
 mod update;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Case> {
         swap::cases(),
         engines::cases(),
         systemd::cases(),
+        trace::cases(),
         input::cases(),
         input_states::cases(),
     ]

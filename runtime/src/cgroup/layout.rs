@@ -67,14 +67,14 @@ impl Layout {
     /// # Errors
     /// No cgroup file system is mounted, or /proc cannot be read.
     pub fn detect() -> Result<Layout> {
-        let own = fs::read_kernel("/proc/self/cgroup", 1 << 20)?;
+        let own = fs::read_kernel_value("/proc/self/cgroup", 1 << 20)?;
         let mut layout = match usual_unified(&own) {
             Some(l) => l,
             None => parse(&fs::read_kernel("/proc/self/mountinfo", 256 << 20)?, &own)?,
         };
         if let Some(v2) = &mut layout.v2 {
             let file = v2.mount.join("cgroup.controllers");
-            let text = fs::read_kernel(&file, 1 << 16)?;
+            let text = fs::read_kernel_value(&file, 1 << 16)?;
             v2.controllers = words(&text);
         }
         Ok(layout)

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::tree::{
-    describe, late, pids_below, remove, remove_if_empty, set_frozen_v2, signal_inside, unless_gone, value_of,
-    wait_event,
+    describe, gone, late, pids_below, remove, remove_if_empty, set_frozen_v2, signal_inside, unless_gone,
+    value_of, wait_event,
 };
 use super::{Cgroup, Dir, Sub, Whose, layout, v1};
 use crate::error::{Code, Error, Result};
@@ -163,6 +163,17 @@ impl Cgroup {
         }
     }
 
+    /// Removes a group of the container's own in which nobody is, in one step; `false` when there is more to do. For cgroup v2
+    /// alone: of several hierarchies one may be in use. What stands in the way is for [`Cgroup::destroy`] to say.
+    pub fn remove_vacant(&self) -> bool {
+        match self.dirs.as_slice() {
+            [dir] if dir.is_v2() && dir.whose == Whose::Ours && self.unit.is_none() => {
+                gone(&dir.path).unwrap_or(false)
+            }
+            _ => false,
+        }
+    }
+
     /// Removes the directories, children first; waits for dying processes up to the deadline. Directories
     /// that were not made by us stay, as do their parents: others may be about to use those. Of a record that
     /// does not know whose they are ([`super::Saved::created`]), the empty ones go. A unit of systemd is stopped first.
@@ -235,7 +246,7 @@ impl Cgroup {
 
     /// The v2 group that init is in, below `top`.
     pub(super) fn group_of(&self, top: BorrowedFd<'_>, init_pid: i32) -> Result<OwnedFd> {
-        let file = fs::read_kernel(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
+        let file = fs::read_kernel_value(format!("/proc/{init_pid}/cgroup"), 1 << 20)?;
         let now = layout::own_groups(&file).find(|(key, _)| key.is_empty()).map(|(_, path)| path);
         let inside = now.and_then(|p| layout::below(p.trim_end_matches(" (deleted)"), &self.seen));
         let inside = inside.unwrap_or_default();

@@ -174,7 +174,7 @@ pub(super) fn remove_if_empty(dir: &Dir, until: Instant) -> Result<()> {
 }
 
 /// Removes an empty directory; `false` when it is in use.
-fn gone(path: &Path) -> Result<bool> {
+pub(super) fn gone(path: &Path) -> Result<bool> {
     match fs::rmdirat(fs::CWD, path) {
         Ok(()) => Ok(true),
         Err(e) if e.is(errno::ENOENT) => Ok(true),

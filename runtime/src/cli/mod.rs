@@ -36,6 +36,8 @@ pub struct Global {
     pub log: report::Options,
     pub cgroup_manager: CgroupManager,
     pub rootless: Rootless,
+    /// `--trace`; absolute.
+    pub trace: Option<PathBuf>,
 }
 
 /// Who makes control groups.

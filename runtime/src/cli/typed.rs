@@ -89,7 +89,8 @@ pub(super) fn global(words: Vec<OsString>) -> Result<Global> {
             None => return Err(choice("rootless", other, "true, false or auto")),
         },
     };
-    Ok(Global { root, root_explicit, log: log(&m)?, cgroup_manager, rootless })
+    let trace = path(&m, "trace")?;
+    Ok(Global { root, root_explicit, log: log(&m)?, cgroup_manager, rootless, trace })
 }
 
 fn choice(name: &str, got: &str, want: &str) -> Error {

@@ -346,6 +346,12 @@ pub(super) fn global() -> Command {
         flag("systemd-cgroup", None, "let systemd manage cgroups (same as --cgroup-manager systemd)"),
         value("cgroup-manager", None, "NAME", "cgroupfs, systemd or disabled (default: \"cgroupfs\")"),
         value("rootless", None, "WHEN", "tolerate missing cgroup permission: true, false or auto"),
+        value(
+            "trace",
+            None,
+            "FILE",
+            "write a time line of the command to FILE, in Chrome's trace event format",
+        ),
     ])
 }
 

@@ -13,10 +13,11 @@ use crate::plan::process::ProcessPlan;
 use crate::report;
 use crate::resctrl::Groups;
 use crate::rootfs::Proc;
-use crate::sys::fs::{self, OFlags};
+use crate::sys::fs::{self, OFlags, Stat};
 use crate::sys::poll;
 use crate::sys::process::{self, Child, Exit, ns_flags, sig};
 use crate::sys::{BorrowedFd, OwnedFd, errno, ns, sched, sock};
+use crate::trace::{self, Step};
 use std::time::Duration;
 
 /// What is there before init is.
@@ -27,6 +28,7 @@ pub(super) struct Parents<'a> {
     pub proc: &'a Proc,
     /// The root file system.
     pub root: &'a OwnedFd,
+    pub root_seen: Stat,
     /// The gate's listener, unless init is started over the link.
     pub gate: Option<&'a OwnedFd>,
     /// The container's groups of resctrl.
@@ -74,9 +76,13 @@ pub fn may_not_enter(e: &Error, group: &Cgroup) -> bool {
 fn attempt(p: &Parents<'_>, way: Way) -> Result<(Child, Parent<Hooking>), (Error, Option<Child>)> {
     let (parent, end) = link::pair().map_err(|e| (e, None))?;
     let moved = way == Way::Moved;
-    let child = inheritance(p, moved).and_then(|i| launch(p, end, i, way)).map_err(|e| (e, None))?;
+    let inherit = inheritance(p, moved).map_err(|e| (e, None))?;
+    trace::step(Step::Sources);
+    let child = launch(p, end, inherit, way).map_err(|e| (e, None))?;
+    trace::step(Step::Clone);
     let lead = || {
         prepare(p, &child).map_err(|e| parent.blame(e))?;
+        trace::step(Step::Prepare);
         parent.build()?.root_ready()
     };
     match lead() {
@@ -98,7 +104,7 @@ pub fn stillborn(e: &Error, mut child: Child, group: &Cgroup) -> bool {
 }
 
 fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
-    let Parents { plan, host, group, proc: _, root, gate, resctrl: _, below: _, nofile } = *p;
+    let Parents { plan, host, group, proc: _, root, root_seen, gate, resctrl: _, below: _, nofile } = *p;
     let start = match gate {
         None => Start::Link,
         Some(listener) => {
@@ -111,9 +117,9 @@ fn inheritance(p: &Parents<'_>, moved: bool) -> Result<Inherit> {
         entrances: group.entrances(moved)?,
         below: p.below.map(fs::dup).transpose()?,
         sources: sources::open(plan, group, host, p.proc)?,
-        root_seen: fs::fstat(root)?,
+        root_seen,
         root: fs::dup(root)?,
-        proc: Proc::open()?,
+        proc: p.proc.again()?,
         nofile,
         cgroup_ns: late_cgroup_namespace(&plan.launch)?,
         own_cgroup_ns: plan.late_cgroup_ns || moved && plan.launch.makes(ns_flags::CGROUP),

@@ -18,7 +18,7 @@ use std::path::Path;
 /// Every bind holds a descriptor until it is mounted. For very many the soft limit is raised for the creation;
 /// gives the one that the payload gets back.
 pub(super) fn make_room(plan: &Plan) -> Result<Option<u64>> {
-    const OUR_OWN: u64 = 64;
+    const OUR_OWN: u64 = 128;
     let (soft, hard) = sched::rlimit(RLIMIT_NOFILE);
     let wanted = plan.mounts.len() as u64 + OUR_OWN;
     if wanted <= soft {

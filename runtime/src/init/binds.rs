@@ -76,8 +76,9 @@ pub fn dress(tree: OwnedFd, op: &MountOp, shared_root: bool) -> Result<OwnedFd> 
         set_attr(&tree, op, set, clear, recursive)?;
     }
     // The copy is a peer of the host's mount. Unless the root is shared on purpose it becomes a slave first:
-    // what is mounted inside must not appear outside.
-    if !shared_root {
+    // what is mounted inside must not appear outside. What is to be private is nobody's peer either.
+    let private = op.propagation.first() == Some(&(propagation::PRIVATE, true));
+    if !shared_root && !private {
         mount::set_attr(&tree, 0, 0, propagation::SLAVE, true)?;
     }
     for (kind, rec) in &op.propagation {

@@ -151,8 +151,7 @@ fn keyring(name: &str) -> Result<()> {
 /// by the container's own: through a stream, root inside could change the mode of the host's.
 fn stdio(p: &ProcessPlan) -> Result<()> {
     for fd in 0..3 {
-        let Some(copy) = process::dup_number(fd) else { continue };
-        let st = fs::fstat(&copy)?;
+        let Some(st) = fs::fstat_number(fd) else { continue };
         if st.is_char(1, 3) {
             if let Some(null) = own_null()? {
                 process::dup_onto(null, fd)?;
@@ -167,6 +166,7 @@ fn stdio(p: &ProcessPlan) -> Result<()> {
         if st.uid == p.uid {
             continue;
         }
+        let Some(copy) = process::dup_number(fd) else { continue };
         match fs::chown(&copy, Some(p.uid), None) {
             // Inherited from somewhere that we do not own: the caller's business.
             Err(e) if e.is(errno::EPERM) || e.is(errno::EROFS) || e.is(errno::EINVAL) => {}
@@ -205,13 +205,17 @@ fn bounding(p: &ProcessPlan) -> Result<()> {
 }
 
 fn ids(p: &ProcessPlan, proc: &Proc) -> Result<()> {
-    cred::keep_caps(true)?;
+    // Only a change from root to another uid takes the permitted set away (capabilities(7)).
+    let keep = p.uid != 0;
+    if keep {
+        cred::keep_caps(true)?;
+    }
     let field = format!("{}/user", p.base);
     // Also for the empty list: the caller's groups must not come along (CVE-2022-36109 and others).
     groups(p, proc).map_err(unmapped).field(&format!("{field}/additionalGids"))?;
     cred::set_gid(p.gid).map_err(unmapped).field(&format!("{field}/gid"))?;
     cred::set_uid(p.uid).map_err(unmapped).field(&format!("{field}/uid"))?;
-    cred::keep_caps(false)
+    if keep { cred::keep_caps(false) } else { Ok(()) }
 }
 
 /// Where a group map was written without privilege, nobody can change groups (user_namespaces(7)): then those that were
@@ -259,7 +263,10 @@ fn capabilities(p: &ProcessPlan, permitted: u64) -> Result<()> {
     set_caps(p, CapSets { permitted, ..CapSets::default() }).map_err(|e| {
         if e.is(errno::EPERM) { e.hint("more was asked for than the runtime itself has") } else { e }
     })?;
-    cred::clear_ambient()?;
+    // What is not inheritable cannot be ambient: the kernel has taken it away with that set (capabilities(7)).
+    if p.caps.inheritable != 0 {
+        cred::clear_ambient()?;
+    }
     for cap in (0..64).filter(|n| p.caps.ambient & 1 << n != 0) {
         cred::raise_ambient(cap).field(&format!("{}/capabilities/ambient", p.base))?;
     }

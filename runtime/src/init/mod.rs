@@ -19,6 +19,7 @@ use crate::rootfs::{Proc, RootDir};
 use crate::sys::fs::{self, Stat};
 use crate::sys::process::{self, ns_flags, sig};
 use crate::sys::{BorrowedFd, OwnedFd, cred, net, ns, tty};
+use crate::trace::{self, Step};
 use identity::Confinement;
 use mounts::Source;
 use std::convert::Infallible;
@@ -57,8 +58,10 @@ pub enum Start {
 
 /// Runs the child's whole life up to execve. The result is an exit code, which nobody but a supervisor sees.
 pub fn run(plan: &Plan, link: Init<Held>, inherit: Inherit) -> i32 {
+    trace::enter_child();
     link.live(|link, word| {
         drop_strangers(plan, &inherit, &[link.fd(), word])?;
+        trace::step(Step::Strangers);
         life(plan, link, inherit)
     })
 }
@@ -99,6 +102,7 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
     // First of all: whatever we do from here on is accounted to the container.
     enter_cgroups(entrances)?;
     let link = link.wait_build()?;
+    trace::step(Step::Held);
     if plan.launch.makes(ns_flags::USER) {
         // For others than root it had to be otherwise while the maps were written.
         process::set_dumpable(false)?;
@@ -111,22 +115,28 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
     own_namespaces(plan, own_cgroup_ns)?;
     // Not earlier: the container's own view begins at the group above.
     enter_cgroups(below.into_iter().collect())?;
+    trace::step(Step::Namespaces);
     let (root, deferred) = build_root(plan, root, root_seen, sources)?;
     let (link, host_pid) = link.root_ready()?;
+    trace::step(Step::Hooked);
     let state = plan.hook_state("creating", host_pid);
     // In the container's namespaces, but paths still mean the host's (config.md, createContainer).
     hooks::run("createContainer", &plan.hooks.create_container, &state)?;
     // Sysctls before /proc/sys is covered, and after hooks that may set up devices they refer to.
     mounts::write_sysctls(plan, &proc)?;
+    trace::step(Step::ContainerHooks);
     let console = open_console(plan, &root)?;
     make_cwd(plan, &root);
     mounts::finish(plan, &root, deferred)?;
+    trace::step(Step::Masks);
     mounts::enter(plan, &root, &proc).step("enter the root file system")?;
     drop(root);
+    trace::step(Step::Pivot);
     if let Some(c) = console {
         let size = plan.process.console_size.map(|(rows, cols)| tty::Size { rows, cols });
         c.adopt(size).step("set up the terminal")?;
         link.console(c.master)?;
+        trace::step(Step::Terminal);
     }
     let confinement = Confinement {
         process: &plan.process,
@@ -139,7 +149,9 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
     identity::confine(&confinement, &proc)?;
     // From here on nothing may reach the host's procfs.
     drop(proc);
+    trace::step(Step::Identity);
     let program = payload::find(&plan.process, plan.fds)?;
+    trace::step(Step::Program);
     let mut filter = plan.seccomp.as_ref();
     if let Some(f) = filter.take_if(|f| f.notify) {
         // A listener must be with its agent before the container counts as created.
@@ -153,6 +165,7 @@ fn life(plan: &Plan, link: Init<Held>, inherit: Inherit) -> Result<Infallible> {
     match start {
         Start::Link => {
             let _link = link.wait_go()?;
+            trace::step(Step::Started);
             last()
         }
         Start::Gate { listener, accept } => {
@@ -223,8 +236,10 @@ fn build_root(
     drop(root);
     let sources = binds::open_late(plan, sources)?;
     let root = mounts::attach_root(&plan.root.path, seen).field("/root/path")?;
+    trace::step(Step::RootAttached);
     let deferred = mounts::make_all(plan, &root, sources)?;
     mounts::make_devices(plan, &root)?;
+    trace::step(Step::Devices);
     Ok((root, deferred))
 }
 
@@ -241,5 +256,7 @@ fn open_console(plan: &Plan, root: &RootDir) -> Result<Option<console::Console>>
 
 /// runc makes a missing working directory; a read-only root or a strange path shows up at chdir.
 fn make_cwd(plan: &Plan, root: &RootDir) {
-    let _ = root.make_dirs(&plan.process.cwd);
+    if plan.process.cwd != "/" {
+        let _ = root.make_dirs(&plan.process.cwd);
+    }
 }

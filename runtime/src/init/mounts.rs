@@ -12,8 +12,9 @@ use crate::plan::mounts::{MountKind, MountOp, attr_pair};
 use crate::rootfs::{Missing, Proc, RootDir};
 use crate::sys::fs::{self, FileType, OFlags, ResolveFlags, Stat};
 use crate::sys::mount::{self, FsContext, attr, propagation};
-use crate::sys::process::ns_flags;
+use crate::sys::process::{self, ns_flags};
 use crate::sys::{BorrowedFd, OwnedFd, errno};
+use crate::trace::{self, Step};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -41,9 +42,34 @@ impl Source {
     }
 }
 
-/// Mounts whose read-only flag waits until everything below them is in place.
+/// What waits until everything is in place.
 #[derive(Debug, Default)]
-pub struct Deferred(Vec<OwnedFd>);
+pub struct Deferred {
+    /// Mounts that become read-only.
+    read_only: Vec<OwnedFd>,
+    used: Used,
+}
+
+/// Descriptors that nobody needs any more. They are closed together, which takes one call in place of one for each: a
+/// container has two or three for each mount.
+#[derive(Debug, Default)]
+struct Used(Vec<OwnedFd>);
+
+impl Used {
+    /// So many stay open at a time; the limit of descriptors has room for them (`create::sources`).
+    const MOST: usize = 64;
+
+    fn add<const N: usize>(&mut self, fds: [OwnedFd; N]) {
+        self.0.extend(fds);
+        if self.0.len() >= Self::MOST {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        process::close_together(std::mem::take(&mut self.0));
+    }
+}
 
 /// Attaches the root file system in this mount namespace and gives a handle on it. `seen` is what the parent
 /// saw at the path: if it was replaced since, the path is not trusted.
@@ -73,6 +99,7 @@ pub fn make_all(plan: &Plan, root: &RootDir, sources: Vec<Source>) -> Result<Def
             };
             e.field(op.field.clone()).step(format!("error mounting {what} to rootfs at {}", quoted(&op.dest)))
         })?;
+        trace::step(Step::Mounted);
     }
     Ok(deferred)
 }
@@ -86,14 +113,22 @@ fn make(
 ) -> Result<()> {
     match (&op.kind, source) {
         (_, Source::Tree(tree)) => {
-            let missing = if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File };
-            let target = target(root, &op.dest, missing)?;
-            mount::move_mount(&tree, &target).map_err(|e| other_type(e, &tree, &target, &op.dest))
+            let kind = || Ok(if fs::fstat(&tree)?.is_dir() { Missing::Dir } else { Missing::File });
+            let target = target(root, &op.dest, kind)?;
+            mount::move_mount(&tree, &target).map_err(|e| other_type(e, &tree, &target, &op.dest))?;
+            deferred.used.add([tree, target]);
+            Ok(())
         }
         (MountKind::Fs { fs: name, source, options, copy_up }, Source::None) => {
             let mode = if name == "tmpfs" { inherited_mode(root, &op.dest, options) } else { None };
             let target = fs_target(root, name, &op.dest)?;
-            let made = new_fs(op, name, source, options, mode).or_else(|e| from_host(op, name, launch, e))?;
+            let made = match new_fs(op, name, source, options, mode) {
+                Ok((made, context)) => {
+                    deferred.used.add([context]);
+                    made
+                }
+                Err(e) => from_host(op, name, launch, e)?,
+            };
             if *copy_up {
                 copyup::copy(root, &op.dest, &made).step("tmpcopyup")?;
             }
@@ -104,7 +139,10 @@ fn make(
             set_propagation(&made, op)?;
             mount::move_mount(&made, &target)?;
             if op.read_only() && defer_read_only(name, &op.dest) {
-                deferred.0.push(made);
+                deferred.read_only.push(made);
+                deferred.used.add([target]);
+            } else {
+                deferred.used.add([made, target]);
             }
             Ok(())
         }
@@ -137,7 +175,7 @@ fn remount(op: &MountOp, root: &RootDir, deferred: &mut Deferred) -> Result<()> 
     }
     set_propagation(&there, op)?;
     if set != op.set {
-        deferred.0.push(there);
+        deferred.read_only.push(there);
     }
     Ok(())
 }
@@ -148,9 +186,15 @@ fn defer_read_only(fs: &str, dest: &str) -> bool {
 }
 
 /// Where a mount goes. The text of a destination was checked already; a symbolic link of the image must not lead
-/// it to a place that the text would have been refused for (CVE-2019-16884).
-fn target(root: &RootDir, dest: &str, missing: Missing) -> Result<OwnedFd> {
+/// it to a place that the text would have been refused for (CVE-2019-16884). `kind` says what it is made as when it is missing.
+fn target(root: &RootDir, dest: &str, kind: impl FnOnce() -> Result<Missing>) -> Result<OwnedFd> {
     if let Some(fd) = root.find_direct(dest) {
+        return Ok(fd);
+    }
+    let missing = kind()?;
+    if missing == Missing::Dir
+        && let Some(fd) = root.make_direct(dest)
+    {
         return Ok(fd);
     }
     let fd = root.open_or_create(dest, missing)?;
@@ -188,7 +232,7 @@ fn other_type(e: Error, from: &OwnedFd, to: &OwnedFd, dest: &str) -> Error {
 /// where later writes of ours could be led astray (CVE-2019-19921, CVE-2025-54867).
 fn fs_target(root: &RootDir, fs: &str, dest: &str) -> Result<OwnedFd> {
     if fs != "proc" && fs != "sysfs" || cfg!(feature = "weak-proc") {
-        return target(root, dest, Missing::Dir);
+        return target(root, dest, || Ok(Missing::Dir));
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -218,7 +262,7 @@ fn new_fs(
     source: &str,
     options: &[(String, Option<String>)],
     mode: Option<u32>,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, OwnedFd)> {
     let ctx = FsContext::open(name).map_err(|e| {
         if e.is(errno::ENODEV) { e.hint("this kernel has no file system of that type") } else { e }
     })?;
@@ -282,54 +326,64 @@ fn cgroup_v1(
     root: &RootDir,
     deferred: &mut Deferred,
 ) -> Result<()> {
-    let target = target(root, &op.dest, Missing::Dir)?;
+    let target = target(root, &op.dest, || Ok(Missing::Dir))?;
     let ctx = FsContext::open("tmpfs")?;
     ctx.set("source", "tmpfs")?;
     ctx.set("mode", "755")?;
-    let top = ctx.mount((op.set | op.rec_set) & !attr::RDONLY)?;
+    let (top, context) = ctx.mount((op.set | op.rec_set) & !attr::RDONLY)?;
     mount::move_mount(&top, &target)?;
+    deferred.used.add([context, target]);
     for (name, tree) in list {
         fs::mkdirat(&top, &name, 0o755)?;
         let dir = fs::openat(&top, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)?;
         mount::move_mount(&tree, &dir)?;
+        deferred.used.add([tree, dir]);
         // Co-mounted controllers are also known by their single names.
         for alias in name.split(',').filter(|_| name.contains(',')) {
             fs::symlinkat(&name, &top, alias)?;
         }
     }
     if op.read_only() {
-        deferred.0.push(top);
+        deferred.read_only.push(top);
+    } else {
+        deferred.used.add([top]);
     }
     Ok(())
 }
 
 /// After everything is in place: deferred flags, read-only and masked paths, the root's own flags.
 pub fn finish(plan: &Plan, root: &RootDir, deferred: Deferred) -> Result<()> {
-    for fd in deferred.0 {
+    let Deferred { read_only: waiting, mut used } = deferred;
+    for fd in waiting {
         mount::set_attr(&fd, attr::RDONLY, 0, 0, false).step("make a tmpfs read-only")?;
+        used.add([fd]);
     }
     for (i, path) in plan.readonly_paths.iter().enumerate() {
-        read_only(root, path)
+        read_only(root, path, &mut used)
             .map_err(|e| e.field(format!("/linux/readonlyPaths/{i}")).step("read-only path"))?;
     }
     let mut masks = Masks::default();
     for (i, path) in plan.masked_paths.iter().enumerate() {
         masks
-            .cover(root, path)
+            .cover(root, path, &mut used)
             .map_err(|e| e.field(format!("/linux/maskedPaths/{i}")).step("masked path"))?;
     }
     if plan.root.readonly {
         mount::set_attr(root.fd(), attr::RDONLY, 0, 0, false).field("/root/readonly")?;
     }
+    used.0.extend(masks.empty.into_iter().chain(masks.null));
+    used.close();
     Ok(())
 }
 
 /// The attribute is set on the detached copy, so there is no moment in which it is writable.
-fn read_only(root: &RootDir, path: &str) -> Result<()> {
+fn read_only(root: &RootDir, path: &str, used: &mut Used) -> Result<()> {
     let Some(target) = root.find(path)? else { return Ok(()) };
     let copy = mount::open_tree_clone(&target, "", true)?;
     mount::set_attr(&copy, attr::RDONLY, 0, 0, true)?;
-    mount::move_mount(&copy, &target)
+    mount::move_mount(&copy, &target)?;
+    used.add([copy, target]);
+    Ok(())
 }
 
 /// Covers for masked paths: one shared empty directory, and the null device of the host. The first of each, once it is
@@ -341,32 +395,39 @@ struct Masks {
 }
 
 impl Masks {
-    fn cover(&mut self, root: &RootDir, path: &str) -> Result<()> {
+    fn cover(&mut self, root: &RootDir, path: &str, used: &mut Used) -> Result<()> {
         let Some(target) = root.find(path)? else { return Ok(()) };
         let is_dir = fs::fstat(&target)?.is_dir();
         let first = if is_dir { &mut self.empty } else { &mut self.null };
         if let Some(first) = first {
             let copy = mount::open_tree_clone(first, "", false)?;
-            return mount::move_mount(&copy, &target);
+            mount::move_mount(&copy, &target)?;
+            used.add([copy, target]);
+            return Ok(());
         }
-        let made = if is_dir { empty_dir()? } else { null_device()? };
+        let made = if is_dir { empty_dir(used)? } else { null_device(used)? };
         mount::move_mount(&made, &target)?;
+        used.add([target]);
         *first = Some(made);
         Ok(())
     }
 }
 
-fn empty_dir() -> Result<OwnedFd> {
+fn empty_dir(used: &mut Used) -> Result<OwnedFd> {
     let ctx = FsContext::open("tmpfs")?;
     ctx.set("source", "tmpfs")?;
     ctx.set("nr_inodes", "1")?;
     ctx.set("mode", "755")?;
-    ctx.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+    let (made, context) = ctx.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
+    used.add([context]);
+    Ok(made)
 }
 
 /// The host's own null device, checked to be one; never the image's (CVE-2025-31133).
-fn null_device() -> Result<OwnedFd> {
-    let copy = mount::open_tree_clone(host_null()?, "", false)?;
+fn null_device(used: &mut Used) -> Result<OwnedFd> {
+    let null = host_null()?;
+    let copy = mount::open_tree_clone(&null, "", false)?;
+    used.add([null]);
     // Read-only does not concern what is written to a device, but its mode and owner, which are the host's.
     mount::set_attr(&copy, attr::RDONLY | attr::NOSUID | attr::NOEXEC, 0, 0, false)?;
     Ok(copy)
@@ -506,7 +567,6 @@ pub fn write_sysctls(plan: &Plan, proc: &Proc) -> Result<()> {
 
 /// Makes the container's root the process's root and drops the host's tree.
 pub fn enter(plan: &Plan, root: &RootDir, proc: &Proc) -> Result<()> {
-    use crate::sys::process;
     process::fchdir(root.fd())?;
     if !plan.launch.has(ns_flags::MOUNT) {
         return process::chroot(".");
@@ -530,7 +590,6 @@ pub fn enter(plan: &Plan, root: &RootDir, proc: &Proc) -> Result<()> {
 /// tree stays below, out of reach, but its procfs and sysfs would make the kernel allow unmasked new ones to user
 /// namespaces inside (mount_too_revealing() in fs/namespace.c), so those go.
 fn move_root(root: &Path, proc: &Proc) -> Result<()> {
-    use crate::sys::process;
     let table = fs::read_all(proc.open_file("thread-self/mountinfo", OFlags::RDONLY)?, MAX_MOUNTINFO)?;
     for point in mountinfo::points(&table, &["proc", "sysfs"]) {
         // What cannot be unmounted is covered.

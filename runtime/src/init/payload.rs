@@ -9,6 +9,7 @@ use crate::plan::seccomp::Filter;
 use crate::sys::fs::{self, FileType};
 use crate::sys::process::{self, CStrings};
 use crate::sys::{errno, sched};
+use crate::trace::{self, Step};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -148,8 +149,10 @@ pub fn finish(
     keep_fds(fds)?;
     set_rlimits(p, nofile)?;
     process::reset_signals();
+    trace::step(Step::Limits);
     if let Some(f) = filter {
         identity::filter(p, f)?;
+        trace::step(Step::Filter);
     }
     Err(program.exec())
 }

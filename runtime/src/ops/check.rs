@@ -32,7 +32,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<i32> {
     let systemd = global.cgroup_manager == CgroupManager::Systemd;
     let host = Host {
         without_cgroup: global.cgroup_manager == CgroupManager::Disabled,
-        ..Host::detect(systemd, global.rootless.choice())?
+        ..Host::detect(systemd, global.rootless.choice(), plan::names_labels(&spec))?
     };
     let request = Request {
         id: "check",

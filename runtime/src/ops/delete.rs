@@ -13,6 +13,7 @@ use crate::spec::{self, Resources};
 use crate::state::observe::{boot_id, observe, start_time};
 use crate::state::{Entry, Phase, Record, Status, Store};
 use crate::sys::{OwnedFd, errno, poll, process};
+use crate::trace::{self, Step};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,8 @@ fn kill_creator(store: &Store, id: &str) -> Result<()> {
 }
 
 fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
-    match observe(entry.dir(), record)? {
+    let status = observe(entry.dir(), record)?;
+    match status {
         status @ (Status::Running | Status::Paused) if !force => {
             let text = format!("cannot delete container {} that is not stopped: {status}", entry.id());
             return Err(Error::new(Code::Status, text));
@@ -96,20 +98,31 @@ fn delete_known(entry: &Entry, record: &Record, force: bool) -> Result<()> {
     }
     let cgroup = Cgroup::open(&record.cgroup)?;
     let ours = is_ours(record, &cgroup)?;
-    end_processes(record, ours.then_some(&cgroup))?;
+    // Usually nobody is left inside, and removing the group says so in one call.
+    let removed = ours && status == Status::Stopped && cgroup.remove_vacant();
+    if removed {
+        report::step("its cgroup is removed");
+        trace::step(Step::GroupGone);
+    }
+    end_processes(record, (ours && !removed).then_some(&cgroup))?;
     report::step("its processes have ended");
-    if ours {
+    trace::step(Step::Processes);
+    if ours && !removed {
         let step = |e: Error| e.step(format!("remove the cgroup of container {}", entry.id()));
         cgroup.destroy(DEADLINE).map_err(step)?;
         report::step("its cgroup is removed");
+        trace::step(Step::GroupGone);
     }
     if let Some(groups) = &record.resctrl {
         groups.remove()?;
     }
-    let config = entry.config();
+    let config = if record.poststop == Some(false) { None } else { Some(entry.config()) };
     entry.remove()?;
     report::step("its record is removed");
-    poststop(record, config);
+    trace::step(Step::RecordGone);
+    if let Some(config) = config {
+        poststop(record, config);
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::report;
 use crate::spec::{self, Spec, annotations};
 use crate::state::{Container, Record, Status, Store, observe};
 use crate::sys::{OwnedFd, errno, fs, poll, process};
+use crate::trace::{self, Step};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let status = container.status()?;
     exec::refuse_status(status, args.ignore_paused)?;
     let (spec, _) = spec::read::config(&container.config()?)?;
+    trace::step(Step::Look);
     let job = plan_job(global, args, &spec, &container.record)?;
+    trace::step(Step::Plan);
     let absolute = |p: &Option<PathBuf>| p.as_deref().map(create::absolute).transpose();
     let pid_file = absolute(&args.pid_file)?;
     let asked = Asked {
@@ -41,6 +44,7 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     interrupt::arm()?;
     let (init_pid, init) = open_init(&container)?;
     let group = Cgroup::open(&container.record.cgroup)?;
+    trace::step(Step::Open);
     let signals = if args.detach { None } else { Some(Signals::block()?) };
     let subs: Vec<Sub<'_>> =
         args.cgroups.iter().map(|s| Sub { controllers: &s.controllers, path: &s.path }).collect();
@@ -55,13 +59,19 @@ pub fn run(global: &Global, args: &ExecArgs) -> Result<i32> {
     let Entered { mut child, link, console } =
         exec::enter(&job, &home).map_err(|e| before_start(gone(e, &init), status))?;
     report::step(format_args!("process {} has entered the container", child.pid()));
+    trace::step(Step::Confined);
     let relay = handover.descriptors(console, &child)?.map(Relay::new).transpose()?;
     handover.pid_file(&child)?;
     link.go(Some(link::DEADLINE))?;
     interrupt::disarm();
     report::step("the program runs");
+    trace::step(Step::Go);
     match signals {
-        Some(s) => Ok(foreground::wait(&mut child, &s, relay, None)?.code()),
+        Some(s) => {
+            let exit = foreground::wait(&mut child, &s, relay, None)?;
+            trace::step(Step::Ended);
+            Ok(exit.code())
+        }
         None => {
             child.release();
             Ok(0)

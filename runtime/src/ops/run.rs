@@ -10,6 +10,7 @@ use crate::interrupt;
 use crate::link;
 use crate::report;
 use crate::sys::process;
+use crate::trace::{self, Step};
 
 /// See `knarr run --help`. The exit code is the payload's, 128 + signal when a signal ended it.
 pub fn run(global: &Global, args: &RunArgs) -> Result<i32> {
@@ -44,6 +45,7 @@ fn attached(global: &Global, mut container: Container, args: &RunArgs) -> Result
     interrupt::disarm();
     let (id, mut child) = started.stay();
     let exit = foreground::wait(&mut child, &signals, relay, proxy);
+    trace::step(Step::Ended);
     if !args.keep {
         // However the wait ended: nobody else will remove it.
         super::delete::remove(&super::store(global)?, &id).step("remove the container")?;
@@ -57,6 +59,7 @@ impl Container {
         let Container { child, link, made, plan, console } = self;
         link.go(hooks::time_of(&plan.hooks.start_container).map(|t| t + link::DEADLINE))?;
         report::step("the program runs");
+        trace::step(Step::Go);
         Ok(create::Started { child, made, plan, console })
     }
 }

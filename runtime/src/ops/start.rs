@@ -11,6 +11,7 @@ use crate::report;
 use crate::spec::{self, Hook};
 use crate::state::{Container, Phase, Record, Status};
 use crate::sys::poll;
+use crate::trace::{self, Step};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -27,7 +28,10 @@ pub fn run(global: &Global, args: &IdArgs) -> Result<i32> {
     let limit = hooks::time_of(&hooks.start_container).map(|t| t + link::DEADLINE);
     let proxy = Proxy::open(container.dir())?;
     match gate::open(container.dir(), limit)? {
-        Verdict::Running => report::step("the program runs"),
+        Verdict::Running => {
+            report::step("the program runs");
+            trace::step(Step::Go);
+        }
         Verdict::Failed(e) => {
             await_end(&container.record)?;
             return Err(e);

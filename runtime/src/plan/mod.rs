@@ -204,6 +204,12 @@ pub fn plan(spec: &Spec, host: &Host, req: Request<'_>) -> Result<Plan> {
     })
 }
 
+/// Whether a configuration asks for a label of a security module.
+pub fn names_labels(spec: &Spec) -> bool {
+    let of_process = |p: &crate::spec::Process| !p.apparmor_profile.is_empty() || !p.selinux_label.is_empty();
+    spec.process.as_ref().is_some_and(of_process) || !spec.linux().mount_label.is_empty()
+}
+
 /// Confinement that was asked for and cannot be given is an error, never a warning.
 pub fn lsm_present(p: &ProcessPlan, lsm: Lsm) -> Result<()> {
     if let Some(profile) = p.apparmor.as_ref().filter(|p| !lsm.apparmor && *p != "unconfined") {

@@ -67,6 +67,20 @@ impl RootDir {
         fs::openat2_if_there(&self.fd, path, OFlags::PATH, direct).ok().flatten()
     }
 
+    /// Makes the last component of `path` a directory below one that [`RootDir::find_direct`] would find, and gives its handle;
+    /// `None` when that is not so, or when something is there that is not a directory: then [`RootDir::open_or_create`] goes
+    /// the long way. Nothing is followed in either step.
+    pub fn make_direct(&self, path: &str) -> Option<OwnedFd> {
+        let (parent, name) = path.trim_end_matches('/').rsplit_once('/')?;
+        if name.is_empty() || name == "." {
+            return None;
+        }
+        let parent = self.find_direct(if parent.is_empty() { "/" } else { parent })?;
+        fs::mkdirat(&parent, name, 0o755).ok()?;
+        let direct = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        fs::openat2(&parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0, direct).ok()
+    }
+
     /// An `O_PATH` handle on `path`, created as directory or empty file when it is missing.
     pub fn open_or_create(&self, path: &str, missing: Missing) -> Result<OwnedFd> {
         match self.find(path)? {
@@ -241,6 +255,11 @@ impl Proc {
     /// The handle itself.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Another handle on the same, which needs no second look.
+    pub fn again(&self) -> Result<Proc> {
+        fs::dup(&self.fd).map(|fd| Proc { fd })
     }
 
     /// Opens a file of this procfs. `RESOLVE_NO_XDEV` refuses anything that is mounted over a part of it.

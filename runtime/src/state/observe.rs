@@ -39,14 +39,14 @@ pub fn boot_id() -> Result<&'static str> {
     if let Some(id) = BOOT.get() {
         return Ok(id);
     }
-    let bytes = fs::read_kernel("/proc/sys/kernel/random/boot_id", 128)?;
+    let bytes = fs::read_kernel_value("/proc/sys/kernel/random/boot_id", 128)?;
     Ok(BOOT.get_or_init(|| String::from_utf8_lossy(&bytes).trim().to_string()))
 }
 
 /// Start time of a process in ticks since boot; `None` when there is none, or when it is dead and only waits
 /// to be reaped.
 pub fn start_time(pid: i32) -> Result<Option<u64>> {
-    let stat = match fs::read_kernel(format!("/proc/{pid}/stat"), 1 << 16) {
+    let stat = match fs::read_kernel_value(format!("/proc/{pid}/stat"), 1 << 16) {
         Ok(bytes) => bytes,
         // ESRCH: it went away between open and read.
         Err(e) if e.is(errno::ENOENT) || e.is(errno::ESRCH) => return Ok(None),

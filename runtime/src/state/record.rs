@@ -80,6 +80,9 @@ pub struct Record {
     /// The limits in force since the last `update`; absent as long as those of config.json are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Whether the configuration has poststop hooks, so that `delete` need not read it; `None` in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poststop: Option<bool>,
 }
 
 impl Record {
@@ -197,6 +200,7 @@ pub(crate) mod tests {
             resctrl: None,
             no_new_keyring: false,
             resources: None,
+            poststop: None,
         }
     }
 

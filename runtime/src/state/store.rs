@@ -266,7 +266,7 @@ fn check_root(dir: &OwnedFd) -> Result<()> {
 
 /// Files of a third user are that user's word about our processes.
 fn check_owner(uid: u32) -> Result<()> {
-    let euid = process::euid();
+    let euid = process::caller_euid();
     if uid == 0 || uid == euid {
         return Ok(());
     }
@@ -429,7 +429,7 @@ fn read_checked(dir: &OwnedFd, name: &str, limit: usize) -> Result<Vec<u8>> {
     if stat.size > limit as u64 {
         return damaged(format!("{} bytes, want at most {limit}", stat.size));
     }
-    fs::read_all(&file, limit)
+    fs::read_sized(&file, stat.size, limit)
 }
 
 /// An id taken by `create`. Dropped without [`Reservation::keep`], it takes the directory away again.

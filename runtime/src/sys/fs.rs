@@ -199,6 +199,13 @@ pub fn fstat<F: AsFd>(fd: F) -> Result<Stat> {
     sys!("fstat", rfs::fstat(&fd), "{}", show(&fd)).map(Stat::from)
 }
 
+/// fstat(2) of descriptor number `n`, `None` when it is not open. For standard streams, which have no owner here.
+pub fn fstat_number(n: i32) -> Option<Stat> {
+    // SAFETY: borrowed for this call only; fstat(2) of any number is safe, EBADF when it is not open. -1 alone is no number.
+    let fd = unsafe { BorrowedFd::borrow_raw(n.max(0)) };
+    rfs::fstat(fd).ok().map(Stat::from)
+}
+
 /// fstatat(2).
 pub fn statat<D: AsFd>(dir: D, path: impl AsRef<Path>, flags: AtFlags) -> Result<Stat> {
     let path = path.as_ref();
@@ -268,6 +275,25 @@ pub fn read_all<F: AsFd>(fd: F, limit: usize) -> Result<Vec<u8>> {
             }
         }
     }
+}
+
+/// As [`read_all`], for a file whose size was just seen: when one read gives exactly that and there was room for more, it is
+/// the whole. Files of procfs and sysfs have no size; they are read to their end.
+pub fn read_sized<F: AsFd>(fd: F, size: u64, limit: usize) -> Result<Vec<u8>> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if size == 0 || size >= limit {
+        return read_all(fd, limit);
+    }
+    let mut out = vec![0u8; size + 1];
+    let n = read_some(&fd, &mut out)?;
+    out.truncate(n);
+    if n != size {
+        out.extend(read_all(&fd, limit)?);
+    }
+    if out.len() > limit {
+        return Err(Error::new(Code::Spec, format!("larger than the limit of {limit} bytes")));
+    }
+    Ok(out)
 }
 
 /// Reads at most `buf.len()` bytes; 0 is end of file.
@@ -353,11 +379,11 @@ pub fn write_file_at<D: AsFd>(dir: D, path: impl AsRef<Path>, data: &[u8]) -> Re
     write_once(&fd, data).map_err(|e| e.path(path.to_string_lossy()))
 }
 
-/// Reads a small file below `dir` as text (at most 1 MiB).
+/// Reads an attribute of a kernel file system below `dir` as text (at most 1 MiB), see [`read_kernel_value`].
 pub fn read_file_at<D: AsFd>(dir: D, path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let fd = openat(&dir, path, OFlags::RDONLY | OFlags::NOFOLLOW, 0)?;
-    let bytes = read_all(&fd, 1 << 20).map_err(|e| e.path(path.to_string_lossy()))?;
+    let bytes = read_value(&fd, 1 << 20).map_err(|e| e.path(path.to_string_lossy()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -374,10 +400,12 @@ pub fn read_regular(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
         return not_regular();
     }
     let fd = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
-    if fstat(&fd)?.kind() != FileType::RegularFile {
+    let seen = fstat(&fd)?;
+    if seen.kind() != FileType::RegularFile {
         return not_regular();
     }
-    read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
+    read_sized(&fd, seen.size, limit)
+        .map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
 }
 
 /// Reads a file of the host's procfs, sysfs or cgroup file systems whole, at most `limit` bytes. The path is ours, not
@@ -386,6 +414,28 @@ pub fn read_kernel(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let fd = open(path, OFlags::RDONLY | OFlags::NOCTTY, 0)?;
     read_all(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
+}
+
+/// As [`read_kernel`], for a file that the kernel writes in one piece (single_open() and one-value files of procfs, kernfs
+/// attributes, sysctls): one read that does not fill the buffer is the whole, so nobody asks for the end.
+pub fn read_kernel_value(path: impl AsRef<Path>, limit: usize) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let fd = open(path, OFlags::RDONLY | OFlags::NOCTTY, 0)?;
+    read_value(&fd, limit).map_err(|e| e.path(path.to_string_lossy()).step(format!("read {}", p(path))))
+}
+
+/// One read(2) of a file as in [`read_kernel_value`]; the rest too when it filled the buffer.
+fn read_value<F: AsFd>(fd: &F, limit: usize) -> Result<Vec<u8>> {
+    let mut chunk = [0u8; 8192];
+    let n = read_some(fd, &mut chunk)?;
+    let mut out = chunk[..n].to_vec();
+    if n == chunk.len() {
+        out.extend(read_all(fd, limit)?);
+    }
+    if out.len() > limit {
+        return Err(Error::new(Code::Spec, format!("larger than the limit of {limit} bytes")));
+    }
+    Ok(out)
 }
 
 /// Names in a directory from where the handle stands, without `.` and `..`. `dir` must be opened for reading.

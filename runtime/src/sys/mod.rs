@@ -23,6 +23,7 @@ pub mod process;
 pub mod program;
 pub mod sched;
 pub mod seccomp;
+pub mod shared;
 pub mod sock;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod start;

@@ -133,8 +133,9 @@ impl FsContext {
         sys!("fsconfig", rm::fsconfig_set_flag(self.fd.as_fd(), key), "{}, {}", self.name, quoted(key))
             .map_err(|e| self.explain(e))
     }
-    /// Creates the superblock and returns a detached mount with the given attributes.
-    pub fn mount(self, attrs: u64) -> Result<OwnedFd> {
+    /// Creates the superblock and returns a detached mount with the given attributes, and the context's descriptor, to be
+    /// closed together with others.
+    pub fn mount(self, attrs: u64) -> Result<(OwnedFd, OwnedFd)> {
         sys!("fsconfig", rm::fsconfig_create(self.fd.as_fd()), "{}, CMD_CREATE", self.name)
             .map_err(|e| self.explain(e))?;
         let flags = rm::MountAttrFlags::from_bits_retain(attrs as u32);
@@ -144,6 +145,7 @@ impl FsContext {
             "{}, {attrs:#x}",
             self.name
         )
+        .map(|mount| (mount, self.fd))
     }
     /// The file system's own message about the last failure, which it writes into the context.
     fn explain(&self, e: Error) -> Error {

@@ -6,9 +6,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process as rp;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// clone(2) namespace flags.
 pub mod ns_flags {
@@ -232,6 +233,13 @@ pub fn euid() -> u32 {
     rp::geteuid().as_raw()
 }
 
+/// Effective uid of the process of the command, asked once: it never changes. Not for the processes that it clones, whose
+/// ids do.
+pub fn caller_euid() -> u32 {
+    static EUID: OnceLock<u32> = OnceLock::new();
+    *EUID.get_or_init(euid)
+}
+
 /// Effective gid.
 pub fn egid() -> u32 {
     rp::getegid().as_raw()
@@ -319,6 +327,16 @@ pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
         from = n + 1;
     }
     close_range(from, u32::MAX, 0)
+}
+
+/// Closes descriptors with one call for each run of numbers that follow each other, which those of one piece of work do.
+pub fn close_together(fds: Vec<OwnedFd>) {
+    let mut numbers: Vec<u32> = fds.into_iter().map(|fd| fd.into_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        // Given up above: nobody else closes them. An error would mean that they are closed.
+        let _ = close_range(run[0], run[run.len() - 1], 0);
+    }
 }
 
 /// killpg(3).
@@ -452,6 +470,14 @@ pub fn may_write<D: AsFd>(dir: D) -> Result<()> {
 pub(super) const SEALS: i32 =
     libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 
+/// True when the first instructions of this program (see `start`) have looked at its own file already, and found all four seals.
+pub fn runs_sealed() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    return super::start::is_sealed();
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    false
+}
+
 /// True when the file is a memfd with all four seals: nobody can ever write to it.
 pub fn is_sealed<F: AsFd>(fd: F) -> bool {
     // SAFETY: F_GET_SEALS takes no pointer.
@@ -503,6 +529,19 @@ fn copy_file(to: &OwnedFd, src: BorrowedFd<'_>, size: u64) -> Result<()> {
     Ok(())
 }
 
+/// The signals that this process ignores, bit n - 1 for signal n (`SigIgn` of proc_pid_status(5)): three calls in place of
+/// one for each signal. Asked once; a process that is cloned later inherits the answer with the signals. `None` when
+/// /proc does not tell.
+fn ignored_signals() -> Option<u64> {
+    static IGNORED: OnceLock<Option<u64>> = OnceLock::new();
+    *IGNORED.get_or_init(|| {
+        let text = super::fs::read_kernel_value("/proc/self/status", 8192).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let mask = text.lines().find_map(|l| l.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    })
+}
+
 /// Puts every ignored signal back to its default action and unblocks all: what execve(2) of a payload expects.
 /// Our start ignores SIGPIPE (`sys::program`), and ignored signals survive exec. Raw calls, because libc refuses the two
 /// real-time signals that it uses itself, and a caller may have ignored those too.
@@ -510,7 +549,8 @@ pub fn reset_signals() {
     /// Largest kernel layout of sigaction; its first word is the handler, and all zero is `SIG_DFL`.
     type KernelAction = [u64; 8];
     const SET_SIZE: usize = 8;
-    for sig in 1..=64 {
+    let may_be_ignored = ignored_signals().unwrap_or(u64::MAX);
+    for sig in (1..=64).filter(|n| may_be_ignored & 1 << (n - 1) != 0) {
         let mut old: KernelAction = [0; 8];
         let none = std::ptr::null_mut::<KernelAction>();
         // SAFETY: `old` is larger than the kernel's structure on every architecture.
@@ -524,8 +564,11 @@ pub fn reset_signals() {
     unblock_signals();
 }
 
-/// sigaction(2): true when this signal is ignored.
+/// True when this signal is ignored; asks sigaction(2) when /proc does not tell.
 pub fn is_ignored(signal: i32) -> bool {
+    if let Some(mask) = ignored_signals() {
+        return mask & 1 << (signal - 1) != 0;
+    }
     // SAFETY: all zero is a valid sigaction to be overwritten; the pointer for a new one may be null.
     unsafe {
         let mut old: libc::sigaction = std::mem::zeroed();
@@ -593,6 +636,15 @@ pub fn reap_others(keep: i32) {
         // SAFETY: integers, and a null pointer where the status would go.
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
     }
+}
+
+/// Pending signals of a signalfd, at most eight; fewer than that is all there are.
+pub fn pending_signals<F: AsFd>(fd: F) -> Vec<i32> {
+    const SIZE: usize = size_of::<libc::signalfd_siginfo>();
+    let mut buf = [0u8; 8 * SIZE];
+    let n = rustix::io::read(&fd, &mut buf).unwrap_or(0);
+    // The first field, `ssi_signo`.
+    buf[..n].chunks_exact(SIZE).map(|i| i32::from_ne_bytes([i[0], i[1], i[2], i[3]])).collect()
 }
 
 /// The next pending signal of a signalfd, if any.

@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Largest packet of the handshake, in bytes.
@@ -52,11 +53,18 @@ pub fn send<S: AsFd>(sock: S, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()>
 
 /// recvmsg(2): one packet and its descriptors. Zero bytes without descriptors is end of file.
 pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut buf = vec![0u8; MAX_PACKET];
+    /// Nearly all packets are words. What is longer goes into memory that costs nothing as long as it is not touched.
+    const SHORT: usize = 512;
+    static REST: Mutex<[u8; MAX_PACKET - SHORT]> = Mutex::new([0; MAX_PACKET - SHORT]);
+    let mut short = [0u8; SHORT];
+    // A second thread, which only tests have, takes memory of its own: this one may wait for a long time.
+    let mut shared = REST.try_lock().ok();
+    let mut own = if shared.is_some() { Vec::new() } else { vec![0; MAX_PACKET - SHORT] };
+    let rest: &mut [u8] = shared.as_deref_mut().map_or(own.as_mut_slice(), |all| all);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        let mut iov = [IoSliceMut::new(&mut buf)];
+        let mut iov = [IoSliceMut::new(&mut short), IoSliceMut::new(rest)];
         match rustix::net::recvmsg(&sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
             // ECONNRESET says once that the other end closed without reading all that we sent; what it had said
             // before can still be read, and then end of file.
@@ -70,8 +78,9 @@ pub fn recv<S: AsFd>(sock: S) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
             fds.extend(rights);
         }
     }
-    buf.truncate(got);
-    Ok((buf, fds))
+    let mut data = short[..got.min(SHORT)].to_vec();
+    data.extend_from_slice(&rest[..got.saturating_sub(SHORT)]);
+    Ok((data, fds))
 }
 
 /// connect(2) to a stream socket at a host path, as console, pidfd and seccomp receivers listen on. Connecting and

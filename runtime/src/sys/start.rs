@@ -7,6 +7,7 @@
 
 use super::process::{MFD_EXEC, SEALS};
 use std::arch::{asm, global_asm};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 // The entry point of the program `knarr` (see build.rs). The stack is as the kernel made it: argc, argv, envp. What the
 // call leaves behind is what it found, and libc's own entry point goes on from there; rdx is a function that a dynamic
@@ -29,6 +30,15 @@ global_asm!(
 unsafe extern "C" {
     /// The C library's entry point.
     fn _start();
+}
+
+/// Whether this program was seen to run from a file with all seals. The kernel has zeroed it, and nothing that runs later does
+/// so again.
+static SEALED: AtomicBool = AtomicBool::new(false);
+
+/// True when the program's first instructions have found that it runs from a sealed copy.
+pub(crate) fn is_sealed() -> bool {
+    SEALED.load(Ordering::Relaxed)
 }
 
 /// The commands that make processes of a container.
@@ -99,6 +109,13 @@ unsafe fn execute_copy(argv: *const usize, envp: *const usize) {
         }
         let seals = call(libc::SYS_fcntl, own as usize, libc::F_GET_SEALS as usize, 0, 0, 0);
         let is_copy = seals >= 0 && seals & SEALS as isize == SEALS as isize;
+        // Relative to the instruction, whatever the compiler makes of statics: their addresses are not known yet.
+        asm!(
+            "mov byte ptr [rip + {flag}], {value}",
+            flag = sym SEALED,
+            value = in(reg_byte) u8::from(is_copy),
+            options(nostack, preserves_flags),
+        );
         if !is_copy && may_grow() {
             let (name, flags) = (c"knarr".as_ptr() as usize, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
             let mut copy = call(libc::SYS_memfd_create, name, (flags | MFD_EXEC) as usize, 0, 0, 0);
