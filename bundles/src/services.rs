@@ -9,7 +9,7 @@ use std::path::Path;
 const PLACE: &str = "@BUNDLES@";
 
 /// File name and template.
-pub const SERVICES: [(&str, &str); 8] = [
+pub const SERVICES: [(&str, &str); 13] = [
     ("web.toml", include_str!("../services/web.toml")),
     ("worker.toml", include_str!("../services/worker.toml")),
     ("activated.toml", include_str!("../services/activated.toml")),
@@ -18,6 +18,11 @@ pub const SERVICES: [(&str, &str); 8] = [
     ("heartbeat.toml", include_str!("../services/heartbeat.toml")),
     ("report.toml", include_str!("../services/report.toml")),
     ("front.toml", include_str!("../services/front.toml")),
+    ("checked.toml", include_str!("../services/checked.toml")),
+    ("told.toml", include_str!("../services/told.toml")),
+    ("composed.toml", include_str!("../services/composed.toml")),
+    ("greeter.toml", include_str!("../services/greeter.toml")),
+    ("rolled.toml", include_str!("../services/rolled.toml")),
 ];
 
 /// Writes the service files into a directory, which is made when it is missing.

@@ -8,6 +8,7 @@ mod activated;
 mod call;
 mod errno;
 mod files;
+mod hostile;
 mod load;
 mod look;
 mod names;
@@ -76,6 +77,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
         call::COMMANDS,
         serve::COMMANDS,
         activated::COMMANDS,
+        hostile::COMMANDS,
         OWN,
     ]
     .into_iter()

@@ -115,6 +115,9 @@ pub struct JobResultInfo {
     pub result: String,
     /// One line for people: "exited 3", "deadline of 10 min passed, exited 143".
     pub text: String,
+    /// The last lines that its last run has printed, at most 10 and 2 KiB.
+    #[serde(default)]
+    pub output: Vec<String>,
 }
 
 /// One probe of one instance.

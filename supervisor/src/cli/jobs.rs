@@ -3,7 +3,7 @@
 
 use super::show::Paper;
 use super::table::{Cell, Column, render};
-use super::text::{Color, duration};
+use super::text::{Color, clean, duration};
 use crate::api::model::{JobInfo, JobResultInfo};
 
 /// Results in a table.
@@ -32,10 +32,16 @@ pub(super) fn lines(job: &JobInfo, paper: &Paper, line: &mut impl FnMut(&str, &s
     }
 }
 
-/// The table of results, newest first.
+/// The table of results, newest first, and the last lines of the newest.
 pub(super) fn results(job: &JobInfo, paper: &Paper) -> String {
     let rows: Vec<Vec<Cell>> = job.results.iter().map(|r| row(r, paper)).collect();
-    render(&RESULTS, &rows, paper.width, paper.style)
+    let mut out = render(&RESULTS, &rows, paper.width, paper.style);
+    if let Some(newest) = job.results.first().filter(|r| !r.output.is_empty()) {
+        let run = newest.run.as_deref().unwrap_or("the last run");
+        out.push_str(&format!("\nlast lines of {run}:\n"));
+        newest.output.iter().for_each(|l| out.push_str(&format!("  {}\n", clean(l))));
+    }
+    out
 }
 
 fn row(result: &JobResultInfo, paper: &Paper) -> Vec<Cell> {

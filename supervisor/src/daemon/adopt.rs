@@ -66,7 +66,7 @@ impl Owner {
         let kept: Vec<_> =
             self.journal.image().instances.iter().map(|(i, k)| (i.clone(), k.clone())).collect();
         for (instance, kept) in &kept {
-            let wanted = instance.replica <= self.wanted_replicas(&instance.service);
+            let wanted = self.is_wanted(instance);
             if wanted || kept.open.is_some() {
                 self.revive(instance, kept, wanted, reboot);
             }
@@ -91,6 +91,7 @@ impl Owner {
         self.replace_outdated();
         self.replace_as_asked();
         self.resume_watched();
+        self.keep_outputs();
         Ok(())
     }
 
@@ -308,8 +309,7 @@ impl Owner {
             return self.clean_again(&run, &kept);
         }
         // The journal lost its tail, or the disk did not take it: the run was begun after everything that is written.
-        let replicas = self.wanted_replicas(&run.instance.service);
-        let new = run.instance.replica <= replicas && kept.open.is_none() && kept.last_run < run.run;
+        let new = self.is_wanted(&run.instance) && kept.open.is_none() && kept.last_run < run.run;
         if new && !self.journal.image().is_held(&run.instance) {
             let version = std::fs::read_to_string(self.options.dirs.keeper(&run).join("version")).ok();
             let in_force = self.in_force(&run.instance);

@@ -208,13 +208,13 @@ impl Owner {
 
     /// Makes the instances of a service those that it wants. `again` = those that run are replaced.
     pub(super) fn match_instances(&mut self, name: &ServiceName, again: Option<String>) {
-        let replicas = self.wanted_replicas(name);
-        let surplus: Vec<_> =
-            self.slots.keys().filter(|i| i.service == *name && i.replica > replicas).cloned().collect();
+        let numbers = self.wanted_numbers(name);
+        let surplus = |i: &&Instance| i.service == *name && !numbers.contains(&i.replica);
+        let surplus: Vec<_> = self.slots.keys().filter(surplus).cloned().collect();
         for instance in surplus {
             self.remove_instance(&instance, "fewer replicas are wanted");
         }
-        for replica in 1..=replicas {
+        for replica in numbers {
             let instance = Instance { service: name.clone(), replica };
             let existed = self.slots.contains_key(&instance);
             if !existed {

@@ -110,7 +110,7 @@ impl Owner {
     /// What is not as it should be about one that runs.
     fn running_detail(&self, slot: &Slot) -> String {
         let told = slot.machine.run().and_then(|run| self.told.get(run));
-        let says = told.and_then(|t| t.status.as_ref()).map(|s| format!("says: {s}"));
+        let says = told.and_then(|t| t.kept.status.as_ref()).map(|s| format!("says: {s}"));
         let rollout = Some(self.rollout_text(&slot.machine.instance.service)).filter(|text| !text.is_empty());
         more(slot).chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
     }

@@ -3,21 +3,28 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::owner::{Owner, Slot};
+use super::work::Done;
 use crate::api::model::{JobInfo, JobResultInfo};
 use crate::clock::Boot;
-use crate::journal::record::{JobResult, KeptSchedule, Record};
+use crate::journal::record::{JobResult, Kept, KeptSchedule, Record};
+use crate::logs::{LogReader, Query, Stream};
 use crate::machine::{Event, State};
 use crate::names::{Instance, RunId, ServiceName};
 use crate::policy::span;
 use crate::schedule::{Base, Look, Timetable, jitter, look};
 use crate::unit::job::{Overlap, Schedule};
 use crate::unit::service::Service;
+
+/// So many lines of what a run printed last are kept with its result, and so many bytes.
+const OUTPUT_LINES: usize = 10;
+const OUTPUT_BYTES: usize = 2048;
 
 /// What is known of the schedules in force. All of it follows from services, journal and clock.
 #[derive(Default)]
@@ -44,6 +51,36 @@ fn schedule(service: &Service) -> Option<&Schedule> {
 }
 
 impl Owner {
+    /// A run has ended: what it printed last is kept with the result of a job.
+    pub(super) fn keep_output(&self, run: &RunId) {
+        let Some(kept) = self.journal.image().instances.get(&run.instance) else { return };
+        let bare = kept.results.back().is_some_and(|r| r.run == run.run && r.output.is_empty());
+        let is_job = self.services.get(&run.instance.service).is_some_and(|f| f.service.job.is_some());
+        let Some(exit) = kept.exits.back().filter(|e| bare && is_job && e.run == run.run) else { return };
+        let Some(exit) = &exit.exit else { return };
+        let ran = jiff::SignedDuration::try_from(exit.ended.since(exit.started)).unwrap_or_default();
+        let Ok(since) = exit.ended_wall.checked_sub(ran) else { return };
+        let (dir, done) = (self.options.dirs.logs().join(run.instance.to_string()), self.shop.done.clone());
+        let run = run.clone();
+        tokio::task::spawn_local(async move {
+            match last_lines(dir, since).await {
+                Ok(text) if text.is_empty() => {}
+                // The loop is gone only when the daemon ends; the next one reads it.
+                Ok(text) => drop(done.send(Done::Printed(run, text))),
+                Err(e) => tracing::warn!("what {run} printed last cannot be read: {e}"),
+            }
+        });
+    }
+
+    /// The same for results of an earlier daemon that did not come to it.
+    pub(super) fn keep_outputs(&self) {
+        let of = |(instance, kept): (&Instance, &Kept)| {
+            Some(RunId { instance: instance.clone(), run: kept.results.back()?.run })
+        };
+        let runs: Vec<_> = self.journal.image().instances.iter().filter_map(of).collect();
+        runs.iter().for_each(|run| self.keep_output(run));
+    }
+
     /// When the next attempt of a job has had its time.
     pub(super) fn overdue_at(&self) -> Option<Boot> {
         self.slots.values().filter_map(|s| self.deadline_of(s)).min()
@@ -172,7 +209,7 @@ impl Owner {
                 return self.tell(Some(name), None, kind, text);
             }
         };
-        let runs = self.slots.get(&instance).and_then(|s| s.machine.run().cloned());
+        let runs = self.slots.get(&instance).filter(|s| goes_on(s)).and_then(|s| s.machine.run().cloned());
         let mut records =
             vec![Record::Begun { instance: instance.clone(), scheduled: Some(at), at: Timestamp::now() }];
         records.extend(runs.clone().map(|run| Record::Again { run }));
@@ -195,9 +232,8 @@ impl Owner {
     ) -> Result<Instance, (&'static str, String)> {
         let image = self.journal.image();
         let usable = self.slots.iter().filter(|(i, s)| i.service == *name && !s.removed && !image.is_held(i));
-        let busy = |i: &Instance, s: &Slot| {
-            s.machine.run().is_some() || image.instances.get(i).is_some_and(|k| k.begun.is_some())
-        };
+        let busy =
+            |i: &Instance, s: &Slot| goes_on(s) || image.instances.get(i).is_some_and(|k| k.begun.is_some());
         let all: Vec<_> = usable.map(|(i, s)| (i, busy(i, s))).collect();
         let free = all.iter().find(|(_, busy)| !busy);
         let any = match overlap {
@@ -281,8 +317,13 @@ impl Owner {
     }
 }
 
+/// Whether a run of it has not ended. What is left of one that has is taken away first, and holds the next one up no longer.
+fn goes_on(slot: &Slot) -> bool {
+    slot.machine.run().is_some() && !matches!(slot.machine.state, State::Cleaning { .. })
+}
+
 fn result_info(instance: &Instance, result: &JobResult) -> JobResultInfo {
-    let JobResult { run, scheduled, begun, ended, attempts, success, text } = result;
+    let JobResult { run, scheduled, begun, ended, attempts, success, text, output } = result;
     JobResultInfo {
         run: (*run > 0).then(|| RunId { instance: instance.clone(), run: *run }.to_string()),
         scheduled: scheduled.map(|t| t.to_string()),
@@ -296,5 +337,21 @@ fn result_info(instance: &Instance, result: &JobResult) -> JobResultInfo {
         }
         .into(),
         text: text.clone(),
+        output: output.lines().map(str::to_owned).collect(),
     }
+}
+
+/// The last lines that a run has printed since a moment, those of its keeper left out.
+async fn last_lines(dir: PathBuf, since: Timestamp) -> std::io::Result<String> {
+    let query = Query { since: Some(since), tail: Some(OUTPUT_LINES), follow: false, join: false };
+    let mut log = LogReader::open(&dir, query)?;
+    let mut text = String::new();
+    while let Some(line) = log.next().await? {
+        if matches!(line.stream, Stream::Stdout | Stream::Stderr) {
+            text.push_str(&String::from_utf8_lossy(&line.text));
+            text.push('\n');
+        }
+    }
+    let from = text.len().saturating_sub(OUTPUT_BYTES);
+    Ok(text.split_off(text.ceil_char_boundary(from)))
 }

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::owner::{Owner, Slot};
 use super::work::{Done, Rest};
+use crate::journal::record::Record;
 use crate::keeper::record::{End, ExitRecord};
 use crate::keeper::{Keeper, Note, Order, Orders, Phase};
 use crate::machine::{Event, State};
@@ -105,6 +106,7 @@ impl Owner {
             }
             Done::Cleaned(run, Ok(())) => self.feed_run(&run, Event::Cleaned),
             Done::Cleaned(run, Err(text)) => self.feed_run(&run, Event::CleanFailed(text)),
+            Done::Printed(run, text) => self.note(&[Record::Output { run, text }]),
             Done::Looked(run, role, outcome) => self.looked(&run, role, outcome),
             Done::Resized(run, result) => self.resized(&run, result),
             Done::Hears(run, socket) => self.hears(&run, socket),

@@ -127,20 +127,37 @@ impl Owner {
             .slots
             .values()
             .filter_map(|s| match &s.machine.state {
-                State::Running { run, .. } => Some(run.clone()),
+                State::Running { run, since, .. } => Some((run.clone(), *since)),
                 _ => None,
             })
             .collect();
-        for run in runs {
-            let known = self.known_health(&run);
-            self.watch(&run, |probes, now| Health::of_old_run(probes, known, now, crate::sys::random::unit));
+        for (run, since) in runs {
+            let kept = self.kept_health(&run);
+            self.watch(&run, |probes, now| {
+                // Where nothing is written, nothing has changed since it began.
+                let began = if kept.is_some() { now } else { since };
+                let known = kept.unwrap_or_default();
+                Health::of_old_run(probes, known, began, now, crate::sys::random::unit)
+            });
         }
     }
 
     pub(super) fn known_health(&self, run: &RunId) -> Known {
+        self.kept_health(run).unwrap_or_default()
+    }
+
+    fn kept_health(&self, run: &RunId) -> Option<Known> {
         let kept = self.journal.image().instances.get(&run.instance);
         let open = kept.and_then(|k| k.open.as_ref()).filter(|o| o.run == run.run);
-        open.and_then(|o| o.health).unwrap_or_default()
+        open.and_then(|o| o.health)
+    }
+
+    /// Since when an instance is ready, without a gap, also over daemons that came and went.
+    pub(super) fn ready_since(&self, slot: &Slot) -> Option<Boot> {
+        let State::Running { run, since, .. } = &slot.machine.state else { return None };
+        let watched = slot.watched.as_ref().filter(|w| w.run == *run);
+        let since = watched.map_or(Some(*since), |w| w.health.known().ready_now);
+        since.filter(|_| self.fitness(slot).ready)
     }
 
     fn watch(&mut self, run: &RunId, begin: impl FnOnce(&crate::unit::service::Probes, Boot) -> Health) {
@@ -168,7 +185,7 @@ impl Owner {
                 None => {
                     // It has come up long ago.
                     let known = Known { started: true, ..Known::default() };
-                    self.watch(&run, |probes, now| Health::of_old_run(probes, known, now, || 0.0));
+                    self.watch(&run, |probes, now| Health::of_old_run(probes, known, now, now, || 0.0));
                 }
             }
             self.look_for_waiters(&instance);

@@ -43,10 +43,10 @@ impl Owner {
     pub(super) fn met(&self, dependency: &Dependency) -> bool {
         let Some(in_force) = self.services.get(&dependency.service) else { return false };
         let mut instances = 0;
-        let replicas = in_force.service.replicas;
+        let (replicas, seats) = (in_force.service.replicas, self.seats(&dependency.service));
         let of = |s: &&Slot| {
             // Those that a rollout has beside them do not count.
-            s.machine.instance.service == dependency.service && s.machine.instance.replica <= replicas
+            s.machine.instance.service == dependency.service && seats.has(s.machine.instance.replica)
         };
         for slot in self.slots.values().filter(of).filter(|s| !s.removed) {
             instances += 1;

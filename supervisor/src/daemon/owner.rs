@@ -284,6 +284,11 @@ impl Owner {
             }
         }
         self.note(&records);
+        for record in &records {
+            if let Record::Ended { run, .. } = record {
+                self.keep_output(run);
+            }
+        }
         if let Some(slot) = self.slots.get_mut(instance) {
             slot.last_event = cause;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::owner::Owner;
+use super::owner::{Owner, Slot};
 use super::stats::Controllers;
 use super::work::{Done, Job, Shop};
 use crate::machine::State;
@@ -56,18 +56,21 @@ impl Owner {
     /// Sees to the limits of what runs.
     pub(super) fn settle_limits(&mut self) {
         let mut begin = Vec::new();
-        for (instance, slot) in &mut self.slots {
+        let running = |s: &&Slot| s.machine.up && matches!(s.machine.state, State::Running { .. });
+        let running: Vec<_> =
+            self.slots.values().filter(running).map(|s| s.machine.instance.clone()).collect();
+        for instance in running {
+            // While a rollout has yet to come to it, it has the limits of the version before.
+            let Some(service) = self.in_force(&instance).map(|f| f.service.clone()) else { continue };
+            let Some(slot) = self.slots.get_mut(&instance) else { continue };
             let State::Running { run, pid, .. } = &slot.machine.state else { continue };
-            let Some(in_force) = self.services.get(&instance.service) else { continue };
-            let limits = &in_force.service.limits;
-            if !slot.machine.up
-                || slot.sized.as_ref().is_some_and(|s| s.run == *run && (s.busy || s.limits == *limits))
-            {
+            let limits = &service.limits;
+            if slot.sized.as_ref().is_some_and(|s| s.run == *run && (s.busy || s.limits == *limits)) {
                 continue;
             }
             let busy = Sized { run: run.clone(), limits: limits.clone(), busy: true, refused: None };
             slot.sized = Some(busy);
-            begin.push((run.clone(), *pid, in_force.service.clone()));
+            begin.push((run.clone(), *pid, service));
         }
         for (run, pid, service) in begin {
             let Some(job) = self.job(&run) else { continue };

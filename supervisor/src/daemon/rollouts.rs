@@ -27,7 +27,10 @@ impl Owner {
     /// When the next rollout has something to do by the clock.
     pub(super) fn rollout_due(&self) -> Option<Boot> {
         let now = Boot::now();
-        self.rolling.iter().filter_map(|(name, r)| r.driver.due(&self.rollout_plan(name)?, now)).min()
+        let due = |(name, r): (&ServiceName, &Rolling)| {
+            r.driver.due(&self.rollout_plan(name)?, &self.rollout_view(name), now)
+        };
+        self.rolling.iter().filter_map(due).min()
     }
 
     /// Moves all rollouts on.
@@ -64,6 +67,9 @@ impl Owner {
             updates.current = rollout.from;
             reject(&mut updates, rollout.to, rollout.back.clone().unwrap_or_default());
         }
+        if let Some(number) = acts.iter().find_map(|a| if let Act::Seat(n) = a { Some(*n) } else { None }) {
+            updates.single = Some(number);
+        }
         if acts.contains(&Act::Finish) {
             if let Some(generation) = updates.generation_mut(rollout.to).filter(|_| rollout.back.is_none()) {
                 let failed: Vec<_> = rollout.given_up.iter().map(u32::to_string).collect();
@@ -74,6 +80,7 @@ impl Owner {
                 };
             }
             updates.rollout = None;
+            updates.single = updates.single.filter(|_| self.seats(name).single().is_some());
         } else {
             updates.rollout = Some(rollout);
         }
@@ -83,6 +90,8 @@ impl Owner {
     fn carry_on(&mut self, name: &ServiceName, act: Act) {
         match act {
             Act::Tell(replica, kind, text) => self.tell(Some(name), replica, kind, text),
+            // It is written, and that is all that there is to do.
+            Act::Seat(_) => {}
             Act::Match => self.match_instances(name, None),
             Act::Replace { replica, why } => {
                 self.replace_in_turn(&Instance { service: name.clone(), replica }, &why);
@@ -132,7 +141,7 @@ impl Owner {
         let update = &service.update;
         let updates = self.journal.image().updates.get(name)?;
         Some(Plan {
-            replicas: service.replicas,
+            seats: self.seats(name),
             order: update.order,
             parallelism: update.parallelism,
             min_healthy: update.min_healthy,
@@ -160,7 +169,7 @@ impl Owner {
             up: machine.up && slot.down_pending.is_none(),
             last_run: machine.last_run,
             side: machine.run().map(|_| side),
-            ready: self.fitness(slot).ready && slot.again_pending.is_none(),
+            ready: self.ready_since(slot).filter(|_| slot.again_pending.is_none()),
             unwell: unwell.and_then(|w| w.health.unready_because()),
             done: machine.state == State::Done { success: true },
             failed: self.journal.image().instances.get(&machine.instance).and_then(failed),

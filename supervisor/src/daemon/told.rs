@@ -12,8 +12,9 @@ use super::owner::Owner;
 use super::work::{Done, Shop};
 use crate::clock::Boot;
 use crate::health::{Known, Question};
+use crate::machine::Event;
 use crate::names::RunId;
-use crate::probe::push::{Message, Socket, Watchdog};
+use crate::probe::push::{self, Message, Said, Socket, Watchdog};
 use crate::probe::{Kind, Outcome, Verdict};
 use crate::unit::service::{Role, Service};
 
@@ -29,10 +30,8 @@ pub(super) struct Heard {
     stopping: bool,
     /// `WATCHDOG=` since the last look.
     watchdog: Option<Watchdog>,
-    /// `STATUS=`, the last one.
-    pub(super) status: Option<String>,
-    /// The start may take until then (`EXTEND_TIMEOUT_USEC`).
-    extended: Option<Boot>,
+    /// What the next daemon is to know, too.
+    pub(super) kept: Said,
     reader: JoinHandle<()>,
 }
 
@@ -43,8 +42,8 @@ impl Drop for Heard {
 }
 
 impl Heard {
-    fn new(ready: bool, reader: JoinHandle<()>) -> Heard {
-        Heard { ready, stopping: false, watchdog: None, status: None, extended: None, reader }
+    fn new(ready: bool, kept: Said, reader: JoinHandle<()>) -> Heard {
+        Heard { ready, stopping: false, watchdog: None, kept, reader }
     }
 
     /// Takes a message in: whose probes have an answer by it.
@@ -64,10 +63,10 @@ impl Heard {
             roles.push(Role::Liveness);
         }
         if let Some(status) = status {
-            self.status = Some(status).filter(|s| !s.is_empty());
+            self.kept.status = Some(status).filter(|s| !s.is_empty());
         }
         if let Some(extend) = extend {
-            self.extended = Some(now.after(extend));
+            self.kept.extended = Some(now.after(extend));
         }
         roles
     }
@@ -80,8 +79,8 @@ impl Heard {
         let (verdict, text) = match role {
             Role::Readiness if self.stopping => (Verdict::Fail, "STOPPING=1".to_owned()),
             Role::Startup | Role::Readiness if self.ready => (Verdict::Pass, "READY=1".into()),
-            Role::Startup if self.extended.is_some_and(|t| t > now) => {
-                return Err(self.extended.unwrap_or(now));
+            Role::Startup if self.kept.extended.is_some_and(|t| t > now) => {
+                return Err(self.kept.extended.unwrap_or(now));
             }
             Role::Startup | Role::Readiness => (Verdict::Fail, "READY=1 has not come".into()),
             Role::Liveness => match self.watchdog.take() {
@@ -131,15 +130,15 @@ impl Shop {
 impl Owner {
     /// The notify socket of a run is there.
     pub(super) fn hears(&mut self, run: &RunId, socket: Socket) {
-        self.hear(run, socket, false);
+        self.hear(run, socket, false, Said::default());
     }
 
-    fn hear(&mut self, run: &RunId, socket: Socket, ready: bool) {
+    fn hear(&mut self, run: &RunId, socket: Socket, ready: bool, said: Said) {
         if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
             return;
         }
         let reader = tokio::task::spawn_local(hear(socket, run.clone(), self.shop.done.clone()));
-        self.told.insert(run.clone(), Heard::new(ready, reader));
+        self.told.insert(run.clone(), Heard::new(ready, said, reader));
     }
 
     /// Goes on to hear the runs that an earlier daemon heard, on the sockets that were held meanwhile.
@@ -158,7 +157,10 @@ impl Owner {
             let known = self.known_health(&run);
             match socket {
                 Ok(socket) => {
-                    self.hear(&run, socket, was_ready(&service, known));
+                    let said = push::said(&self.options.dirs, &run);
+                    let until = said.extended;
+                    self.hear(&run, socket, was_ready(&service, known), said);
+                    self.extend_stop(&run, until);
                 }
                 Err(e) => warn!("{run}: what it tells is not heard: {e}"),
             }
@@ -176,10 +178,27 @@ impl Owner {
     pub(super) fn told(&mut self, run: &RunId, message: Message) {
         let now = Boot::now();
         let Some(told) = self.told.get_mut(run) else { return };
+        let before = told.kept.clone();
         let roles = told.take(message, now);
+        let kept = told.kept.clone();
+        if kept != before
+            && let Err(e) = push::keep_said(&self.options.dirs, run, &kept)
+        {
+            warn!("what {run} says is not kept for the next daemon: {e}");
+        }
         let watched = self.slots.get_mut(&run.instance).and_then(|s| s.watched.as_mut());
         if let Some(watched) = watched.filter(|w| w.run == *run) {
             roles.into_iter().for_each(|role| watched.health.told(role, now));
+        }
+        if kept.extended != before.extended {
+            self.extend_stop(run, kept.extended);
+        }
+    }
+
+    /// A run that is being stopped is not killed before, as it was asked for.
+    fn extend_stop(&mut self, run: &RunId, until: Option<Boot>) {
+        if let Some(until) = until {
+            self.feed_run(run, Event::Extend { until });
         }
     }
 
@@ -221,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_told_answers() {
-        let mut told = Heard::new(false, tokio::spawn(async {}));
+        let mut told = Heard::new(false, Said::default(), tokio::spawn(async {}));
         let take = |told: &mut Heard, text: &str, now| told.take(Message::parse(text.as_bytes()), at(now));
         let answer = |told: &mut Heard, role, now| {
             let outcome = told.answer(role, Duration::from_secs(10), at(now));
@@ -235,9 +254,9 @@ mod tests {
         assert_eq!(answer(&mut told, start, 5), Err(at(6)));
         assert_eq!(answer(&mut told, start, 6), fail("READY=1 has not come"));
         assert_eq!(answer(&mut told, ready, 1), fail("READY=1 has not come"));
-        assert_eq!(told.status.as_deref(), Some("warming up"));
+        assert_eq!(told.kept.status.as_deref(), Some("warming up"));
         assert_eq!(take(&mut told, "READY=1\nSTATUS=", 7), [start, ready]);
-        assert_eq!((answer(&mut told, start, 7), told.status.clone()), (pass("READY=1"), None));
+        assert_eq!((answer(&mut told, start, 7), told.kept.status.clone()), (pass("READY=1"), None));
         assert_eq!(answer(&mut told, live, 7), Ok((Verdict::TimedOut, "no WATCHDOG=1 within 10 s".into())));
         assert_eq!(take(&mut told, "WATCHDOG=1", 8), [live]);
         assert_eq!(answer(&mut told, live, 8), pass("WATCHDOG=1"));

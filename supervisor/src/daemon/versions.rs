@@ -15,7 +15,7 @@ use crate::clock::{Boot, Moment};
 use crate::journal::record::Record;
 use crate::machine::State;
 use crate::names::{Instance, ServiceName};
-use crate::rollout::{Driver, Member, Rejected, Rollout, Updates};
+use crate::rollout::{Driver, Member, Rejected, Rollout, Seats, Updates};
 use crate::unit;
 use crate::unit::service::Service;
 
@@ -51,10 +51,21 @@ impl Owner {
         rolling.is_none_or(|r| r.driver.rollout.is_on_target(instance.replica))
     }
 
-    /// How many instances a service has now, those beside old ones included.
-    pub(super) fn wanted_replicas(&self, name: &ServiceName) -> u32 {
+    /// The numbers that the instances of a service have.
+    pub(super) fn seats(&self, name: &ServiceName) -> Seats {
+        let replicas = self.services.get(name).map_or(0, |f| f.service.replicas);
+        Seats::new(replicas, self.journal.image().updates.get(name).and_then(|u| u.single))
+    }
+
+    /// The numbers of the instances that a service has now, those beside old ones included.
+    pub(super) fn wanted_numbers(&self, name: &ServiceName) -> Vec<u32> {
         let surge = self.rolling.get(name).map_or(0, |r| r.driver.rollout.surge);
-        self.services.get(name).map_or(0, |f| f.service.replicas.saturating_add(surge))
+        self.seats(name).numbers(surge)
+    }
+
+    /// Whether an instance is one of them.
+    pub(super) fn is_wanted(&self, instance: &Instance) -> bool {
+        self.wanted_numbers(&instance.service).contains(&instance.replica)
     }
 
     /// A version that was rolled back stays out as long as its file is the same.
@@ -138,6 +149,9 @@ impl Owner {
             _ => self.follow(name, new, number, &mut updates),
         }
         updates.current = number;
+        if updates.rollout.is_none() && new.service.replicas != 1 {
+            updates.single = None;
+        }
         let gone = updates.trim();
         self.keep_versions(name, updates);
         for number in gone {
@@ -268,7 +282,8 @@ impl Owner {
         if rollout.back.is_some() {
             return;
         }
-        for replica in 1..=new.service.replicas.saturating_add(rollout.surge) {
+        let single = self.journal.image().updates.get(name).and_then(|u| u.single);
+        for replica in Seats::new(new.service.replicas, single).numbers(rollout.surge) {
             let instance = Instance { service: name.clone(), replica };
             let known = rollout.fresh.iter().any(|m| m.replica == replica);
             if !known && self.slots.get(&instance).is_none_or(|s| s.removed) {

@@ -49,6 +49,8 @@ pub(super) enum Done {
     KeeperGone(RunId),
     /// What is left of a run is gone, or not.
     Cleaned(RunId, Result<(), String>),
+    /// What the last run of a job has printed last.
+    Printed(RunId, String),
     /// A probe has its answer.
     Looked(RunId, Role, Outcome),
     /// Its limits are those of its service, or not.

@@ -85,6 +85,9 @@ pub struct Known {
     pub passes: bool,
     /// When it was ready first.
     pub ready_since: Option<Boot>,
+    /// Since when it is ready, without a gap; `None` = it is not.
+    #[serde(default)]
+    pub ready_now: Option<Boot>,
 }
 
 /// What follows from an answer.
@@ -231,14 +234,21 @@ impl Health {
     }
 
     /// Of a run that goes on: what was known holds, and the first looks are spread over a period. `chance` is from 0 to 1.
-    pub fn of_old_run(probes: &Probes, known: Known, now: Boot, mut chance: impl FnMut() -> f64) -> Health {
+    /// `began` = since when nothing else is known of it: what is ready by that alone is so since then.
+    pub fn of_old_run(
+        probes: &Probes,
+        known: Known,
+        began: Boot,
+        now: Boot,
+        mut chance: impl FnMut() -> f64,
+    ) -> Health {
         let mut health = Health::with(probes, known);
         health.schedule_asked(|track| match track.probe.kind {
             // Nobody is asked, and nobody's period is cut short.
             Kind::Push => now.after(track.probe.period),
             _ => now.after(track.probe.period.mul_f64(chance().clamp(0.0, 1.0))),
         });
-        health.note_ready(now);
+        health.note_ready(began);
         health
     }
 
@@ -410,6 +420,9 @@ impl Health {
     fn note_ready(&mut self, now: Boot) {
         if self.is_ready() {
             self.known.ready_since.get_or_insert(now);
+            self.known.ready_now.get_or_insert(now);
+        } else {
+            self.known.ready_now = None;
         }
     }
 

@@ -147,18 +147,24 @@ fn a_timeout_under_pressure_is_kept_and_does_not_count_for_a_minute() {
 
 #[test]
 fn what_was_known_outlives_the_daemon_and_the_first_looks_are_spread() {
-    let known = Known { started: true, unwell: false, passes: true, ready_since: Some(at(5)) };
+    let known = Known {
+        started: true,
+        unwell: false,
+        passes: true,
+        ready_since: Some(at(5)),
+        ready_now: Some(at(50)),
+    };
     let mut chances = [0.5, 1.0].into_iter();
-    let h = Health::of_old_run(&probes(), known, at(100), || chances.next().unwrap());
+    let h = Health::of_old_run(&probes(), known, at(100), at(100), || chances.next().unwrap());
     assert!(h.is_ready() && h.known() == known);
     assert_eq!(h.due(), Some(at(105)));
     assert_eq!(h.track(Liveness).unwrap().next, Some(at(105)));
     let unwell = Known { started: true, unwell: true, ..Known::default() };
-    let mut h = Health::of_old_run(&Probes { readiness: None, ..probes() }, unwell, at(100), || 0.0);
+    let mut h = Health::of_old_run(&Probes { readiness: None, ..probes() }, unwell, at(100), at(100), || 0.0);
     assert!(h.is_well(), "its stop was not written: it is looked at anew");
     answer(&mut h, Liveness, 100, Fail);
     assert_eq!(kinds(&answer(&mut h, Liveness, 110, Fail)), ["unhealthy", "give-up"]);
-    let h = Health::of_old_run(&probes(), Known::default(), at(100), || 0.0);
+    let h = Health::of_old_run(&probes(), Known::default(), at(100), at(100), || 0.0);
     assert!(!h.is_well() && h.track(Liveness).unwrap().next.is_none());
 }
 
@@ -291,9 +297,30 @@ fn what_is_told_is_looked_at_at_once_and_silence_after_a_whole_period() {
     h.told(Liveness, at(9));
     assert!(answer(&mut h, Liveness, 9, Pass).is_empty());
     assert_eq!(h.due(), Some(at(19)));
-    let old = Health::of_old_run(&probes, h.known(), at(100), || 0.0);
+    let old = Health::of_old_run(&probes, h.known(), at(100), at(100), || 0.0);
     assert_eq!(old.due(), Some(at(110)), "the end of a daemon cuts nobody's period short");
     assert_eq!(kinds(&answer(&mut h, Liveness, 19, TimedOut)), ["unhealthy", "give-up"]);
     h.told(Liveness, at(20));
     assert_eq!(h.due(), None, "it has been given up");
+}
+
+#[test]
+fn how_long_it_is_ready_is_known_over_daemons_and_gaps() {
+    let liveness_only = Probes { startup: None, readiness: None, ..probes() };
+    // Nothing was written of it: nothing has changed since it began.
+    let h = Health::of_old_run(&liveness_only, Known::default(), at(7), at(100), || 0.0);
+    assert_eq!(h.known().ready_now, Some(at(7)));
+    let none = Probes { startup: None, liveness: None, readiness: Some(probe(5, 2)), ..probes() };
+    let mut h = Health::of_new_run(&none, at(0));
+    assert_eq!(h.known().ready_now, None);
+    answer(&mut h, Readiness, 1, Pass);
+    assert_eq!(h.known().ready_now, Some(at(1)));
+    let h = Health::of_old_run(&none, h.known(), at(60), at(60), || 0.0);
+    assert_eq!(h.known().ready_now, Some(at(1)), "the time before is lost");
+    // A gap begins it anew; when it was ready first stays.
+    let mut h = h;
+    (70..73).for_each(|t| drop(answer(&mut h, Readiness, t * 10, Fail)));
+    assert_eq!((h.is_ready(), h.known().ready_now), (false, None));
+    answer(&mut h, Readiness, 800, Pass);
+    assert_eq!((h.known().ready_now, h.known().ready_since), (Some(at(800)), Some(at(1))));
 }

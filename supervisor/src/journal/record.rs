@@ -115,6 +115,13 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// What the last run of a job has printed last, read from its log after its result is written.
+    Output {
+        /// Which run.
+        run: RunId,
+        /// Lines, each with its end.
+        text: String,
+    },
     /// Where a schedule is.
     Schedule {
         /// Of which service.
@@ -168,7 +175,9 @@ impl Record {
             Record::Forget { .. } | Record::ForgetInstance { .. } | Record::Again { .. } => true,
             Record::Remove { .. } | Record::Keep { .. } | Record::Updates { .. } => true,
             Record::Begun { .. } | Record::Schedule { .. } => true,
-            Record::Started { .. } | Record::Health { .. } | Record::Event(_) => false,
+            Record::Started { .. } | Record::Health { .. } | Record::Output { .. } | Record::Event(_) => {
+                false
+            }
         }
     }
 }
@@ -248,6 +257,9 @@ pub struct JobResult {
     pub success: Option<bool>,
     /// One line for people.
     pub text: String,
+    /// What its last run has printed last: lines, each with its end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
 }
 
 /// Where a schedule is.
@@ -303,7 +315,8 @@ impl Kept {
     fn over(&mut self, run: u32, ended: Timestamp, attempts: u32, success: Option<bool>, text: &str) {
         let (scheduled, begun) = self.begun.take().map_or((None, None), |b| (b.scheduled, Some(b.at)));
         let text = text.to_owned();
-        self.results.push_back(JobResult { run, scheduled, begun, ended, attempts, success, text });
+        let output = String::new();
+        self.results.push_back(JobResult { run, scheduled, begun, ended, attempts, success, text, output });
         while self.results.len() > RESULTS_KEPT {
             self.results.pop_front();
         }
@@ -397,6 +410,12 @@ impl Image {
                 let wanted = kept.begun.is_some();
                 if finished.is_some() || wanted && self.is_held(&run.instance) {
                     self.kept(&run.instance).over(run.run, *at, attempts, *finished, text);
+                }
+            }
+            Record::Output { run, text } => {
+                let results = self.instances.get_mut(&run.instance).map(|k| &mut k.results);
+                if let Some(result) = results.into_iter().flatten().rfind(|r| r.run == run.run) {
+                    result.output.clone_from(text);
                 }
             }
             Record::Begun { instance, scheduled, at } => {

@@ -66,6 +66,10 @@ fn record() -> impl Strategy<Value = Record> {
         3 => (instance(), prop::option::of(0i64..90_000), 0i64..90_000).prop_map(|(instance, scheduled, at)| {
             Record::Begun { instance, scheduled: scheduled.map(second), at: second(at) }
         }),
+        1 => (instance(), 1u32..4, any::<String>()).prop_map(|(instance, run, text)| Record::Output {
+            run: RunId { instance, run },
+            text,
+        }),
         2 => (service(), any::<bool>(), 0i64..90_000).prop_map(|(service, gone, at)| Record::Schedule {
             service,
             rule: if gone { String::new() } else { "@daily UTC".into() },
@@ -82,7 +86,7 @@ fn record() -> impl Strategy<Value = Record> {
             rollout.fresh.push(Member { replica, after: 3 });
             rollout.given_up.insert(replica);
             let rejected = Some(Rejected { version: "v".into(), generation: 2, why: "w".into(), at: Timestamp::UNIX_EPOCH });
-            let updates = Updates { generations: Vec::new(), current, rollout: Some(rollout), rejected };
+            let updates = Updates { generations: Vec::new(), current, rollout: Some(rollout), rejected, single: Some(replica % 3) };
             Record::Updates { service, updates: Box::new(updates) }
         }),
         1 => instance().prop_map(|instance| Record::ForgetInstance { instance }),

@@ -107,3 +107,19 @@ fn results_are_bounded() {
     let all = results(&image(&records));
     assert_eq!((all.len(), all.last().unwrap().run), (RESULTS_KEPT, 59));
 }
+
+#[test]
+fn output_goes_to_the_result_of_its_run() {
+    let output = |n: u32| Record::Output { run: run(n), text: format!("said {n}\n") };
+    let all = results(&image(&[
+        intent(1),
+        ended(1, 0, Some(true)),
+        output(1),
+        intent(2),
+        ended(2, 0, Some(true)),
+        output(2),
+        output(3),
+        Record::Output { run: "other.1.1".parse().unwrap(), text: "nobody's".into() },
+    ]));
+    assert_eq!(all.iter().map(|r| r.output.as_str()).collect::<Vec<_>>(), ["said 1\n", "said 2\n"]);
+}

@@ -34,6 +34,8 @@ const CLEAN_PAUSE: Duration = Duration::from_secs(5);
 const CLEAN_PAUSE_MAX: Duration = Duration::from_secs(120);
 /// After so many failed clean-ups the instance is called stuck.
 const CLEANS: u32 = 5;
+/// How long a container may hold its stop up by saying that it needs longer.
+const EXTENDED_MAX: Duration = Duration::from_secs(3600);
 /// How long a run that ended may lie beside the making of the next one, which needs the processors and the kernel's locks.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
@@ -195,6 +197,7 @@ impl Machine {
             Event::Unwell { why, grace, stays_down } => {
                 self.on_unwell(why, grace, stays_down, now, rules, &mut out);
             }
+            Event::Extend { until } => self.on_extend(until),
             Event::Overdue { why } => self.on_overdue(why, now, rules, &mut out),
             Event::DependenciesMet => self.on_met(),
             Event::DependenciesUnmet { on, deadline } => self.on_unmet(on, deadline, &mut out),
@@ -305,6 +308,14 @@ impl Machine {
             let ran = end::ran(rules, *since, now.moment.boot);
             let unwell = Unwell { why: why.clone(), stays_down: false, ran, overdue: true };
             self.end_run(&why, Some(unwell), now, rules, out);
+        }
+    }
+
+    /// Who was killed already is not asked any more.
+    fn on_extend(&mut self, until: Boot) {
+        let most = self.changed.0.after(EXTENDED_MAX);
+        if let State::Stopping { kill_at, kills: 0, .. } = &mut self.state {
+            *kill_at = until.min(most).max(*kill_at);
         }
     }
 
@@ -785,6 +796,27 @@ mod tests {
         t.seconds = 1;
         assert!(matches!(t.step(Event::Due)[..], [Effect::Clean(_)]));
         assert_eq!((t.machine.word(), t.machine.deadline()), ("waiting", None));
+    }
+
+    #[test]
+    fn who_is_stopped_may_ask_for_longer_within_a_bound() {
+        let mut t = Trial::new(UnlessStopped);
+        t.service.stop.grace = Duration::from_secs(10);
+        t.run();
+        t.step(Event::Extend { until: moment(50).boot });
+        assert_eq!(t.machine.deadline(), None);
+        t.seconds = 100;
+        t.step(Event::Down { why: "stopped by hand".into() });
+        // Never shorter than the grace, and what was asked for once is not taken back.
+        for (until, kill_at) in [(105, 110), (130, 130), (120, 130), (90_000, 3700)] {
+            t.step(Event::Extend { until: moment(until).boot });
+            assert_eq!(t.machine.deadline(), Some(moment(kill_at).boot), "{until}");
+        }
+        t.seconds = 3700;
+        assert!(matches!(t.step(Event::Due).last(), Some(Effect::Kill(_))));
+        let after = t.machine.deadline();
+        t.step(Event::Extend { until: moment(7000).boot });
+        assert_eq!(t.machine.deadline(), after, "it was killed");
     }
 
     fn unwell(stays_down: bool) -> Event {

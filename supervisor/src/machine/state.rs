@@ -141,6 +141,11 @@ pub enum Event {
         /// It stays down.
         stays_down: bool,
     },
+    /// It is being stopped, and says that it needs longer.
+    Extend {
+        /// It is not killed before; never shorter than its grace.
+        until: Boot,
+    },
     /// The time that a job has for one attempt is over.
     Overdue {
         /// For people: "deadline of 10 min passed".

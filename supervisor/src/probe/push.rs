@@ -7,10 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use super::net::is_in_group_of;
+use crate::clock::Boot;
 use crate::dirs::Dirs;
 use crate::names::RunId;
 use crate::sys;
@@ -40,7 +42,45 @@ pub fn directory(dirs: &Dirs, run: &RunId) -> PathBuf {
 /// # Errors
 /// Those of unlink(2) and rmdir(2).
 pub fn remove(dirs: &Dirs, run: &RunId) -> io::Result<()> {
+    let said = said_file(dirs, run);
+    gone(std::fs::remove_file(aside(&said)))?;
+    gone(std::fs::remove_file(said))?;
     gone(std::fs::remove_dir_all(directory(dirs, run)))
+}
+
+/// What a run has said that a daemon which comes later cannot ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// `STATUS=`, the last one.
+    pub status: Option<String>,
+    /// It asked for time until then (`EXTEND_TIMEOUT_USEC=`).
+    pub extended: Option<Boot>,
+}
+
+/// Beside the directory, which the container sees; gone with the boot, as the run is.
+fn said_file(dirs: &Dirs, run: &RunId) -> PathBuf {
+    directory(dirs, run).with_extension(format!("{}.said", run.run))
+}
+
+/// What a run has said to an earlier daemon; nothing, when that cannot be read.
+pub fn said(dirs: &Dirs, run: &RunId) -> Said {
+    let bytes = std::fs::read(said_file(dirs, run)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// Keeps that for the next daemon. No sync: it is not to outlive the boot.
+///
+/// # Errors
+/// Those of open(2), write(2) and rename(2).
+pub fn keep_said(dirs: &Dirs, run: &RunId, said: &Said) -> io::Result<()> {
+    let (file, bytes) = (said_file(dirs, run), serde_json::to_vec(said)?);
+    let aside = aside(&file);
+    std::fs::write(&aside, bytes)?;
+    std::fs::rename(&aside, &file)
+}
+
+fn aside(file: &Path) -> PathBuf {
+    file.with_extension("said-new")
 }
 
 fn gone(r: io::Result<()>) -> io::Result<()> {

@@ -1,10 +1,9 @@
 //! One rollout, moved on by what is seen.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Member, Pause, Rollout};
+use super::{Member, Pause, Rollout, Seats};
 use crate::clock::Boot;
 use crate::policy::span;
 use crate::unit::service::{OnUpdateFailure, UpdateOrder};
@@ -12,8 +11,8 @@ use crate::unit::service::{OnUpdateFailure, UpdateOrder};
 /// What a rollout goes by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// How many instances the service has.
-    pub replicas: u32,
+    /// The instances that the service has.
+    pub seats: Seats,
     /// Whether an old instance ends before a new one is there.
     pub order: UpdateOrder,
     /// So many at once.
@@ -50,8 +49,8 @@ pub struct Seen {
     pub last_run: u32,
     /// What its run was made from; `None` = there is no run.
     pub side: Option<Side>,
-    /// It runs and is ready.
-    pub ready: bool,
+    /// Since when it runs and is ready, without a gap; `None` = it is not.
+    pub ready: Option<Boot>,
     /// Why it is not well though it runs and had come up.
     pub unwell: Option<String>,
     /// It ended with success and stays so.
@@ -65,6 +64,8 @@ pub struct Seen {
 pub enum Act {
     /// Tell people: about one instance or the service, a kind and a line.
     Tell(Option<u32>, &'static str, String),
+    /// The service's only instance is this one from now on.
+    Seat(u32),
     /// As many instances as the service has and the rollout wants.
     Match,
     /// Replace what runs, or start it.
@@ -84,24 +85,21 @@ pub enum Act {
     Finish,
 }
 
-/// A rollout with what need not be kept.
+/// Moves a rollout on. It knows nothing but what is kept, so a daemon that comes after a kill counts on where the last one was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Driver {
     /// What is kept.
     pub rollout: Rollout,
-    /// Since when instances are ready, without a gap; by replica, with the run.
-    ready: BTreeMap<u32, (u32, Boot)>,
 }
 
 impl Driver {
     /// A rollout as it was kept.
     pub fn new(rollout: Rollout) -> Driver {
-        Driver { rollout, ready: BTreeMap::new() }
+        Driver { rollout }
     }
 
     /// Moves on by at most one transition. Nothing comes out = there is nothing to do now.
     pub fn step(&mut self, plan: &Plan, view: &[Seen], now: Boot) -> Vec<Act> {
-        self.note_ready(view, now);
         if self.rollout.paused.is_some() || self.rests(view, now) {
             return Vec::new();
         }
@@ -119,29 +117,20 @@ impl Driver {
     }
 
     /// When [`Driver::step`] has to be asked again without anything having happened.
-    pub fn due(&self, plan: &Plan, now: Boot) -> Option<Boot> {
+    pub fn due(&self, plan: &Plan, view: &[Seen], now: Boot) -> Option<Boot> {
         let rollout = &self.rollout;
         if rollout.paused.is_some() || rollout.idle {
             return None;
         }
         let members = if rollout.step.is_empty() { &rollout.fresh } else { &rollout.step };
-        let ready = members.iter().filter_map(|m| self.ready.get(&m.replica));
-        let mut times: Vec<Boot> = ready.map(|(_, at)| at.after(plan.min_healthy)).collect();
+        let ready = members.iter().filter_map(|m| seen(view, m.replica)?.ready);
+        let mut times: Vec<Boot> = ready.map(|at| at.after(plan.min_healthy)).collect();
         match (rollout.step.is_empty(), rollout.watching) {
             (false, _) => times.push(rollout.since.after(plan.deadline)),
             (true, true) => times.extend([plan.watch, watch_limit(plan)].map(|d| rollout.since.after(d))),
             (true, false) => {}
         }
         times.into_iter().filter(|t| *t > now).min()
-    }
-
-    fn note_ready(&mut self, view: &[Seen], now: Boot) {
-        self.ready.retain(|replica, (run, _)| {
-            view.iter().any(|s| s.replica == *replica && s.ready && s.last_run == *run)
-        });
-        for seen in view.iter().filter(|s| s.ready) {
-            self.ready.entry(seen.replica).or_insert((seen.last_run, now));
-        }
     }
 
     /// A service of which nothing is wanted up proves nothing: the clocks stand still.
@@ -186,11 +175,11 @@ impl Driver {
         if self.rollout.given_up.contains(&member.replica) {
             return true;
         }
-        let ready = self.ready.get(&member.replica).filter(|(run, _)| *run > member.after);
+        let ready = seen.ready.filter(|_| seen.last_run > member.after);
         // What was good before needs no proof.
         let healthy = if self.rollout.back.is_some() { Duration::ZERO } else { plan.min_healthy };
         let done = seen.done && seen.last_run > member.after;
-        done || ready.is_some_and(|(_, at)| now.since(*at) >= healthy)
+        done || ready.is_some_and(|at| now.since(at) >= healthy)
     }
 
     fn fail(&mut self, plan: &Plan, replica: u32, why: String, now: Boot) -> Vec<Act> {
@@ -239,7 +228,7 @@ impl Driver {
     fn end_watch(&mut self, plan: &Plan, view: &[Seen], now: Boot) -> Vec<Act> {
         let all = self.rollout.fresh.iter().all(|m| {
             let seen = seen(view, m.replica).filter(|s| s.up && !self.rollout.given_up.contains(&s.replica));
-            seen.is_none_or(|s| s.ready || s.done)
+            seen.is_none_or(|s| s.ready.is_some() || s.done)
         });
         let over = now.since(self.rollout.since) >= plan.watch;
         if all && over { vec![Act::Finish] } else { Vec::new() }
@@ -248,12 +237,12 @@ impl Driver {
     /// The next instances that are replaced, or what comes after the last ones.
     fn begin_step(&mut self, plan: &Plan, view: &[Seen], now: Boot) -> Vec<Act> {
         let mut left: Vec<&Seen> =
-            view.iter().filter(|s| s.replica <= plan.replicas && self.is_left(s)).collect();
+            view.iter().filter(|s| plan.seats.has(s.replica) && self.is_left(s)).collect();
         if left.is_empty() {
             return self.end_steps(plan, now);
         }
         let up = left.iter().filter(|s| s.up).count();
-        let more = view.iter().filter(|s| s.replica > plan.replicas);
+        let more = view.iter().filter(|s| !plan.seats.has(s.replica));
         if plan.order == UpdateOrder::StartFirst && up > 0 && !self.rollout.surged {
             if self.rollout.surge == 0 {
                 self.rollout.surge = plan.parallelism.min(u32::try_from(up).unwrap_or(u32::MAX));
@@ -263,11 +252,17 @@ impl Driver {
             let more: Vec<&Seen> = more.collect();
             return self.replace(&more, false, plan, now);
         }
+        // What is beside the only one takes its place: nothing is started twice.
+        if let (Some(single), Some(beside)) = (plan.seats.single(), more.map(|s| s.replica).next())
+            && self.rollout.surged
+        {
+            return self.change_places(single, beside, now);
+        }
         // What serves nobody goes first; what is not wanted up costs no step.
-        left.sort_by_key(|s| (s.up, s.ready, s.replica));
+        left.sort_by_key(|s| (s.up, s.ready.is_some(), s.replica));
         let idle = left.iter().filter(|s| !s.up).count();
         // On the way back all that serve nobody go at once: they have no room to keep free for.
-        let down = left.iter().filter(|s| s.up && !s.ready && self.rollout.back.is_some()).count();
+        let down = left.iter().filter(|s| s.up && s.ready.is_none() && self.rollout.back.is_some()).count();
         let at_once = usize::try_from(plan.parallelism).unwrap_or(usize::MAX).max(down);
         let take = idle.saturating_add(at_once).min(left.len());
         let last = take == left.len();
@@ -308,7 +303,7 @@ impl Driver {
         }
         rollout.since = now;
         let beside =
-            if members.iter().any(|s| s.replica > plan.replicas) { ", beside the old ones" } else { "" };
+            if members.iter().any(|s| !plan.seats.has(s.replica)) { ", beside the old ones" } else { "" };
         let text = format!("{why}: {}{beside}", names.join(", "));
         acts.insert(0, Act::Tell(None, "rollout-step", text));
         if !std::mem::replace(&mut rollout.begun, true) {
@@ -320,12 +315,21 @@ impl Driver {
         acts
     }
 
+    fn change_places(&mut self, single: u32, beside: u32, now: Boot) -> Vec<Act> {
+        let rollout = &mut self.rollout;
+        (rollout.surge, rollout.since) = (0, now);
+        rollout.steps += 1;
+        rollout.fresh.retain(|m| m.replica != single);
+        let text = format!("step {}: {beside} takes the place of {single}", rollout.steps);
+        vec![Act::Tell(None, "rollout-step", text), Act::Seat(beside), Act::Match, Act::LastStep]
+    }
+
     /// Every instance had its step.
     fn end_steps(&mut self, plan: &Plan, now: Boot) -> Vec<Act> {
         let rollout = &mut self.rollout;
         if rollout.surge > 0 {
             rollout.surge = 0;
-            rollout.fresh.retain(|m| m.replica <= plan.replicas);
+            rollout.fresh.retain(|m| plan.seats.has(m.replica));
             return vec![Act::Match];
         }
         if rollout.back.is_some() {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod drive;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::drive::{Act, Driver, Plan, Seen, Side};
+pub use self::seats::Seats;
 use crate::clock::Boot;
 
 /// So many versions of a service are kept.
@@ -28,6 +30,9 @@ pub struct Updates {
     /// What is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// The number of the instance of a service that has one: the next one took the place of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single: Option<u32>,
     /// The version that is not put in force though its file may still be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,

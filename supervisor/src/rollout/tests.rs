@@ -43,6 +43,8 @@ struct World {
     least: usize,
     most: usize,
     transitions: usize,
+    /// How often the new version was started.
+    starts: usize,
     /// After this transition the daemon is killed, before or after it did what follows.
     kill: Option<(usize, bool)>,
 }
@@ -50,7 +52,7 @@ struct World {
 fn plan(order: UpdateOrder, parallelism: u32, on_failure: OnUpdateFailure) -> Plan {
     let secs = Duration::from_secs;
     Plan {
-        replicas: REPLICAS,
+        seats: Seats::new(REPLICAS, None),
         order,
         parallelism,
         min_healthy: secs(10),
@@ -69,13 +71,14 @@ impl World {
             driver: Driver::new(rollout),
             plan,
             new,
-            all: (1..=plan.replicas).map(|r| (r, one.clone())).collect(),
+            all: plan.seats.numbers(0).into_iter().map(|r| (r, one.clone())).collect(),
             now: 100,
             finished: false,
             told: Vec::new(),
             least: usize::MAX,
             most: 0,
             transitions: 0,
+            starts: 0,
             kill,
         }
     }
@@ -102,7 +105,7 @@ impl World {
                 up: one.up,
                 last_run: one.last_run,
                 side: one.up.then_some(if one.new == back { Side::Other } else { Side::Target }),
-                ready: self.is_ready(one),
+                ready: self.is_ready(one).then(|| Boot(Duration::from_secs(one.started + 2))),
                 unwell: unwell.then(|| "liveness probe failed".to_owned()),
                 done: false,
                 failed: one.failed.clone(),
@@ -113,9 +116,9 @@ impl World {
 
     /// As the service's own settings and the rollout want them.
     fn match_instances(&mut self) {
-        let want = self.plan.replicas + self.driver.rollout.surge;
-        self.all.retain(|r, _| *r <= want);
-        for replica in 1..=want {
+        let want = self.plan.seats.numbers(self.driver.rollout.surge);
+        self.all.retain(|r, _| want.contains(r));
+        for replica in want {
             if let Entry::Vacant(place) = self.all.entry(replica) {
                 place.insert(One { up: true, last_run: 0, new: false, started: 0, failed: None });
                 self.start(replica);
@@ -127,7 +130,8 @@ impl World {
     fn start(&mut self, replica: u32) {
         // A fresh slot is started after the step that it belongs to is known.
         let fresh = self.driver.rollout.back.is_none();
-        let on_target = self.driver.rollout.is_on_target(replica) || replica > self.plan.replicas;
+        let on_target = self.driver.rollout.is_on_target(replica) || !self.plan.seats.has(replica);
+        self.starts += usize::from(on_target == fresh);
         let one = self.all.get_mut(&replica).unwrap();
         (one.new, one.last_run, one.started) = (on_target == fresh, one.last_run + 1, self.now);
     }
@@ -136,6 +140,7 @@ impl World {
         match act {
             Act::Tell(_, kind, _) => self.told.push(kind),
             Act::Match => self.match_instances(),
+            Act::Seat(_) => {}
             Act::Replace { replica, .. } => self.start(replica),
             Act::GoBack | Act::FirstStep | Act::LastStep | Act::Finish => {}
         }
@@ -163,6 +168,9 @@ impl World {
             }
             self.transitions += 1;
             self.finished |= acts.contains(&Act::Finish);
+            // It is written with the rollout.
+            let seat = acts.iter().find_map(|a| if let Act::Seat(n) = a { Some(*n) } else { None });
+            self.plan.seats = seat.map_or(self.plan.seats, |n| Seats::new(1, Some(n)));
             let kill = self.kill.filter(|(at, _)| *at == self.transitions).map(|(_, done)| done);
             if kill != Some(false) {
                 acts.into_iter().for_each(|a| self.act(a));
@@ -195,7 +203,7 @@ impl World {
         self.settle();
         let ready = self.all.values().filter(|o| self.is_ready(o)).count();
         (self.least, self.most) = (self.least.min(ready), self.most.max(self.all.len()));
-        let due = self.driver.due(&self.plan, self.boot());
+        let due = self.driver.due(&self.plan, &self.view(), self.boot());
         assert!(due.is_none_or(|d| d > self.boot()), "due in the past");
     }
 
@@ -244,6 +252,8 @@ fn a_good_version_is_rolled_out_whoever_is_killed_when() {
                         (REPLICAS as usize, REPLICAS as usize, None),
                         "{order:?} {parallelism} {at} {done}"
                     );
+                    // What was ready for a while before the kill is so after it; only what was not done yet begins later.
+                    assert!(world.now == whole.now || !done, "{order:?} {parallelism} {at}: it took longer");
                 }
             }
         }
@@ -267,6 +277,33 @@ fn a_bad_version_is_rolled_back_whoever_is_killed_when() {
                     (0, REPLICAS as usize, true),
                     "{order:?} {parallelism} {new:?} {at} {done}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_instance_changes_places_with_the_next_one_whoever_is_killed_when() {
+    for single in [1, 2] {
+        let plan = Plan {
+            seats: Seats::new(1, Some(single)),
+            ..plan(UpdateOrder::StartFirst, 3, OnUpdateFailure::Rollback)
+        };
+        for new in [New::Good].into_iter().chain(BAD) {
+            let whole = World::new(plan, new, None).run();
+            let good = new == New::Good;
+            let after = if good { 3 - single } else { single };
+            assert_eq!(whole.plan.seats.single(), Some(after), "{new:?}");
+            assert!(whole.most == 2 || new == New::CrashesAtOnce, "{new:?}: {} at once", whole.most);
+            // It is ready all the time, unless it is no good only when it has the place.
+            let early = matches!(new, New::CrashesAtOnce | New::NeverReady | New::CrashesAfter(5));
+            assert!(whole.least == 1 || !(good || early), "{new:?}");
+            assert!(!good || whole.starts == 1, "{} starts", whole.starts);
+            for (at, done) in (1..=whole.transitions).flat_map(|at| [(at, false), (at, true)]) {
+                let world = World::new(plan, new, Some((at, done))).run();
+                let found = (world.new_ones(), world.all.len(), world.driver.rollout.back.is_none());
+                assert_eq!(found, (usize::from(good), 1, good), "{new:?} {at} {done}");
+                assert!(world.all.contains_key(&world.plan.seats.single().unwrap()), "{new:?} {at} {done}");
             }
         }
     }
@@ -313,7 +350,7 @@ fn a_pause_by_hand_holds_everything_until_it_goes_on() {
     for _ in 0..500 {
         world.tick();
     }
-    assert_eq!((world.new_ones(), world.driver.due(&world.plan, world.boot())), (1, None));
+    assert_eq!((world.new_ones(), world.driver.due(&world.plan, &world.view(), world.boot())), (1, None));
     let (view, now) = (world.view(), world.boot());
     world.driver.rollout.resume(&view, now);
     assert_eq!(world.run().new_ones(), REPLICAS as usize);

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::host::in_own_network;
 use super::sup;
@@ -44,7 +45,6 @@ pub fn cases() -> Vec<Case> {
                 for server in &two {
                     ensure!(server.starts_with("10.88.77.") && server.ends_with(":8080;"), "{two:?}");
                 }
-                nginx_takes(d, &upstreams(&list)?)?;
                 d.post("/v1/services/web.1/stop?wait=true")?;
                 let one = servers()?;
                 ensure!(one.len() == 1 && two.contains(&one[0]), "{one:?} of {two:?}");
@@ -53,6 +53,25 @@ pub fn cases() -> Vec<Case> {
                 Ok(())
             },
         ),
+        sup("probe.endpoints-nginx-takes", "docs/endpoints.md")
+            .needs([Need::Program("jq"), Need::Program("nginx")])
+            .daemon(|d| {
+                let list = d.t.dir.join("endpoints.json");
+                let instance = |service: &str, nth: u32, port: u32| {
+                    json!({ "service": service, "instance": format!("{service}.{nth}"), "state": "running", "pid": 7,
+                        "address": format!("10.1.0.{nth}"), "ports": [format!("{port}/tcp"), "9/udp"] })
+                };
+                let all = [instance("api", 1, 80), instance("web", 2, 8080), instance("web", 3, 8080)];
+                fs::write(&list, json!({ "instances": all }).to_string())?;
+                let text = upstreams(&list)?;
+                ensure!(text.matches("upstream ").count() == 2 && text.matches("server ").count() == 3, "{text}");
+                let (taken, said) = nginx_takes(d, &text)?;
+                ensure!(taken, "{said}");
+                // What it would say of an address that is none.
+                let (taken, said) = nginx_takes(d, &text.replace("10.1.0.3:8080", "10.1.0.3:80800"))?;
+                ensure!(!taken && said.contains("invalid port"), "{said}");
+                Ok(())
+            }),
     ]
 }
 
@@ -65,14 +84,18 @@ fn upstreams(list: &std::path::Path) -> Result<String> {
     Ok(String::from_utf8(out.stdout)?)
 }
 
-/// Where there is an NGINX, it takes them.
-fn nginx_takes(d: &Daemon<'_, '_>, upstreams: &str) -> Result<()> {
-    let Some(nginx) = crate::host::find_program("nginx") else { return Ok(()) };
+/// Whether NGINX takes a configuration with these upstreams and a server that passes to one of them, and what it says.
+fn nginx_takes(d: &Daemon<'_, '_>, upstreams: &str) -> Result<(bool, String)> {
+    let nginx = crate::host::find_program("nginx").context("no nginx")?;
     let file = d.t.dir.join("nginx.conf");
-    let text =
-        format!("pid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{upstreams}}}\n");
-    fs::write(&file, text)?;
+    let server = "server { listen 127.0.0.1:8088; location / { proxy_pass http://web; } }\n";
+    // Nothing of the machine's own NGINX is touched: directories that it would make are below the case's.
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|n| format!("{n}_temp_path {n};\n"));
+    let head = format!(
+        "pid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{}",
+        temp.concat()
+    );
+    fs::write(&file, format!("{head}{upstreams}{server}}}\n"))?;
     let out = Command::new(nginx).arg("-t").arg("-p").arg(&d.t.dir).arg("-c").arg(&file).output()?;
-    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    Ok(())
+    Ok((out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned()))
 }

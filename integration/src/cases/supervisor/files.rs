@@ -7,9 +7,19 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::sup;
+use crate::base::PROBE;
 use crate::case::Case;
 use crate::daemon::{Daemon, texts};
 use crate::trial::wait_for;
+
+/// Those that need no other service, by name.
+const SAMPLES: [(&str, &str); 5] = [
+    ("checked", include_str!("../../../../bundles/services/checked.toml")),
+    ("told", include_str!("../../../../bundles/services/told.toml")),
+    ("composed", include_str!("../../../../bundles/services/composed.toml")),
+    ("rolled", include_str!("../../../../bundles/services/rolled.toml")),
+    ("greeter", include_str!("../../../../bundles/services/greeter.toml")),
+];
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -91,6 +101,27 @@ fn applying() -> Vec<Case> {
             let said = out.stdout + &out.stderr;
             // Lines 1 and 2 are root and command.
             ensure!(said.contains("bad.toml:4:1") && said.contains("memory"), "validate said {said:?}");
+            Ok(())
+        }),
+        sup("files.samples-come-up", "bundles/services").seconds(60).daemon(|d| {
+            let root = d.t.rootfs();
+            // A sample's root has a name for each command of the program.
+            fs::create_dir_all(root.join("bin"))?;
+            for name in ["activated", "all", "fetch", "serve"] {
+                std::os::unix::fs::symlink(PROBE, root.join("bin").join(name))?;
+            }
+            let root = root.display().to_string();
+            for (name, text) in SAMPLES {
+                let port = super::listen::free_port()?.to_string();
+                let text = text.replace("@BUNDLES@/hello/rootfs", &root);
+                d.write(name, &text.replace("127.0.0.1:8082", &format!("127.0.0.1:{port}")))?;
+            }
+            d.apply()?;
+            for instance in ["checked.1", "told.1", "composed.1", "rolled.1", "rolled.4"] {
+                d.until_it(instance, "ready", |i| i["state"] == "running" && i["ready"] == true)?;
+            }
+            d.until_it("told.1", "its status", |i| i["detail"] == "says: serves")?;
+            ensure!(d.find("greeter.1")?.is_none(), "{:?}", d.find("greeter.1")?);
             Ok(())
         }),
         sup("files.picked-up-by-itself", "the services directory is watched").daemon(|d| {

@@ -39,6 +39,16 @@ fn until_results(d: &Daemon<'_, '_>, name: &str, want: &[&str]) -> Result<()> {
         .with_context(|| format!("{name} has the results {:?}, want {want:?}", results(d, name)))
 }
 
+/// Waits until a result, counted from the newest, has these last lines.
+fn until_output(d: &Daemon<'_, '_>, name: &str, result: usize, want: &[String]) -> Result<()> {
+    let mut last = Value::Null;
+    wait_for(d.t.seconds(), || {
+        last = job(d, name)?["results"][result]["output"].clone();
+        Ok((last == Value::from(want)).then_some(()))
+    })
+    .with_context(|| format!("{name} printed {last}, want {want:?}"))
+}
+
 /// Kinds and texts of the events of a job.
 fn told(d: &Daemon<'_, '_>, service: &str, kind: &str) -> Result<Vec<String>> {
     let all = d.events()?;
@@ -66,6 +76,31 @@ fn once() -> Vec<Case> {
             let shown = d.ctl(&["status", "migrate"])?.ok()?.stdout;
             ensure!(shown.contains("at most 3 attempts") && shown.contains("succeeded"), "{shown}");
             Ok(())
+        }),
+        sup("jobs.last-lines", "jobs: what a run printed last is kept with its result").daemon(|d| {
+            let lines = ["lines", "30", "12", "0"];
+            d.service("many", &lines, "[job]\n")?;
+            until_results(d, "many", &["succeeded 1"])?;
+            let want: Vec<String> = (21..=30).map(|n| format!("line {n:.<6}")).collect();
+            until_output(d, "many", 0, &want)?;
+            // Each result has the lines of its own last run.
+            d.service("many", &["echo", "only this"], "[job]\n")?;
+            until_results(d, "many", &["succeeded 1"; 2])?;
+            until_output(d, "many", 0, &["only this".to_owned()])?;
+            until_output(d, "many", 1, &want)?;
+            d.crash_and_start()?;
+            until_output(d, "many", 1, &want)?;
+            let shown = d.ctl(&["status", "many"])?.ok()?.stdout;
+            ensure!(shown.contains("last lines of many.1.2:\n  only this\n"), "{shown}");
+            // One that ends while no daemon is there.
+            let late = ["all", "sleep", "1500", "--", "echo", "late", "--", "exit", "3"];
+            d.service("late", &late, "[job]\nattempts = 1\n")?;
+            d.until("late.1", "running")?;
+            d.kill9()?;
+            d.says("late.1", "late")?;
+            d.start()?;
+            until_results(d, "late", &["failed 1"])?;
+            until_output(d, "late", 0, &["late".to_owned()])
         }),
         sup("jobs.attempts", "jobs: attempts").daemon(|d| {
             d.service("broken", &["exit", "3"], &format!("{QUICK}reset = '1s'\n[job]\nattempts = 3\n"))?;
@@ -243,7 +278,9 @@ const DAY: i64 = 24 * HOUR;
 fn clocks() -> Vec<Case> {
     vec![
         clock("forward-and-back", "a clock that is set").daemon(|d| {
-            d.service("hourly", &["echo", "ran"], "[job]\nschedule = '@hourly'\n")?;
+            // What is left of a run that has ended is no run that goes on, however long it takes until it is gone.
+            let slow = "[hooks]\npost_stop = [{ command = ['/bin/sleep', '3'] }]\n";
+            d.service("hourly", &["echo", "ran"], &format!("{slow}[job]\nschedule = '@hourly'\n"))?;
             d.until("hourly.1", "waiting")?;
             // Set forward over a time: missed, and made up for at once.
             os::shift_clock(2 * HOUR)?;

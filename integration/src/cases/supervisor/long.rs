@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::crowd::due_at_once;
 use super::rollout::under_load;
 use super::sup;
 use crate::case::Case;
@@ -44,6 +45,7 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
         say("10,000 timed-out exec probes in 48 containers, each of which had forked twice".into());
     let load_row = say("replicas with a held socket restarted in turn, knarrd killed between".into());
     let cost_row = say("100 containers with an exec probe each second: everything that knarr does".into());
+    let crowd_row = say("1,000 exec probes of 500 containers due at one moment, each of 2 s".into());
     let checks_row = say("`podman healthcheck run` with the same runtime, 50 in a row".into());
     let each_of = Rc::new(Cell::new(None));
     let beside_checks = each_of.clone();
@@ -91,6 +93,16 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
                 Ok(())
             },
         ),
+        sup("soak.probes-at-once", "a thousand probes due at once").seconds(600).daemon(move |d| {
+            let c = due_at_once(d, 500)?;
+            crowd_row(&format!(
+                "at most {} under way at once; all answered after {:.0} s; a service beside them as before",
+                c.most,
+                c.took.as_secs_f64()
+            ));
+            ensure!(c.probes == 1000, "{} probes", c.probes);
+            Ok(())
+        }),
         sup("soak.probe-cost", "numbers").seconds(300).daemon(move |d| {
             let c = cost(d, 100, 30)?;
             ensure!(c.probes > 100, "only {} probes", c.probes);

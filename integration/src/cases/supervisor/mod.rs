@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod crowd;
 mod endpoints;
 mod files;
 mod hooks;
@@ -46,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         parts::cases(),
         orders::cases(),
         probes::cases(),
+        crowd::cases(),
         rollout::cases(),
         push::cases(),
         endpoints::cases(),

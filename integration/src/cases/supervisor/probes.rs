@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A probe that passes while a file is there; the root file system is the case's own directory.
-fn while_there(role: &str, file: &str, more: &str) -> String {
+pub fn while_there(role: &str, file: &str, more: &str) -> String {
     format!("[probes.{role}]\nexec = ['{PROBE}', 'stat', '/{file}']\nperiod = '100ms'\n{more}\n")
 }
 
@@ -31,28 +31,28 @@ fn file(d: &Daemon<'_, '_>, name: &str) -> PathBuf {
     d.t.rootfs().join(name)
 }
 
-fn put(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
+pub fn put(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
     fs::write(file(d, name), "").context("write into the root file system")
 }
 
-fn take(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
+pub fn take(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
     fs::remove_file(file(d, name)).context("remove from the root file system")
 }
 
 /// The events of one instance of these kinds, in order.
-fn told(d: &Daemon<'_, '_>, instance: &str, kinds: &[&str]) -> Result<Vec<String>> {
+pub fn told(d: &Daemon<'_, '_>, instance: &str, kinds: &[&str]) -> Result<Vec<String>> {
     let of = |e: &Value| e["instance"] == instance && kinds.iter().any(|k| e["kind"] == *k);
     let all = d.events()?;
     Ok(all.iter().filter(|e| of(e)).filter_map(|e| e["kind"].as_str().map(str::to_owned)).collect())
 }
 
-fn until_ready(d: &Daemon<'_, '_>, instance: &str, ready: bool) -> Result<Value> {
+pub fn until_ready(d: &Daemon<'_, '_>, instance: &str, ready: bool) -> Result<Value> {
     let what = if ready { "ready" } else { "unready" };
     d.until_it(instance, what, |i| i["state"] == "running" && i["ready"] == ready)
 }
 
 /// The last answer of a probe of a service's first instance.
-fn last_answer(d: &Daemon<'_, '_>, service: &str, role: &str) -> Result<Value> {
+pub fn last_answer(d: &Daemon<'_, '_>, service: &str, role: &str) -> Result<Value> {
     let status = d.get(&format!("/v1/services/{service}"))?;
     let probe = status["probes"].as_array().into_iter().flatten().find(|p| p["probe"] == role);
     let probe = probe.with_context(|| format!("no probe {role}: {status}"))?;

@@ -103,6 +103,36 @@ pub fn cases() -> Vec<Case> {
             d.until_it("web.1", "restarted", |i| i["restarts"].as_u64() >= Some(1))?;
             d.explains("web.1", &["startup probe failed 3 times in a row: READY=1 has not come"])
         }),
+        sup("push.extend-stop", "EXTEND_TIMEOUT_USEC holds the kill of a stop back").seconds(60).daemon(
+            |d| {
+                let keys = format!("[stop]\ngrace = '3s'\n{READINESS}");
+                let ends = |told: &'static [&'static str]| {
+                    let mut line = vec!["all", "notify", "READY=1", "--", "trap", "TERM", "--", "notify"];
+                    line.extend(told);
+                    line.extend(["--", "echo", "told", "--", "sleep", "9000", "--", "echo", "done"]);
+                    line
+                };
+                d.service("web", &ends(&["STOPPING=1"]), &keys)?;
+                ready(d, true)?;
+                d.post("/v1/services/web/stop?wait=true")?;
+                ensure!(!d.log("web.1")?.iter().any(|l| l == "done"), "its grace is longer than it is");
+                d.service("web", &ends(&["STOPPING=1", "EXTEND_TIMEOUT_USEC=60000000"]), &keys)?;
+                d.post("/v1/services/web/start")?;
+                ready(d, true)?;
+                d.post("/v1/services/web/stop")?;
+                d.until("web.1", "stopping")?;
+                wait_for(d.t.seconds(), || {
+                    Ok((d.log("web.1")?.iter().filter(|l| *l == "told").count() == 2).then_some(()))
+                })?;
+                // The next daemon knows of it.
+                d.crash_and_start()?;
+                d.until("web.1", "held")?;
+                d.says("web.1", "done")?;
+                let killed = d.events()?.iter().filter(|e| e["kind"] == "killed").count();
+                ensure!(killed == 1, "killed {killed} times, want the first one only");
+                Ok(())
+            },
+        ),
         sup("push.no-daemon", "what is told while no daemon is there").seconds(40).daemon(|d| {
             d.service(
                 "web",
@@ -120,11 +150,16 @@ pub fn cases() -> Vec<Case> {
             d.crash_and_start()?;
             let now = d.is("web.1", "running")?;
             ensure!(now["ready"] == true && now["restarts"] == 0, "{now}");
+            d.until_it("web.1", "its status", |i| i["detail"] == "says: here")?;
+            let said = || d.run.join("notify").join("web.1.1.said");
+            ensure!(said().exists(), "{} is not there", said().display());
             tell(d, &["STOPPING=1"])?;
             ready(d, false)?;
             let dir = socket(d)?;
             d.request("DELETE", "/v1/services/web?wait=true", None)?.done()?;
             ensure!(!dir.parent().is_some_and(|p| p.exists()), "its notify directory is left");
+            let left = crate::oracle::names(&d.run.join("notify"));
+            ensure!(left.is_empty(), "left beside it: {left:?}");
             Ok(())
         }),
     ]

@@ -10,15 +10,19 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::listen::{clients, free_port};
+use super::survival::{fill, on_small_disk, remount};
 use super::{SOON, sup};
 use crate::base::PROBE;
 use crate::case::Case;
 use crate::daemon::Daemon;
+use crate::host::Need;
 use crate::trial::wait_for;
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
     let mut all = good();
+    all.extend(single());
+    all.extend(steps());
     all.extend(bad());
     all.extend(killed());
     all.extend(by_hand());
@@ -216,6 +220,205 @@ fn good() -> Vec<Case> {
             Ok(())
         }),
     ]
+}
+
+/// A service with one instance, which is there all the time.
+fn single() -> Vec<Case> {
+    let one = |d: &Daemon<'_, '_>, version: u32, command: &[&str]| {
+        let update = "order = 'start-first'\n";
+        text(d, version, command, update, "").replace(&format!("replicas = {REPLICAS}\n"), "")
+    };
+    let is = |d: &Daemon<'_, '_>, instance: &str, version: u32| -> Result<()> {
+        d.until_it(instance, "ready", |i| i["state"] == "running" && i["ready"] == true)?;
+        wait_for(d.t.seconds(), || Ok((instances(d)?.len() == 1).then_some(())))
+            .with_context(|| format!("{:?}", instances(d)))?;
+        let found = versions(d)?;
+        ensure!(found == [version], "{instance} is version {found:?}, want {version}");
+        Ok(())
+    };
+    let starts = |d: &Daemon<'_, '_>| -> Result<usize> {
+        Ok(d.events()?.iter().filter(|e| e["kind"] == "started").count())
+    };
+    vec![
+        sup("rollout.single-start-first", "updates: one instance, its successor takes its place")
+            .seconds(60)
+            .daemon(move |d| {
+                d.write("web", &one(d, 1, &["trap", "TERM"]))?;
+                d.apply()?;
+                is(d, "web.1", 1)?;
+                for (version, instance) in [(2, "web.2"), (3, "web.1"), (4, "web.2")] {
+                    let before = starts(d)?;
+                    change(d, &one(d, version, &["trap", "TERM"]))?;
+                    if version == 3 {
+                        until_told(d, "rollout-step", 3)?;
+                        d.crash_and_start()?;
+                    }
+                    let (least, most) = over(d)?;
+                    ensure!((least, most) == (1, 2), "fewest ready {least}, most instances {most}");
+                    is(d, instance, version)?;
+                    let started = starts(d)? - before;
+                    ensure!(started == 1, "version {version} was started {started} times");
+                }
+                // What depends on it sees one instance, whatever its number is.
+                let app =
+                    d.text(&["trap", "TERM"], "depends_on = [{ service = 'web', condition = 'ready' }]\n");
+                d.write("app", &app)?;
+                d.apply()?;
+                d.ready("app.1")?;
+                d.request("DELETE", "/v1/services/app?wait=true", None)?.done()?;
+                // A bad one is gone without a trace of it; one that ends when it has the place gives it back.
+                let pid = d.pid_of("web.2")?;
+                change(d, &one(d, 5, &["exit", "3"]))?;
+                let (least, _) = over(d)?;
+                is(d, "web.2", 4)?;
+                ensure!(least == 1 && d.pid_of("web.2")? == pid, "{least} were ready");
+                change(d, &one(d, 6, &["sleep", "1200"]))?;
+                until_told(d, "rollout-watch", 4)?;
+                d.crash_and_start()?;
+                over(d)?;
+                is(d, "web.2", 4)?;
+                // With more instances the numbers are what they always are.
+                d.write("web", &one(d, 4, &["trap", "TERM"]).replace("[update]", "replicas = 3\n[update]"))?;
+                d.apply()?;
+                (1..=3).try_for_each(|n| d.until(&format!("web.{n}"), "running").map(|_| ()))?;
+                change(d, &one(d, 4, &["trap", "TERM"]))?;
+                is(d, "web.1", 4)
+            }),
+    ]
+}
+
+/// What a rollout has of an instance while its step has not come, and of a healthy time while daemons come and go.
+fn steps() -> Vec<Case> {
+    vec![
+        sup("rollout.healthy-time-survives", "updates: min_healthy over killed daemons").seconds(120).daemon(
+            |d| {
+                let two = |version| {
+                    resident(d, version, "")
+                        .replace(&format!("replicas = {REPLICAS}"), "replicas = 2")
+                        .replace("min_healthy = '200ms'", "min_healthy = '8s'")
+                        .replace("watch = '1500ms'", "watch = '9s'")
+                        .replace("progress_deadline = '30s'", "progress_deadline = '10m'")
+                };
+                let texts = [two(1), two(2)];
+                d.write("web", &texts[0])?;
+                d.apply()?;
+                ["web.1", "web.2"].iter().try_for_each(|i| d.ready(i))?;
+                change(d, &texts[1])?;
+                until_told(d, "rollout-step", 1)?;
+                // No daemon lives as long as that.
+                let mut kills = 0;
+                while told(d)?.iter().filter(|k| *k == "rollout-step").count() < 2 {
+                    ensure!(kills < 60, "the time is counted anew by each daemon: {}", rollout(d)?);
+                    std::thread::sleep(std::time::Duration::from_secs(1));
+                    d.crash_and_start()?;
+                    kills += 1;
+                }
+                ensure!(kills > 2, "the step was over after {kills} kills");
+                d.post("/v1/services/web/rollout/undo").map(|_| ())
+            },
+        ),
+        sup("rollout.limits-wait-for-their-step", "updates: live limits come with the step of an instance")
+            .needs([Need::CgroupAny("memory")])
+            .seconds(60)
+            .daemon(|d| {
+                let limited = |version: u32, limit: &str, more: &str| {
+                    text(d, version, &["trap", "TERM"], more, &format!("[limits]\nmemory = '{limit}'\n"))
+                        .replace("min_healthy = '200ms'", "min_healthy = '1m'")
+                        .replace("watch = '1500ms'", "watch = '2m'")
+                        .replace("progress_deadline = '30s'", "progress_deadline = '10m'")
+                };
+                let texts = [limited(1, "64MiB", ""), limited(2, "96MiB", "")];
+                d.write("web", &texts[0])?;
+                d.apply()?;
+                (1..=REPLICAS).try_for_each(|r| d.ready(&format!("web.{r}")))?;
+                change(d, &texts[1])?;
+                until_told(d, "rollout-step", 1)?;
+                let limit = |i: &Value| i["memory_limit"].as_u64().map(|bytes| bytes >> 20);
+                d.until_it("web.1", "the new version", |i| i["state"] == "running" && limit(i) == Some(96))?;
+                for _ in 0..2 {
+                    std::thread::sleep(std::time::Duration::from_secs(1));
+                    for other in ["web.2", "web.3", "web.4"] {
+                        let now = d.is(other, "running")?;
+                        ensure!(limit(&now) == Some(64), "its step has not come: {now}");
+                    }
+                    d.crash_and_start()?;
+                }
+                d.post("/v1/services/web/rollout/undo")?;
+                over(d)?;
+                all_are(d, 1)?;
+                let all = instances(d)?;
+                ensure!(all.iter().all(|i| limit(i) == Some(64)), "{all:?}");
+                Ok(())
+            }),
+        sup("rollout.back-on-a-full-disk", "updates: back while the disk is full").seconds(120).daemon(|d| {
+            on_small_disk(d)?;
+            begin(d, "")?;
+            change(d, &late_end(d))?;
+            until_told(d, "rollout-step", 1)?;
+            fill(&d.state)?;
+            is_back_unwritten(d)?;
+            fs::remove_file(d.state.join("filling"))?;
+            stays_back(d, "ends on a full disk")
+        }),
+        sup("rollout.back-on-a-read-only-disk", "updates: back while the journal cannot be written")
+            .seconds(120)
+            .daemon(|d| {
+                // What is open for writing keeps a file system writable: what keepers write has one of its own here.
+                on_small_disk(d)?;
+                d.end()?;
+                for kept in ["logs", "exits"] {
+                    let dir = d.state.join(kept);
+                    d.tmpfs(&dir, "size=8m")?;
+                }
+                d.start()?;
+                begin(d, "")?;
+                change(d, &late_end(d))?;
+                until_told(d, "rollout-step", 1)?;
+                d.kill9()?;
+                remount(d, true)?;
+                d.start()?;
+                is_back_unwritten(d)?;
+                remount(d, false)?;
+                stays_back(d, "ends on a read-only disk")
+            }),
+    ]
+}
+
+/// A second version that ends in its first step, a while after it was ready.
+fn late_end(d: &Daemon<'_, '_>) -> String {
+    text(d, 2, &["sleep", "4000"], "", "").replace("min_healthy = '200ms'", "min_healthy = '20s'")
+}
+
+/// The rollout goes back though nothing of it can be kept, and a daemon that finds nothing written comes to the same.
+fn is_back_unwritten(d: &mut Daemon<'_, '_>) -> Result<()> {
+    for _ in 0..2 {
+        over(d)?;
+        all_are(d, 1)?;
+        let info = rollout(d)?;
+        ensure!(info["rejected"]["generation"] == 2, "{info}");
+        d.crash_and_start()?;
+    }
+    over(d)?;
+    all_are(d, 1)
+}
+
+/// The disk takes everything again: what was done without it is written down, and the next daemon knows it.
+fn stays_back(d: &mut Daemon<'_, '_>, what: &str) -> Result<()> {
+    // An order is refused as long as it cannot be kept.
+    wait_for(d.t.seconds(), || {
+        let done = d.request("POST", "/v1/services/web.4/start", None)?;
+        Ok((done.status < 300).then_some(()))
+    })
+    .context("the journal cannot be written")?;
+    let pids = (1..=REPLICAS).map(|r| d.pid_of(&format!("web.{r}"))).collect::<Result<Vec<_>>>()?;
+    d.crash_and_start()?;
+    over(d)?;
+    all_are(d, 1)?;
+    let now = (1..=REPLICAS).map(|r| d.pid_of(&format!("web.{r}"))).collect::<Result<Vec<_>>>()?;
+    ensure!(pids == now, "{what}: what was good was replaced: {pids:?}, {now:?}");
+    let plan = d.try_apply()?;
+    ensure!(plan["problems"].to_string().contains("was rolled back: replica "), "{what}: {plan}");
+    Ok(())
 }
 
 /// Everything that must hold after a bad version went away.

@@ -358,7 +358,7 @@ pub fn on_small_disk(d: &mut Daemon<'_, '_>) -> Result<()> {
 }
 
 /// Takes all the space that is left, down to the last byte.
-fn fill(dir: &std::path::Path) -> Result<()> {
+pub fn fill(dir: &std::path::Path) -> Result<()> {
     let mut file = fs::File::create(dir.join("filling"))?;
     for size in [1 << 16, 1 << 12, 1 << 8, 1] {
         while std::io::Write::write_all(&mut file, &vec![0; size]).is_ok() {}

@@ -62,6 +62,34 @@ pub fn cases() -> Vec<Case> {
             in_order(d)?;
             no_failed_start(d)
         }),
+        // All of it in one life: what one part leaves behind is there for the next.
+        sup("tiers.whole-life", "dependencies: boot, a killed first tier, an update, a reboot")
+            .seconds(60)
+            .daemon(|d| {
+                tiers(d)?;
+                in_order(d)?;
+                crate::os::kill(d.pid_of("db.1")?, libc::SIGKILL);
+                d.until_it("db.1", "restarted", |i| i["restarts"] == 1 && i["ready"] == true)?;
+                let (app, proxy) = (d.pid_of("app.1")?, d.pid_of("proxy.1")?);
+                d.write("app", &app_text(d, "env = { VERSION = '2' }\n"))?;
+                d.apply()?;
+                d.until_it("app.1", "the new version", |i| i["ready"] == true && i["pid"] != app)?;
+                d.until_it("proxy.1", "restarted with it", |i| i["ready"] == true && i["pid"] != proxy)?;
+                in_order(d)?;
+                let runs = d.log("app.1")?.iter().filter(|l| *l == "ready").count();
+                d.reboot()?;
+                forget(d)?;
+                d.start()?;
+                all_ready(d)?;
+                in_order(d)?;
+                // Its log has all of its lives, and no failed start.
+                let again = d.log("app.1")?.iter().filter(|l| *l == "ready").count();
+                ensure!(
+                    (runs, again) == (2, 3),
+                    "app was ready {runs} times before the reboot, {again} after it"
+                );
+                no_failed_start(d)
+            }),
         // The same, and the daemon dies at every point of it.
         sup("tiers.restart-survives", "dependencies: a chain restarted under a dying daemon")
             .seconds(60)

@@ -432,6 +432,35 @@ fn the_sample_services_are_good_and_belong_together() {
     order.retain(|name| ["crasher", "web", "worker"].contains(&name.as_str()));
     assert_eq!(order, ["crasher", "web", "worker"]);
     assert_eq!(set[&name()].limits.memory, Some(64 << 20));
+    // What is built has a sample.
+    let all = || set.values();
+    let kinds: std::collections::BTreeSet<_> = all()
+        .flat_map(|s| Role::ALL.into_iter().filter_map(|role| s.probes.of(role)))
+        .map(|p| match p.kind {
+            Kind::Exec { .. } => "exec",
+            Kind::Http(_) => "http",
+            Kind::Tcp { .. } => "tcp",
+            Kind::Grpc { .. } => "grpc",
+            Kind::Push => "push",
+        })
+        .collect();
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert!(Role::ALL.into_iter().all(|role| all().any(|s| s.probes.of(role).is_some())));
+    assert!(files.iter().any(|f| f.text.contains("\n[healthcheck]\n")));
+    let has = [
+        all().any(|s| s.part_of.is_some() && s.job.is_some()),
+        all().any(|s| s.part_of.is_some() && s.job.is_none()),
+        all().any(|s| s.job.as_ref().is_some_and(|j| j.schedule.is_some() && j.deadline.is_some())),
+        all().any(|s| s.replicas > 1 && !s.listen.is_empty() && s.update.watch.is_some()),
+        all().any(|s| s.depends_on.iter().any(|d| d.restart && d.timeout.is_some())),
+    ];
+    assert!(has.iter().all(|h| *h), "{has:?}");
+    // And the page of the keys shows each of them.
+    let page = include_str!("../../../../docs/service-file.md");
+    for file in &files {
+        let link = format!("../bundles/services/{}.toml)", file.name);
+        assert!(page.contains(&link), "no word of {}", file.name);
+    }
 }
 
 /// The examples of the documentation that are whole service files.
