@@ -4,12 +4,14 @@
 
 use crate::cgroup;
 use crate::cli;
+use crate::init::payload;
 use crate::link;
 use crate::mountinfo;
+use crate::ops::list;
 use crate::plan::seccomp::{Arch, oracle};
 use crate::rootfs::{Missing, RootDir};
 use crate::spec::{DeviceRule, Seccomp, check, read};
-use crate::state::record::Record;
+use crate::state::record::{Record, sealed};
 use crate::sys::{fs, process};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -21,13 +23,15 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target with its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("config", config),
     ("record", record),
     ("process", process),
     ("resources", resources),
     ("arguments", arguments),
     ("mountinfo", mounts),
+    ("stats", stats),
+    ("passwd", passwd),
     ("seccomp", seccomp),
     ("devices", devices),
     ("messages", messages),
@@ -44,7 +48,13 @@ pub fn config(data: &[u8]) {
 
 /// F2: a record, as it is and with the checksum that belongs to it; what is read is written the same.
 pub fn record(data: &[u8]) {
-    let Ok(record) = Record::parse(data, "id") else { return };
+    for bytes in [data, &sealed(data)] {
+        let Ok(record) = Record::parse(bytes, "id") else { continue };
+        same(&record);
+    }
+}
+
+fn same(record: &Record) {
     let bytes = record.to_bytes().expect("a record that was read can be written");
     let again = Record::parse(&bytes, "id").expect("a record that was written can be read");
     assert_eq!(bytes, again.to_bytes().expect("as before"));
@@ -80,6 +90,40 @@ pub fn mounts(data: &[u8]) {
     let at = data.windows(4).position(|w| w == b"\n--\n").unwrap_or(data.len());
     let (table, own) = data.split_at(at);
     let _ = cgroup::layout_of(table, own.get(4..).unwrap_or_default());
+}
+
+/// F6: the files of a cgroup2 directory, all with this text. What is read becomes JSON.
+pub fn stats(data: &[u8]) {
+    let top = std::env::temp_dir().join(format!("knarr-fuzz-stats-{}", std::process::id()));
+    std::fs::create_dir_all(&top).expect("a directory");
+    for name in [
+        "cpu.stat",
+        "memory.stat",
+        "memory.max",
+        "memory.current",
+        "memory.swap.max",
+        "pids.max",
+        "io.stat",
+        "hugetlb.2MB.events",
+        "hugetlb.2MB.current",
+        "memory.pressure",
+    ] {
+        std::fs::write(top.join(name), data).expect("a file");
+    }
+    let dir = fs::open_dir_path(&top).expect("a handle");
+    if let Ok(stats) = cgroup::stats::of_directory(dir.as_fd()) {
+        serde_json::to_string(&stats).expect("what `events --stats` prints");
+    }
+    std::fs::remove_dir_all(&top).expect("the directory goes");
+}
+
+/// F7: passwd(5), of an image for the home of its user, of the host for the names of owners.
+pub fn passwd(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for (uid, name) in list::parse_passwd(&text) {
+        assert!(!name.contains(char::is_control), "{uid} is {name:?}");
+        assert!(payload::home_in(&text, uid).starts_with('/'));
+    }
 }
 
 /// F8: a seccomp profile; the program does what the profile says.

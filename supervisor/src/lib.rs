@@ -8,6 +8,8 @@ pub mod clock;
 pub mod cni;
 pub mod daemon;
 pub mod dirs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod health;
 pub mod journal;
 pub mod keeper;

@@ -611,7 +611,7 @@ fn places() -> Vec<Case> {
             })
             .stdout("44\n"),
         case("cgroup.missing-controller-is-said")
-            .checks("DESIGN: a limit that cannot be applied is an error")
+            .checks("catalogue B084; DESIGN: a limit that cannot be applied is an error")
             .steps(|t| {
                 let Some(gone) =
                     ["memory", "pids", "cpu"].into_iter().find(|c| t.yard.host.controller(c).is_none())

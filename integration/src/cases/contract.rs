@@ -89,7 +89,7 @@ fn exit_codes() -> Vec<Case> {
             t.exec_probe(&["echo", "x"])?.ok()?.prints("x\n")?;
             Ok(())
         }),
-        case("contract.unknown-flag-is-1").checks("cli: an unknown flag").steps(|t| {
+        case("contract.unknown-flag-is-1").checks("catalogue B109; cli: an unknown flag").steps(|t| {
             t.works()?;
             for verb in [
                 "create", "start", "run", "state", "kill", "delete", "list", "ps", "pause", "resume",

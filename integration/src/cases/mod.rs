@@ -17,6 +17,7 @@ mod hooks;
 mod hostile;
 mod identity;
 mod input;
+mod input_states;
 mod interfaces;
 mod labels;
 mod lifecycle;
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Case> {
         systemd::cases(),
         trace::cases(),
         input::cases(),
+        input_states::cases(),
     ]
     .into_iter()
     .flatten()

@@ -259,7 +259,7 @@ fn ids() -> Vec<Case> {
             t.verb("delete", &[])?.ok()?;
             Ok(())
         }),
-        ranges("newuidmap-missing").steps(|t| {
+        ranges("newuidmap-missing").checks("catalogue B059").steps(|t| {
             t.works()?;
             t.write_config()?;
             let (bundle, id) = (t.bundle.display().to_string(), t.id.clone());

@@ -559,6 +559,7 @@ fn faults() -> Vec<Case> {
     let path = |text: &'static str| move |s: &mut Value| s["linux"]["cgroupsPath"] = json!(text);
     vec![
         unit("path-of-cgroupfs")
+            .checks("catalogue B078")
             .wrong(path("/a/b"))
             .refused("/linux/cgroupsPath", "expected cgroupsPath to be of format"),
         unit("path-four-parts")

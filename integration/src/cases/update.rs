@@ -473,7 +473,7 @@ fn kept() -> Vec<Case> {
 }
 
 fn refusals() -> Vec<Case> {
-    let text = "cli: update, refusals";
+    let text = "catalogue B118; cli: update, refusals";
     let refused = |name: &str, options: &'static [&'static str], says: &'static str| {
         case(name).checks(text).needs(needs_all()).spec(limited).steps(move |t| {
             t.resident()?;
@@ -519,7 +519,7 @@ fn refusals() -> Vec<Case> {
             holds(t, &[("pids", ("pids.max", "7"), ("pids.max", "7"))])
         }),
         case("update.below-usage")
-            .checks("cli: update below the usage")
+            .checks("catalogue B080; cli: update below the usage")
             .needs([Need::CgroupAny("memory")])
             .spec(|s| s["process"]["args"] = json!([PROBE, "mem", "24", "hold"]))
             .steps(|t| {

@@ -455,6 +455,15 @@ fn pressure(text: &str) -> Option<Psi> {
     Some(Psi { some: line("some")?, full: line("full").unwrap_or_default() })
 }
 
+/// What the readers of cgroup2 make of the files of a directory, whatever is in them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn of_directory(dir: std::os::fd::BorrowedFd<'_>) -> Result<Stats> {
+    let mut out = Stats::default();
+    let all: [Reader; 6] = [cpu, memory, pids, io, hugetlb, pressures];
+    all.iter().try_for_each(|read| read(Files(dir), &mut out))?;
+    Ok(out)
+}
+
 #[cfg(test)]
 #[path = "stats_tests.rs"]
 mod tests;

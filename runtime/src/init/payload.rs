@@ -78,10 +78,13 @@ fn environment(p: &ProcessPlan, fds: Kept) -> Vec<String> {
 /// limit and as plain bytes: no library of the container is ever loaded here.
 fn home_of(uid: u32) -> String {
     const LIMIT: usize = 1 << 20;
-    let text = fs::read_regular("/etc/passwd", LIMIT).unwrap_or_default();
+    home_in(&String::from_utf8_lossy(&fs::read_regular("/etc/passwd", LIMIT).unwrap_or_default()), uid)
+}
+
+/// The same, of the text of that file.
+pub(crate) fn home_in(text: &str, uid: u32) -> String {
     let uid = uid.to_string();
-    String::from_utf8_lossy(&text)
-        .lines()
+    text.lines()
         .map(|l| l.split(':').collect::<Vec<_>>())
         .find(|f| f.len() >= 6 && f[2] == uid && f[5].starts_with('/'))
         .map_or_else(|| "/".to_string(), |f| f[5].to_string())

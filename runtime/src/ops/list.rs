@@ -109,7 +109,7 @@ impl Users {
 }
 
 /// Lines of passwd(5). The first name of an id counts; lines of another form are nobody's.
-fn parse_passwd(text: &str) -> HashMap<u32, String> {
+pub(crate) fn parse_passwd(text: &str) -> HashMap<u32, String> {
     let mut out = HashMap::new();
     for line in text.lines() {
         let mut fields = line.split(':');

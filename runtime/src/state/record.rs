@@ -133,6 +133,12 @@ impl Record {
     }
 }
 
+/// A record of this body, without its closing brace, with the checksum that belongs to it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn sealed(body: &[u8]) -> Vec<u8> {
+    [body, SUM, checksum(body).as_bytes(), END].concat()
+}
+
 /// What the checksum is of, and the checksum; `None` for a record without one, as tools may write them.
 fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (rest, sum) = bytes.strip_suffix(END)?.split_last_chunk::<DIGITS>()?;
