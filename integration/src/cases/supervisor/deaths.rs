@@ -84,5 +84,22 @@ fn strains() -> Vec<Case> {
             d.is("slow.1", "running")?;
             not_for_memory(d)
         }),
+        sup("deaths.stuck-at-high", "at_high: what memory_high holds at a standstill")
+            .needs(MEMORY_V2)
+            .seconds(120)
+            .daemon(|d| {
+                let keys = "[limits]\nmemory = '256MiB'\nmemory_high = '16MiB'\nswap = 0\n";
+                d.service("stuck", &["mem", "100", "hold"], &format!("{keys}[pressure]\nrungs = []\n{NO}"))?;
+                let pid = d.until("stuck.1", "running")?["pid"].clone();
+                d.explains("stuck", &["memory-high-raised", "lifted until its next start"])?;
+                // It goes on where it stood.
+                d.says("stuck.1", "100 MiB")?;
+                ensure!(d.is("stuck.1", "running")?["pid"] == pid, "it was restarted");
+                let keys = format!("{keys}[pressure]\nrungs = []\nat_high = 'restart'\n");
+                d.service("again", &["mem", "100", "hold"], &keys)?;
+                d.until_it("again.1", "restarted", |i| i["run"] != "again.1.1")?;
+                d.explains("again", &["memory-high-restart"])?;
+                not_for_memory(d)
+            }),
     ]
 }
