@@ -12,6 +12,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "cat", args: "FILE...", run: cat },
     Command { name: "write", args: "FILE TEXT", run: write },
     Command { name: "append", args: "FILE TEXT", run: append },
+    Command { name: "fill", args: "FILE MB", run: fill },
     Command { name: "ls", args: "DIR", run: ls },
     Command { name: "stat", args: "FILE...", run: stat },
     Command { name: "readlink", args: "FILE", run: readlink },
@@ -40,6 +41,21 @@ fn append(args: &[String], _: &mut dyn Write) -> Run {
     // One write call: what others append at the same time stays whole.
     File::options().append(true).create(true).open(name)?.write_all(text.as_bytes())?;
     Ok(0)
+}
+
+/// One MiB after the other, then it waits: what is in a tmpfs stays in memory.
+fn fill(args: &[String], out: &mut dyn Write) -> Run {
+    let usage = || Failure::usage("fill FILE MB");
+    let [name, mib] = args else { return Err(usage()) };
+    let mut file = File::create(name)?;
+    for step in 1..=mib.parse::<u64>().map_err(|_| usage())? {
+        file.write_all(&[1; 1 << 20])?;
+        writeln!(out, "{step} MiB")?;
+        out.flush()?;
+    }
+    loop {
+        sys::pause();
+    }
 }
 
 fn ls(args: &[String], out: &mut dyn Write) -> Run {

@@ -182,7 +182,9 @@ impl Owner {
         let kept = self.journal.image().instances.get(&machine.instance);
         if let State::Running { run, pid, .. } = &machine.state {
             summary = format!("runs since {lasted} as {run}, process {pid}");
-            for why in more(slot).chain(self.under_pressure(slot)) {
+            for why in
+                more(slot).chain(self.under_pressure(slot)).chain(self.controllers.strain(*pid).words())
+            {
                 summary.push_str(&format!(", {why}"));
             }
             if machine.restarts > 0

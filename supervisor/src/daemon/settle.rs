@@ -19,6 +19,7 @@ impl Owner {
             .chain(self.overdue_at())
             .chain(self.pressure.due())
             .chain(self.leak_due())
+            .chain(self.guard_due())
             .min()
     }
 
@@ -35,6 +36,7 @@ impl Owner {
         self.end_overdue(now);
         self.pressure_due(now);
         self.look_for_leaks(now);
+        self.look_at_guards(now);
         self.begin_scheduled();
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
         let due: Vec<_> = self

@@ -19,6 +19,7 @@ pub struct Usage {
 pub struct Controllers {
     unified: Option<PathBuf>,
     memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
 }
 
 impl Controllers {
@@ -32,6 +33,7 @@ impl Controllers {
                 "cgroup" if mount.super_options.contains_key("memory") => {
                     found.memory = Some(mount.mount_point)
                 }
+                "cgroup" if mount.super_options.contains_key("pids") => found.pids = Some(mount.mount_point),
                 _ => {}
             }
         }
@@ -74,22 +76,79 @@ impl Controllers {
         Some(Use { current, cache: cache.iter().sum() })
     }
 
+    /// Limits that do not kill, and how often the container of this process ran into them since it began.
+    pub fn strain(&self, pid: u32) -> Strain {
+        let memory = self.group(pid).filter(|(_, v2)| *v2).map(|(dir, _)| dir);
+        let pids = self.group_of(pid, "pids", self.pids.as_ref()).map(|(dir, _)| dir);
+        Strain {
+            // Counts of the group itself since Linux 5.2.
+            slowed: memory.and_then(|dir| field(&dir, "memory.events.local", "high")),
+            forks: pids.and_then(|dir| field(&dir, "pids.events", "max")),
+        }
+    }
+
     /// The memory cgroup of a process, and whether it is one of v2.
     fn group(&self, pid: u32) -> Option<(PathBuf, bool)> {
+        self.group_of(pid, "memory", self.memory.as_ref())
+    }
+
+    /// The cgroup of a process for a controller that is mounted here on v1, or in v2.
+    fn group_of(&self, pid: u32, controller: &str, v1: Option<&PathBuf>) -> Option<(PathBuf, bool)> {
         let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
         process.cgroups().ok()?.0.iter().find_map(|group| {
-            let (mount, v2) = if group.controllers.iter().any(|c| c == "memory") {
-                (&self.memory, false)
-            } else if group.hierarchy == 0 && self.memory.is_none() {
-                (&self.unified, true)
+            let (mount, v2) = if group.controllers.iter().any(|c| c == controller) {
+                (v1, false)
+            } else if group.hierarchy == 0 && v1.is_none() {
+                (self.unified.as_ref(), true)
             } else {
                 return None;
             };
-            Some((mount.as_ref()?.join(group.pathname.trim_start_matches('/')), v2))
+            Some((mount?.join(group.pathname.trim_start_matches('/')), v2))
         })
     }
 }
 
+/// How often limits were felt that end nobody; `None` = there is no such count here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// It used more than `memory.high` and was slowed down (v2 `memory.events.local` `high`).
+    pub slowed: Option<u64>,
+    /// A process or thread was not made, for `pids.max` of its own cgroup or of one above it (`pids.events` `max`).
+    pub forks: Option<u64>,
+}
+
+impl Strain {
+    /// In words, what there is to say.
+    pub fn words(self) -> impl Iterator<Item = String> {
+        let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
+        let some = |n: Option<u64>| n.filter(|n| *n > 0);
+        let slowed =
+            some(self.slowed).map(|n| format!("slowed down {} for using more than memory_high", times(n)));
+        let forks =
+            some(self.forks).map(|n| format!("refused a new process {} for its limit of pids", times(n)));
+        slowed.into_iter().chain(forks)
+    }
+}
+
+fn field(dir: &Path, file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(dir.join(file)).ok()?;
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
 fn number(dir: &Path, name: &str) -> Option<u64> {
     std::fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_felt_is_not_said() {
+        assert_eq!(Strain::default().words().count(), 0);
+        assert_eq!(Strain { slowed: Some(0), forks: Some(0) }.words().count(), 0);
+        let said: Vec<_> = Strain { slowed: Some(1), forks: Some(7) }.words().collect();
+        assert_eq!(said[0], "slowed down once for using more than memory_high");
+        assert_eq!(said[1], "refused a new process 7 times for its limit of pids");
+    }
 }

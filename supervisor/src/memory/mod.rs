@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod cause;
+pub mod guard;
 pub mod ladder;
 pub mod leak;
 pub mod limits;

@@ -160,10 +160,10 @@ const BEFORE: &[Key] = &[
     ),
     live(
         "limits.memory_high",
-        "size",
-        "none",
+        "size or `none`",
+        "nine tenths of the way from `memory_request` to `memory`, where both are given",
         r#""56MiB""#,
-        "From here on it is slowed down and reclaimed from, before it comes to its limit. cgroup v2.",
+        "From here on it is slowed down and reclaimed from, before it comes to its limit. cgroup v2; the default is left out on other hosts.",
     ),
     live("limits.memory_min", "size", "0", r#""8MiB""#, "Memory that is never reclaimed from it. cgroup v2."),
     live(

@@ -48,6 +48,13 @@ pub(super) const PRESSURE: &[Key] = &[
         r#""80% for 10m""#,
         "It is restarted when it uses this much of `limits.memory`, contents of files left out, for so long: within the host's restart budget, and when all its other instances are ready.",
     ),
+    live(
+        "pressure.at_high",
+        "`raise`, `restart` or `leave`",
+        "`\"raise\"`",
+        r#""restart""#,
+        "What becomes of it when `memory_high` holds it so firmly that all its processes stall for more than half of the time, 30 s long: `memory_high` is lifted until its next start, it is restarted, or only told of.",
+    ),
     key(
         "pressure.watch",
         "true or false",

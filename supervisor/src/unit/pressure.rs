@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::service::Signal;
+use crate::memory::guard::AtHigh;
 use crate::memory::leak::Above;
 
 /// The priority of a service that says nothing.
@@ -34,6 +35,8 @@ pub struct Pressure {
     pub watch: bool,
     /// It is restarted when it uses this much of its limit for so long.
     pub restart_above: Option<Above>,
+    /// What becomes of it when `memory_high` holds it so firmly that it gets nowhere.
+    pub at_high: AtHigh,
 }
 
 impl Pressure {

@@ -12,6 +12,8 @@ use super::service::{
     Network, OnChange, OnCrashLoop, OnUnhealthy, Policy, Probe, Probes, Process, Restart, Role, Rule,
     RuleAction, Seccomp, Security, Service, Stop, Update,
 };
+use crate::memory::guard::AtHigh;
+use crate::memory::limits::NEVER;
 use crate::names::ServiceName;
 use crate::probe::{Http, Kind, Tls};
 
@@ -163,7 +165,7 @@ fn put_limits(limits: &Limits) -> Table {
     t.some("nofile", *nofile);
     t.some("oom_score_adj", *oom_score_adj);
     t.some("memory_request", memory_request.map(size_text));
-    t.some("memory_high", memory_high.map(size_text));
+    t.some("memory_high", memory_high.map(|n| if n == NEVER { "none".into() } else { size_text(n) }));
     t.some("memory_min", memory_min.map(size_text));
     t.some("memory_low", memory_low.map(size_text));
     t.some("zswap", zswap.map(size_text));
@@ -313,7 +315,7 @@ fn put_stop(stop: &Stop) -> Table {
 }
 
 fn put_pressure(pressure: &Pressure) -> Table {
-    let Pressure { priority, rungs, freeze_for, grace, signal, watch, restart_above } = pressure;
+    let Pressure { priority, rungs, freeze_for, grace, signal, watch, restart_above, at_high } = pressure;
     let mut t = Table::default();
     t.unless("priority", priority, &Priority::default(), |p| match p {
         Priority::Level(n) => json!(n),
@@ -324,6 +326,7 @@ fn put_pressure(pressure: &Pressure) -> Table {
     t.some("grace", grace.map(duration_text));
     t.some("signal", signal.as_ref().map(|s| s.name.as_str()));
     t.unless("watch", watch, &false, |b| json!(b));
+    t.unless("at_high", at_high, &AtHigh::default(), |a| json!(a.word()));
     t.some("restart_above", restart_above.map(|a| format!("{}% for {}", a.percent, duration_text(a.lasts))));
     t
 }

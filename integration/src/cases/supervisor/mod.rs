@@ -6,6 +6,7 @@ mod again;
 mod beside;
 mod config;
 mod crowd;
+mod deaths;
 mod endpoints;
 mod files;
 mod hogs;
@@ -59,6 +60,7 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        deaths::cases(),
         ladder::cases(),
         hogs::cases(),
         access::cases(),

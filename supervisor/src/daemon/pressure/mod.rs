@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod figures;
+mod guards;
 mod leaks;
 mod rungs;
 mod triggers;
@@ -22,8 +23,8 @@ use super::work::Done;
 use crate::clock::Boot;
 use crate::keeper::record::{ExitRecord, Short};
 use crate::machine::{Event, State};
-use crate::memory::cause;
 use crate::memory::ladder::{Action, LOOK, Ladder, Level, Terms, Thresholds, View};
+use crate::memory::{cause, limits};
 use crate::names::{Instance, RunId};
 use crate::policy::{size, span};
 use crate::unit::pressure::{Priority, Rung, Rungs};
@@ -49,6 +50,8 @@ pub(super) struct Pressure {
     watches: BTreeMap<RunId, std::fs::File>,
     /// Those that are restarted before their limit ends them.
     leaks: leaks::Leaks,
+    /// Those that stall at their `memory_high`.
+    guards: guards::Guards,
     /// The kernel takes memory back.
     reclaiming: Rc<Cell<bool>>,
     /// The last change of the level.
@@ -68,6 +71,7 @@ impl Pressure {
             marks: BTreeMap::new(),
             watches: BTreeMap::new(),
             leaks: BTreeMap::new(),
+            guards: BTreeMap::new(),
             reclaiming: Rc::default(),
             why: String::new(),
         }
@@ -174,6 +178,9 @@ impl Owner {
     /// The kernel says that processes stall: those of one run, or any.
     pub(super) fn stalls(&mut self, run: Option<&RunId>) {
         let Some(run) = run else { return self.look_at_pressure() };
+        if limits::may_be_slowed(&self.service(&run.instance).0.limits) {
+            self.begin_guard(run);
+        }
         let slot = self.slots.get(&run.instance).filter(|s| s.machine.run() == Some(run));
         let Some(view) = slot.and_then(|s| self.view(s)) else { return };
         if let Some(action) = self.pressure.ladder.stalls(Boot::now(), &view) {
@@ -222,6 +229,7 @@ impl Owner {
         self.pressure.marks.retain(|run, _| running.contains(run));
         self.hold_watches(&running);
         self.settle_leaks(&running);
+        self.settle_guards(&running);
         let mut triggers = std::mem::take(&mut self.pressure.triggers);
         let with_trigger = |run: &&RunId| wants_trigger(&self.service(&run.instance).0);
         let dirs =
@@ -425,10 +433,10 @@ impl Owner {
     }
 }
 
-/// A trigger costs a thread of the kernel: only for those that say something about warnings.
+/// A trigger costs a thread of the kernel: only for those that say something about warnings, or can stall at `memory_high`.
 fn wants_trigger(service: &Service) -> bool {
     let said = &service.pressure;
     let chosen =
         said.rungs.is_some() || said.signal.is_some() || said.watch || said.priority == Priority::Protected;
-    chosen && said.rungs().has(Rung::Warn)
+    (chosen && said.rungs().has(Rung::Warn)) || limits::may_be_slowed(&service.limits)
 }

@@ -411,7 +411,11 @@ fn limits_of_v2_are_files_there_and_refused_elsewhere() {
     };
     let request = "memory = \"100MiB\"\nmemory_request = \"50MiB\"\n";
     let v2 = resources(request, true).unwrap();
-    let want = json!({ "memory.low": (50 << 20).to_string(), "memory.oom.group": "1" });
+    let want = json!({
+        "memory.high": (95 << 20).to_string(),
+        "memory.low": (50 << 20).to_string(),
+        "memory.oom.group": "1",
+    });
     assert_eq!((&v2["unified"], &v2["memory"]), (&want, &json!({ "limit": 100 << 20 })));
     let v1 = resources(request, false).unwrap();
     assert_eq!(

@@ -110,6 +110,19 @@ const CASES: &[Case] = &[
         "want 1s to 7d",
         "[pressure]\nrestart_above = \"80% for 7d\"",
     ),
+    (
+        "[pressure]\nat_high = ¦\"raise\"",
+        "pressure.at_high",
+        "about limits.memory_high, and there is none",
+        "[limits]\nmemory_high = \"64MiB\"\n[pressure]\nat_high = \"raise\"",
+    ),
+    (
+        "[limits]\nmemory_request = \"4MiB\"\n[pressure]\nat_high = ¦\"kill\"",
+        "pressure.at_high",
+        "unknown word",
+        "[limits]\nmemory_request = \"4MiB\"\n[pressure]\nat_high = \"leave\"",
+    ),
+    ("[limits]\nmemory_high = ¦\"never\"", "limits.memory_high", "", "[limits]\nmemory_high = \"none\""),
     ("[security]\n¦privileged = true", "security.privileged", "unknown key", "[security]"),
     (
         "[restart]\n¦max-delay = \"9s\"",

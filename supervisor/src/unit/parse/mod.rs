@@ -127,7 +127,8 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let stop = policy::stop(r, t);
     let pressure = {
         let limited = limits.memory.is_some() || matches!(image, Some(Image::Bundle(_)));
-        parts::section(r, t, "pressure", |r, t| pressure::pressure(r, t, limited))
+        let slowed = crate::memory::limits::may_be_slowed(&limits);
+        parts::section(r, t, "pressure", |r, t| pressure::pressure(r, t, limited, slowed))
     };
     let probes = probes::probes(r, t);
     let update = update::update(r, t, &probes);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::image::ID_MAX;
 use super::read::{Reader, Table, Value, shown};
 use super::value::{cpuset, nearest, size_text};
+use crate::memory::limits::NEVER;
 use crate::unit::service::{
     FileMount, IoMax, Limits, Mount, MountKind, Network, OnChange, Seccomp, Security,
 };
@@ -151,7 +152,10 @@ pub(super) fn limits(r: &mut Reader, t: &Table, root: bool) -> Limits {
         nofile: t.get(r, "nofile").and_then(|v| v.natural(r, 1..=1_073_741_816)),
         oom_score_adj: t.get(r, "oom_score_adj").and_then(|v| v.natural(r, -1000..=1000)),
         memory_request,
-        memory_high: t.get(r, "memory_high").and_then(|v| v.size(r, MEMORY_MIN..=SIZE_MAX)),
+        memory_high: t.get(r, "memory_high").and_then(|v| match v.is("none") {
+            true => Some(NEVER),
+            false => v.size(r, MEMORY_MIN..=SIZE_MAX),
+        }),
         memory_min,
         memory_low,
         zswap: t.get(r, "zswap").and_then(|v| v.size(r, 0..=SIZE_MAX)),

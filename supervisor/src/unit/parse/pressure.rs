@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::read::{Reader, Table};
 use super::value::duration;
+use crate::memory::guard::AtHigh;
 use crate::memory::leak::Above;
 use crate::unit::pressure::{PRIORITY_MAX, Pressure, Priority, Rung, Rungs};
 
@@ -13,8 +14,9 @@ const ABOVE_MIN: Duration = Duration::from_secs(1);
 const ABOVE_MAX: Duration = Duration::from_secs(7 * 86_400);
 const GRACE_MAX: Duration = Duration::from_secs(60);
 
-/// Reads it; what contradicts itself is said where it does. `limited`: there is a limit of memory, or a bundle may have one.
-pub(super) fn pressure(r: &mut Reader, t: &Table, limited: bool) -> Pressure {
+/// Reads it; what contradicts itself is said where it does. `limited`: there is a limit of memory, or a bundle may have one. `slowed`: there may be
+/// a `memory.high`.
+pub(super) fn pressure(r: &mut Reader, t: &Table, limited: bool, slowed: bool) -> Pressure {
     let mut pressure = Pressure::default();
     if let Some(v) = t.get(r, "priority") {
         let priority = match v.is_string() {
@@ -56,6 +58,12 @@ pub(super) fn pressure(r: &mut Reader, t: &Table, limited: bool) -> Pressure {
         }
         v.parsed(r, above)
     });
+    if let Some(v) = t.get(r, "at_high") {
+        if !slowed {
+            v.say(r, "at_high is about limits.memory_high, and there is none, nor a memory_request that would give one");
+        }
+        pressure.at_high = v.word(r, &AtHigh::WORDS).unwrap_or_default();
+    }
     pressure
 }
 

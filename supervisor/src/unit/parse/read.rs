@@ -201,6 +201,11 @@ impl<'d, 'i> Value<'d, 'i> {
         self.value.is_str()
     }
 
+    /// Whether it is this word.
+    pub(super) fn is(&self, word: &str) -> bool {
+        self.value.as_str() == Some(word)
+    }
+
     pub(super) fn is_table(&self) -> bool {
         self.value.is_table()
     }

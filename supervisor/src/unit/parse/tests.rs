@@ -90,6 +90,7 @@ grace = "500ms"
 signal = "USR1"
 watch = true
 restart_above = "80% for 10m"
+at_high = "restart"
 
 [probes]
 on_unhealthy = "stop"
@@ -230,7 +231,7 @@ fn every_value_of_a_full_file_arrives() {
     assert_eq!(p.rungs().iter().map(|r| r.word()).collect::<Vec<_>>(), ["warn", "freeze", "evict"]);
     assert_eq!((p.freeze_for, p.grace), (Some(Duration::from_secs(10)), Some(Duration::from_millis(500))));
     let above = crate::memory::leak::Above { percent: 80, lasts: Duration::from_secs(600) };
-    assert_eq!(p.restart_above, Some(above));
+    assert_eq!((p.restart_above, p.at_high), (Some(above), crate::memory::guard::AtHigh::Restart));
     assert_eq!((p.signal.as_ref().map(|s| s.number), p.watch), (Some(10), true));
     assert_eq!(s.mounts[0].target, "/data");
     assert_eq!(s.mounts[1].kind, MountKind::Tmpfs(Some(16 << 20)));
@@ -402,7 +403,8 @@ fn examples_are_good() {
                     Some(list) => format!("[[{list}]]"),
                     None => format!("[{table}]"),
                 };
-                text = format!("{header}\n{more}{name} = {}\n", key.example);
+                let high = if name == "at_high" { "[limits]\nmemory_high = \"9MiB\"\n" } else { "" };
+                text = format!("{high}{header}\n{more}{name} = {}\n", key.example);
             }
         }
         let user = if key.path == "groups" { "user = \"1:1\"\n" } else { "" };
