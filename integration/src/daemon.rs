@@ -2,10 +2,10 @@
 //! the daemon only through this type; at the end of a case nothing of it may be left.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -546,21 +546,40 @@ pub fn http(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Resu
     )
 }
 
+/// The longest that a case waits for one answer; `?wait=true` may take a grace time.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 /// Sends bytes and reads an answer to the end of the connection.
 pub fn raw(socket: &Path, request: &[u8]) -> Result<Answer> {
     let mut stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
-    // The longest that a case waits for one answer; `?wait=true` may take a grace time.
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))?;
     // A server may refuse in the middle of a body and close; its answer counts.
     let sent = stream.write_all(request);
     let mut bytes = Vec::new();
-    let read = stream.read_to_end(&mut bytes);
+    let read = read_to_end(&mut stream, &mut bytes);
     if bytes.is_empty() {
         sent.context("send")?;
         read.context("read")?;
     }
     parse_answer(&bytes)
+}
+
+/// Orphans that come to this process meanwhile are collected, as the first process of a host does: one of a container's pid
+/// namespace that nobody collects keeps the container's own first process from ending (pid_namespaces(7)).
+fn read_to_end(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let until = Instant::now() + ANSWER_MAX;
+    let mut piece = [0; 16 << 10];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && Instant::now() < until => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        crate::os::reap_orphans_of_main();
+    }
 }
 
 fn parse_answer(bytes: &[u8]) -> Result<Answer> {

@@ -120,6 +120,13 @@ pub fn reap_orphans() {
     }
 }
 
+/// The same on the thread that runs the cases; what the others started is known only there.
+pub fn reap_orphans_of_main() {
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        reap_orphans();
+    }
+}
+
 /// Exit status of an orphan (128 + signal for a signal), once it has ended.
 pub fn orphan_status(pid: i32) -> Option<i32> {
     reap_orphans();
