@@ -10,6 +10,7 @@ cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/knarr
 target=${CARGO_TARGET_DIR:-$top/target}
 logs=$target/ci
 passed=0 failed=0 skipped=0
+ran=()
 closing_form='^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
 mkdir -p "$logs" "$cache"
 
@@ -23,6 +24,17 @@ skip() { skipped=$((skipped + 1)); note "skipped $*"; }
 closing() {
     printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [ "$failed" -eq 0 ]
+}
+
+# Every failure once more with its reason, so that the end of a long output says what is wrong.
+failures() {
+    local log
+    for log in "${ran[@]}"; do
+        [ -f "$log" ] || continue
+        # A case that failed, with its first line of reasons; what a script says of itself; a failed unit test.
+        sed -nE '/^FAIL .* on /{p;n;p;b}; /^FAILED |^conformance: |^test .* FAILED$/p' "$log" | cut -c 1-600 | head -n 40 |
+            sed "s|^|${log##*/}: |"
+    done
 }
 
 # limited SECONDS COMMAND...: `timeout` in a process group of its own, ended together with this script.
@@ -70,6 +82,7 @@ suite() {
     local name=$1 seconds=$2 log line show shown sieve status=0 began=$SECONDS p f s
     shift 2
     log=$logs/$name.log
+    ran+=("$log")
     note "--- $name"
     # Into a file, not a pipe: a process that outlives the command would hold a pipe open.
     : >"$log"
@@ -101,6 +114,7 @@ suite() {
 # beside NAME SECONDS COMMAND...: a suite that runs while others do, behind them where processors are short; `joined` ends it.
 beside() {
     beside_log=$logs/$1.shown
+    ran+=("$logs/$1.log")
     # shellcheck disable=SC2030  # it has its own counts, and `joined` adds them
     (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null && { suite "$@" || true; } && closing) \
         >"$beside_log" 2>&1 &

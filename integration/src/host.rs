@@ -163,7 +163,7 @@ impl Host {
         match need {
             Need::Root => rustix::process::geteuid().is_root(),
             Need::CgroupV2Controller(c) => self.v2_controllers.contains(c),
-            Need::CgroupAny(c) => self.v1.contains_key(c) || self.v2_controllers.contains(c),
+            Need::CgroupAny(c) => self.controller(c).is_some(),
             Need::CgroupFile(c, v1, v2) => self.cgroup_file(c, v1, v2),
             Need::CgroupV2 => self.v2.is_some(),
             Need::Hybrid => self.v2.is_some() && self.v1.keys().any(|k| !k.contains('=')),
@@ -203,7 +203,10 @@ impl Host {
     pub fn controller(&self, name: &str) -> Option<(PathBuf, bool)> {
         match self.v1.get(name) {
             Some(p) => Some((p.clone(), false)),
-            None if self.v2_controllers.contains(name) => self.v2.clone().map(|p| (p, true)),
+            // Not a controller on cgroup2: every group has cgroup.freeze (Linux 5.2).
+            None if name == "freezer" || self.v2_controllers.contains(name) => {
+                self.v2.clone().map(|p| (p, true))
+            }
             None => None,
         }
     }

@@ -219,8 +219,11 @@ fn daemon() -> Vec<Case> {
                 d.start()?;
                 ask(waiting).context("the connection of before")?;
                 ask(later).context("the connection of between")?;
-                ensure!(d.is("web.1", "running")?["restarts"].as_u64() >= Some(1), "it was not restarted");
-                Ok(())
+                // It answers before `start` has returned to the daemon.
+                d.until_it("web.1", "running", |i| {
+                    i["state"] == "running" && i["restarts"].as_u64() >= Some(1)
+                })
+                .map(drop)
             },
         ),
         sup("listen.holder-killed", "the process that holds them dies").seconds(60).daemon(|d| {
