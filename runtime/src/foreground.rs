@@ -36,7 +36,7 @@ pub fn wait(
             r.interests(&mut fds);
         }
         fds.extend(proxy.iter().filter_map(Proxy::fd).map(|fd| (fd, Interest::Read)));
-        let ready = poll::wait_any(&fds, None)?;
+        let ready = poll::wait_any(&fds, relay.as_ref().and_then(Relay::look_again))?;
         drop(fds);
         if ready[1] {
             for n in process::pending_signals(&signals.0) {
@@ -72,6 +72,10 @@ fn pass_on(child: &Child, n: i32, relay: Option<&Relay>) {
     }
 }
 
+/// From the first to the last pause between two looks at a terminal that nobody has open.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+const LOOK_LAST: Duration = Duration::from_millis(80);
+
 /// More than a terminal holds, in bytes.
 const MAX_LEFT: usize = 256 * 1024;
 
@@ -83,6 +87,8 @@ pub struct Relay {
     stdout: Option<OwnedFd>,
     /// Typed but not yet taken by the terminal.
     pending: Vec<u8>,
+    /// Set while nobody has the far end open: poll(2) would say so again and again, so it is left out and looked at after this.
+    hung_up: Option<Duration>,
     _raw: Option<RawMode>,
 }
 
@@ -101,7 +107,7 @@ impl Relay {
         fs::set_nonblocking(&master)?;
         // Our own terminal, or whatever stdout is, gets plain newlines (as under runc).
         tty::clear_onlcr(&master)?;
-        let relay = Relay { master, stdin, stdout, pending: Vec::new(), _raw: raw };
+        let relay = Relay { master, stdin, stdout, pending: Vec::new(), hung_up: None, _raw: raw };
         relay.copy_size();
         Ok(relay)
     }
@@ -113,12 +119,21 @@ impl Relay {
     }
 
     fn interests<'a>(&'a self, fds: &mut Vec<(BorrowedFd<'a>, Interest)>) {
-        fds.push((self.master.as_fd(), Interest::Read));
+        if self.hung_up.is_none() {
+            fds.push((self.master.as_fd(), Interest::Read));
+        }
         match &self.stdin {
             Some(fd) if self.pending.is_empty() => fds.push((fd.as_fd(), Interest::Read)),
-            _ if !self.pending.is_empty() => fds.push((self.master.as_fd(), Interest::Write)),
+            _ if !self.pending.is_empty() && self.hung_up.is_none() => {
+                fds.push((self.master.as_fd(), Interest::Write));
+            }
             _ => {}
         }
+    }
+
+    /// When to look at the terminal again that nobody has open.
+    fn look_again(&self) -> Option<Duration> {
+        self.hung_up
     }
 
     /// Moves what can be moved without waiting.
@@ -160,16 +175,13 @@ impl Relay {
     /// True when something was read.
     fn output(&mut self) -> bool {
         let mut buf = [0u8; 8192];
-        // EIO: nobody has the far end open now; EAGAIN: nothing to read.
-        let n = match fs::read_some(&self.master, &mut buf) {
-            Ok(n) => n,
-            Err(e) if e.is(errno::EIO) => {
-                // Do not spin on a hung-up terminal: the pidfd ends the loop.
-                std::thread::sleep(Duration::from_millis(5));
-                0
-            }
-            Err(_) => 0,
+        // EIO: all was read, and nobody has the far end open now; that can change. EAGAIN: nothing to read.
+        let read = fs::read_some(&self.master, &mut buf);
+        self.hung_up = match &read {
+            Err(e) if e.is(errno::EIO) => Some(self.hung_up.map_or(LOOK_FIRST, |d| (d * 2).min(LOOK_LAST))),
+            _ => None,
         };
+        let n = read.unwrap_or(0);
         if let Some(out) = self.stdout.as_ref().filter(|_| n > 0)
             && fs::write_patiently(out, &buf[..n]).is_err()
         {

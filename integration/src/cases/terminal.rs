@@ -280,6 +280,17 @@ fn foreground() -> Vec<Case> {
             running.wait()?.ok()?;
             Ok(())
         }),
+        case("tty.foreground-opened-again")
+            .checks("cli: a terminal that nobody had open for a while")
+            .sh("exec <&- >&- 2>&-; sleep 0.3; echo back > /dev/tty; read x < /dev/tty; echo got $x > /dev/tty")
+            .steps(move |t| {
+                let (master, running) = run(t, 30, 90)?;
+                os::read_until(master.as_fd(), within(t), "back")?;
+                rustix::io::write(&master, b"seven\n")?;
+                os::read_until(master.as_fd(), within(t), "got seven")?;
+                running.wait()?.ok()?;
+                Ok(())
+            }),
         case("tty.foreground-restored")
             .checks("cli: the caller's terminal is as before")
             .probe(["tty"])
