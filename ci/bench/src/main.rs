@@ -13,6 +13,7 @@ mod profile;
 mod report;
 mod row;
 mod runtime;
+mod steps;
 mod trace;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! Figures that no clock is needed for: system calls, processes and programs of each command, instructions, bytes.
-//! Calls runtimes through `runtime`, under strace and valgrind.
+//! Calls runtimes through `runtime`, under strace, and step by step.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,6 +13,7 @@ use crate::call;
 use crate::figures::{PAUSE, Wish};
 use crate::row::{Cell, Row};
 use crate::runtime::{Runtime, utf8};
+use crate::steps;
 use crate::trace::{self, Traced, Traces};
 
 /// Traced runs of each command; the counts are of the one in the middle, the slow calls of the quietest.
@@ -129,38 +130,37 @@ fn life(r: &mut Runtime, yard: &Yard, all: &mut [Vec<Traced>]) -> Result<()> {
     Ok(())
 }
 
-/// Instructions: of `run true`, user and kernel, where the processor counts and lets itself be asked, which most virtual
-/// machines do not; else of a program start, by valgrind, which cannot follow the calls that make a container.
+/// Instructions of `run true`: user and kernel, where the processor counts and lets itself be asked, which most virtual
+/// machines do not; else those outside the kernel, step by step.
 fn instructions(runtimes: &mut [Runtime], yard: &Yard) -> Vec<Row> {
-    let works = |program: &str, words: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|s| s.success())
-    };
-    let mut rows = Vec::new();
-    if works("perf", &["stat", "-e", "instructions", "true"]) && perf(Command::new("true")).is_ok() {
+    let counts = perf(&Command::new("true")).is_ok();
+    let (of, words): (fn(&Command) -> Result<f64>, _) =
+        if counts { (perf, "user and kernel") } else { (stepped, "outside the kernel") };
+    let conditions = if yard.has_filter() { &[false, true][..] } else { &[false] };
+    let row = |filter: &bool| {
         let one = |r: &mut Runtime| {
             let mut count = || {
-                let bundle = r.bundle(yard, Kind::of(Payload::True))?;
+                let bundle = r.bundle(yard, Kind::of(Payload::True).filtered(*filter))?;
                 let id = r.fresh();
-                perf(r.command(&["run", "--bundle", utf8(&bundle)?, &id]))
+                let number = of(&r.command(&["run", "--bundle", utf8(&bundle)?, &id]));
+                call::reap();
+                number
             };
             Cell::of_numbers(count().map(|n| vec![n]))
         };
         let cells = runtimes.iter_mut().map(one).collect();
-        rows.push(Row::new("instructions", "instructions of run true", "thousand", cells));
-    } else if works("valgrind", &["--version"]) {
-        let one = |r: &mut Runtime| match r.is_floor() {
-            true => Cell::Absent,
-            false => Cell::of_numbers(callgrind(&r.command(&["--version"])).map(|n| vec![n])),
-        };
-        let cells = runtimes.iter_mut().map(one).collect();
-        rows.push(Row::new("instructions", "instructions of --version", "thousand", cells));
-    }
-    rows
+        let filtered = if *filter { ", filtered" } else { "" };
+        eprintln!("measured: instructions{filtered}");
+        Row::new("instructions", format!("instructions of run true{filtered}, {words}"), "thousand", cells)
+    };
+    conditions.iter().map(row).collect()
 }
 
-fn perf(of: Command) -> Result<f64> {
+fn stepped(command: &Command) -> Result<f64> {
+    Ok((steps::count(command)? as f64 / 1000.0).round())
+}
+
+fn perf(of: &Command) -> Result<f64> {
     let out = Command::new("perf")
         .args(["stat", "-x", ",", "-e", "instructions"])
         .arg(of.get_program())
@@ -174,25 +174,6 @@ fn perf(of: Command) -> Result<f64> {
     Ok((count / 1000.0).round())
 }
 
-fn callgrind(command: &Command) -> Result<f64> {
-    let out = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .output()
-        .context("valgrind")?;
-    let text = String::from_utf8_lossy(&out.stderr);
-    // The exit code under valgrind is not always the program's own; that it has done its work is.
-    ensure!(!out.stdout.is_empty(), "under valgrind: {}", text.lines().last().unwrap_or("nothing said"));
-    collected(&text).context("valgrind has not counted")
-}
-
-/// From `==7== Collected : 12345`, in thousands.
-fn collected(text: &str) -> Option<f64> {
-    let line = text.lines().find_map(|l| l.split_once("Collected : "))?.1;
-    line.trim().parse::<f64>().ok().map(|n| (n / 1000.0).round())
-}
-
 fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
 }
@@ -204,15 +185,4 @@ fn libraries(path: &Path) -> u64 {
     let files = text.split_whitespace().filter(|w| w.starts_with('/') && w.contains(".so"));
     let files: BTreeMap<&str, u64> = files.map(|f| (f, size(Path::new(f)))).collect();
     files.values().sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_what_valgrind_counted() {
-        assert_eq!(collected("==1== \n==1== Collected : 1234567\n"), Some(1235.0));
-        assert_eq!(collected("==1== nothing"), None);
-    }
 }

@@ -68,7 +68,7 @@ hung or left something behind is *invalid*, with its reason below the table; `-`
 | system calls | by `strace -f`, of all processes until the command ends; with `run` and `exec` the container's program is one of them (14 calls of its own); median of five |
 | processes made, programs started | successful calls of fork and execve kind of the same trace |
 | calls over 3 ms | of the trace with the fewest, after a pause, but for calls whose purpose is to wait |
-| instructions | by perf, of `run true`, user and kernel, where the processor can be asked; else of a program start alone, by callgrind, which knows too few of the calls that make a container |
+| instructions | of `run true` and all its processes, the container's program among them: by perf where the processor can be asked, else those outside the kernel, counted by executing them one at a time |
 | filter | the profile built and installed once in a new process: by knarr's compiler and by libseccomp as runtimes use it (names resolved, rules added, program generated) |
 ";
 
