@@ -53,10 +53,12 @@ fn on_this_processor(command: &Command) -> Result<u64> {
     ptrace::seize(main, follow).context("ptrace")?;
     kill(main, Signal::SIGCONT)?;
     let mut followed = Followed { main, steps: None, alive: HashSet::from([main]), status: None };
-    let result = followed.to_the_end();
+    let result = followed.follow();
     if result.is_err() {
         // Those that are left end with this process at the latest; the command must not go on beside other figures.
-        followed.alive.iter().for_each(|pid| drop(kill(*pid, Signal::SIGKILL)));
+        followed.alive.iter().for_each(|pid| {
+            let _ = kill(*pid, Signal::SIGKILL);
+        });
         while !followed.alive.is_empty() && followed.next().is_ok() {}
     }
     result
@@ -71,7 +73,7 @@ struct Followed {
 }
 
 impl Followed {
-    fn to_the_end(&mut self) -> Result<u64> {
+    fn follow(&mut self) -> Result<u64> {
         let end = Instant::now() + LIMIT;
         while !self.alive.is_empty() {
             self.next()?;
