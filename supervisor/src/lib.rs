@@ -22,6 +22,7 @@ pub mod probe;
 pub mod rollout;
 pub mod runtime;
 pub mod schedule;
+mod sealed;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod unit;

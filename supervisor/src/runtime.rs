@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,6 +15,7 @@ use tokio::process::Command;
 
 use crate::dirs::Dirs;
 use crate::names::RunId;
+use crate::sealed;
 
 /// A runtime that has not answered after this long is killed, and the call has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -101,8 +105,15 @@ impl Runtime {
     }
 
     /// The command line of `exec` for a program that gets this many descriptors from number 3 on. Not started yet.
-    pub fn exec(&self, run: &RunId, descriptors: usize, program: &[&str]) -> Command {
-        self.command(run, &["exec", "--preserve-fds", &descriptors.to_string()], program)
+    /// `copy` is what [`Runtime::copy`] gives.
+    pub fn exec(&self, run: &RunId, copy: Option<&OwnedFd>, descriptors: usize, program: &[&str]) -> Command {
+        let call = copy.map_or_else(|| self.program.clone(), sealed::path);
+        self.line(Command::new(call), run, &["exec", "--preserve-fds", &descriptors.to_string()], program)
+    }
+
+    /// What the commands that make processes of a container are executed from; `None` = the file.
+    pub async fn copy(&self) -> Option<Arc<OwnedFd>> {
+        sealed::copy(&self.program).await
     }
 
     /// Ends and removes the container, whatever it is; one that does not exist is removed.
@@ -150,7 +161,11 @@ impl Runtime {
     }
 
     fn command(&self, run: &RunId, verb: &[&str], after: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.line(Command::new(&self.program), run, verb, after)
+    }
+
+    fn line(&self, mut command: Command, run: &RunId, verb: &[&str], after: &[&str]) -> Command {
+        command.as_std_mut().arg0(&self.program);
         command
             .args(["--root".as_ref(), self.dirs.runtime_root().as_os_str()])
             .args(verb)

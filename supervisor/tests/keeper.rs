@@ -50,6 +50,7 @@ impl Bed {
             journald: false,
             cgroup: None,
             pass: 0,
+            sealed: false,
             create: vec![at("runtime").into(), at("d/pid").into(), script.into()],
         };
         Bed { dir, launch }

@@ -21,6 +21,7 @@ use crate::names::RunId;
 use crate::probe::Outcome;
 use crate::probe::push::{self, Message, Socket};
 use crate::runtime::Runtime;
+use crate::sys::held::FDS_MAX;
 use crate::unit::bundle;
 use crate::unit::service::{Network, Role, Service};
 
@@ -173,6 +174,8 @@ impl Shop {
             .map_err(|f| (f.code.to_owned(), f.text))?;
         let sockets = self.sockets(job).await?;
         self.notify_socket(run, &job.service).await?;
+        // Not where there is no number left for it.
+        let copy = job.runtime.copy().await.filter(|_| sockets.len() < FDS_MAX);
         let launch = Launch {
             program: self.keeper.to_path_buf(),
             run: run.clone(),
@@ -187,9 +190,10 @@ impl Shop {
             journald: job.service.logs.journald,
             cgroup,
             pass: sockets.len(),
+            sealed: copy.is_some(),
             create: job.runtime.create_line(run, prepared.terminal, sockets.len()),
         };
-        let fds: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        let fds: Vec<_> = sockets.iter().chain(copy.as_deref()).map(AsFd::as_fd).collect();
         keeper::spawn_with(&launch, &fds).await.map_err(|e| internal("the keeper", e))?;
         Keeper::connect(&dir).await.map_err(|e| match e.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::BrokenPipe => {

@@ -10,7 +10,7 @@ use crate::sys::held::FDS_MAX;
 
 /// How the program is called.
 pub const USAGE: &str = "knarr-keeper --run RUN --dir DIR --exit FILE --log DIR --log-size BYTES --log-files N \
-[--log-min-free PERCENT] [--tty] [--stdin] [--journald] [--cgroup DIR] [--pass N] -- RUNTIME ARGS..., or \
+[--log-min-free PERCENT] [--tty] [--stdin] [--journald] [--cgroup DIR] [--pass N] [--sealed] -- RUNTIME ARGS..., or \
 knarr-keeper --hold DIR [--cgroup DIR]";
 
 /// The smallest size of a log file in bytes: a few lines of full length.
@@ -43,6 +43,8 @@ pub struct Args {
     pub cgroup: Option<PathBuf>,
     /// How many descriptors wait at standard input for the create command, which gets them from number 3 on.
     pub pass: usize,
+    /// One more waits there, the last: the program to execute in the place of the create command's, in memory.
+    pub sealed: bool,
     /// The create command.
     pub create: Vec<OsString>,
 }
@@ -70,7 +72,7 @@ pub enum Asked {
 pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> {
     let (mut run, mut dir, mut exit, mut log, mut cgroup) = (None, None, None, None, None);
     let (mut size, mut files, mut free, mut pass, mut hold) = (None, None, None, None, None);
-    let (mut tty, mut stdin, mut journald) = (false, false, false);
+    let (mut tty, mut stdin, mut journald, mut sealed) = (false, false, false, false);
     let mut create = Vec::new();
     while let Some(arg) = args.next() {
         let Some(name) = arg.to_str() else { return Err(format!("unknown argument {arg:?}")) };
@@ -90,6 +92,10 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
             }
             "--journald" => {
                 journald = true;
+                continue;
+            }
+            "--sealed" => {
+                sealed = true;
                 continue;
             }
             "--run" => &mut run,
@@ -112,7 +118,7 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
     let cgroup = cgroup.map(|cgroup| path("--cgroup", Some(cgroup))).transpose()?;
     if hold.is_some() {
         let others = [run, dir, exit, log, size, files, free, pass].iter().any(Option::is_some);
-        if others || tty || stdin || journald || !create.is_empty() {
+        if others || tty || stdin || journald || sealed || !create.is_empty() {
             return Err(format!("--hold goes with --cgroup only; usage: {USAGE}"));
         }
         return Ok(Asked::Hold { dir: path("--hold", hold)?, cgroup });
@@ -139,6 +145,7 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Asked, String> 
             None => 0,
             pass => usize::try_from(number("--pass", pass, 1, FDS_MAX as u64)?).unwrap_or(0),
         },
+        sealed,
         create,
     })))
 }
@@ -184,6 +191,7 @@ mod tests {
             journald: true,
             cgroup: Some("/sys/fs/cgroup/k".into()),
             pass: 2,
+            sealed: true,
             create: vec!["runc".into(), "create".into(), "--tty".into(), "web.1.17".into()],
         }
     }
@@ -205,11 +213,12 @@ mod tests {
             journald,
             cgroup,
             pass,
+            sealed,
             create,
         } = *a;
         assert_eq!((run, dir, exit, log, cgroup, create), (l.run, l.dir, l.exit, l.log, l.cgroup, l.create));
         assert_eq!((log_size, log_files, log_min_free), (l.log_size, l.log_files, l.log_min_free.into()));
-        assert!(tty && stdin && journald && pass == 2);
+        assert!(tty && stdin && journald && pass == 2 && sealed);
         let hold = |s: &str| parse(s.split(' ').map(OsString::from));
         let want = Asked::Hold { dir: "/run/k/held".into(), cgroup: Some("/c".into()) };
         assert_eq!(hold("--hold /run/k/held --cgroup /c"), Ok(want));

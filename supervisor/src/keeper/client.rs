@@ -54,6 +54,8 @@ pub struct Launch {
     pub cgroup: Option<PathBuf>,
     /// How many descriptors the create command gets from number 3 on.
     pub pass: usize,
+    /// The keeper gets one more, the last: the program that it executes in the place of the create command's.
+    pub sealed: bool,
     /// The complete create command: program and arguments, with `--pid-file DIR/pid`.
     pub create: Vec<OsString>,
 }
@@ -76,7 +78,12 @@ impl Launch {
         if self.pass > 0 {
             option("--pass", self.pass.to_string().into());
         }
-        let switches = [("--tty", self.tty), ("--stdin", self.stdin), ("--journald", self.journald)];
+        let switches = [
+            ("--tty", self.tty),
+            ("--stdin", self.stdin),
+            ("--journald", self.journald),
+            ("--sealed", self.sealed),
+        ];
         args.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args.push("--".into());
         args.extend(self.create.iter().cloned());
@@ -92,7 +99,8 @@ pub async fn spawn(launch: &Launch) -> io::Result<()> {
     into_background(&launch.program, launch.args(), Stdio::null()).await
 }
 
-/// The same for one whose create command gets these descriptors, [`Launch::pass`] of them, from number 3 on.
+/// The same for one whose create command gets these descriptors, [`Launch::pass`] of them, from number 3 on; behind them the
+/// program, if it is [`Launch::sealed`].
 ///
 /// # Errors
 /// As [`spawn`].

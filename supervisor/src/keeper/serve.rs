@@ -199,10 +199,10 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the runtime's create command. That this fails is an end like others.
-    pub fn start(&mut self, create: &[OsString], streams: Streams) {
+    /// Starts the runtime's create command, from this file if there is one. That this fails is an end like others.
+    pub fn start(&mut self, create: &[OsString], from: Option<&OwnedFd>, streams: Streams) {
         self.takes_input = streams.stdin;
-        match self.try_start(create, streams) {
+        match self.try_start(create, from, streams) {
             Ok(pid) => self.phase = Phase::Creating { runtime: Some(pid) },
             Err(e) => {
                 self.outputs.iter_mut().for_each(|o| o.fd = None);
@@ -213,7 +213,12 @@ impl Server {
         }
     }
 
-    fn try_start(&mut self, create: &[OsString], streams: Streams) -> io::Result<u32> {
+    fn try_start(
+        &mut self,
+        create: &[OsString],
+        from: Option<&OwnedFd>,
+        streams: Streams,
+    ) -> io::Result<u32> {
         let null = || std::fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
         let piped = |to: &mut Option<OwnedFd>| {
             let (read, write) = sys::pipe()?;
@@ -232,7 +237,7 @@ impl Server {
         let [out, err] = &mut self.outputs;
         let stdout = if streams.tty { null()? } else { piped(&mut out.fd)? };
         let stderr = piped(&mut err.fd)?;
-        sys::spawn(create, [stdin, stdout, stderr])
+        sys::spawn(create, from, [stdin, stdout, stderr])
     }
 
     /// Serves until the end is known to somebody.

@@ -57,6 +57,8 @@ struct Ready {
     filter: Option<Filter>,
     /// For the create command, under the numbers that it gets them.
     given: Vec<OwnedFd>,
+    /// What is executed in the place of the create command's program.
+    program: Option<OwnedFd>,
 }
 
 /// Opens everything and goes into the background; `None` = this is the process that was called.
@@ -66,10 +68,11 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
         move |e: io::Error| format!("{path}: {e}")
     };
     // Before anything else has one of their numbers.
-    let given = match args.pass {
+    let mut given = match args.pass + usize::from(args.sealed) {
         0 => Vec::new(),
         count => take_given(count).map_err(|e| format!("--pass: {e}"))?,
     };
+    let program = if args.sealed { given.pop() } else { None };
     let dir = sys::open_dir(&args.dir).map_err(at(&args.dir))?;
     let journald = match args.journald {
         true => Some(Journald::new(journald::SOCKET, &args.run).map_err(at(Path::new(journald::SOCKET)))?),
@@ -111,7 +114,7 @@ fn start(args: Args) -> Result<Option<Ready>, String> {
         Side::Caller => Ok(None),
         Side::Away { in_cgroup } => {
             let cgroup = cgroup.filter(|_| !in_cgroup);
-            let mut ready = Ready { server, disk, args, cgroup, filter, given };
+            let mut ready = Ready { server, disk, args, cgroup, filter, given, program };
             if in_cgroup {
                 ready.server.set_flag(OWN_CGROUP);
             }
@@ -149,9 +152,9 @@ impl Ready {
         }
         let streams = Streams { tty: self.args.tty, stdin: self.args.stdin };
         // The runtime first: a fork is simplest while there is one thread.
-        self.server.start(&self.args.create, streams);
+        self.server.start(&self.args.create, self.program.as_ref(), streams);
         // The container's by now: a keeper that held them would hold the port of a service that is gone.
-        drop(self.given);
+        drop((self.given, self.program));
         drop(self.args);
         let (disk, filter) = (self.disk, self.filter);
         let (for_disk, for_server) = (filter.clone(), filter);

@@ -64,7 +64,8 @@ fn helper() -> io::Result<OwnedFd> {
 
 /// Runs the program and awaits its end, or that of the time; then nothing of it is left.
 pub(super) async fn check(command: &[String], target: &Target, timeout: Duration) -> Outcome {
-    let mut session = match Session::begin(command, target) {
+    let copy = target.runtime.copy().await;
+    let mut session = match Session::begin(command, target, copy.as_deref()) {
         Ok(session) => session,
         Err(text) => return Outcome::error(text),
     };
@@ -118,7 +119,7 @@ struct Session {
 }
 
 impl Session {
-    fn begin(command: &[String], target: &Target) -> Result<Session, String> {
+    fn begin(command: &[String], target: &Target, copy: Option<&OwnedFd>) -> Result<Session, String> {
         let failed = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
         let program = helper().map_err(failed("the helper for exec probes"))?;
         let (control, theirs) = UnixStream::pair().map_err(failed("a socket"))?;
@@ -131,7 +132,7 @@ impl Session {
         let inside = format!("/proc/self/fd/{}", sys::probe::GIVEN[0]);
         let mut line = vec![inside.as_str(), inside::WORD];
         line.extend(command.iter().map(String::as_str));
-        let mut call = target.runtime.exec(&target.run, fds.len(), &line);
+        let mut call = target.runtime.exec(&target.run, copy, fds.len(), &line);
         let both = write.try_clone().map_err(failed("a pipe"))?;
         call.stdin(Stdio::null()).stdout(both).stderr(write);
         sys::probe::give(&mut call, fds);

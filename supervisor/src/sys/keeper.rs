@@ -528,16 +528,19 @@ pub fn signal_group(group: u32, number: i32) -> io::Result<()> {
     cvt(unsafe { libc::kill(-group, number) }.into()).map(drop)
 }
 
-/// Starts a program in a process group of its own with the state that a shell would give it: default signals, none held,
+/// Starts a program, from this file if one is given, in a process group of its own with the state that a shell would give it: default signals, none held,
 /// `oom_score_adj` 0. Returns its pid; it is to be reaped by [`reap`].
 ///
 /// # Errors
 /// It cannot be executed.
-pub fn spawn(argv: &[OsString], stdio: [OwnedFd; 3]) -> io::Result<u32> {
+pub fn spawn(argv: &[OsString], from: Option<&OwnedFd>, stdio: [OwnedFd; 3]) -> io::Result<u32> {
     let [stdin, stdout, stderr] = stdio;
     let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(args).process_group(0).current_dir("/");
+    let mut command = match from {
+        Some(from) => Command::new(format!("/proc/self/fd/{}", from.as_raw_fd())),
+        None => Command::new(program),
+    };
+    command.arg0(program).args(args).process_group(0).current_dir("/");
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
     // SAFETY: only async-signal-safe calls and no allocation between fork and exec.
     unsafe { command.pre_exec(ordinary) };

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::crowd::due_at_once;
 use super::rollout::under_load;
 use super::sup;
+use crate::base::PROBE;
 use crate::case::Case;
 use crate::cases::{conmon_memory, podman_checks, shim_memory};
 use crate::host::Need;
@@ -47,8 +48,10 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
     let cost_row = say("100 containers with an exec probe each second: everything that knarr does".into());
     let crowd_row = say("1,000 exec probes of 500 containers due at one moment, each of 2 s".into());
     let checks_row = say("`podman healthcheck run` with the same runtime, 50 in a row".into());
+    let execs_row =
+        say("the same program by `exec` of the same runtime from the command line, 300 in a row".into());
     let each_of = Rc::new(Cell::new(None));
-    let beside_checks = each_of.clone();
+    let (beside_checks, beside_execs) = (each_of.clone(), each_of.clone());
     let (figures_page, files_page) = (page.clone(), page.clone());
     let ours = Rc::new(Cell::new(None));
     let (keeper_of, beside_conmon, beside_shim) = (ours.clone(), ours.clone(), ours);
@@ -114,6 +117,22 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
                 c.busy,
                 c.each()
             ));
+            Ok(())
+        }),
+        sup("soak.exec-cost", "numbers").seconds(120).steps(move |t| {
+            const COUNT: u32 = 300;
+            t.resident()?;
+            let id = t.id.clone();
+            let me = i32::try_from(std::process::id())?;
+            let before = busy(me)?;
+            for _ in 0..COUNT {
+                t.rt(&["exec", &id, PROBE, "append", "/count", "x"]).run()?.ok()?;
+            }
+            let each = (busy(me)? - before) * 1000.0 / f64::from(COUNT);
+            let ratio = beside_execs
+                .get()
+                .map_or_else(String::new, |ours: f64| format!("; a probe by knarrd takes **{:.2}** of it", ours / each));
+            execs_row(&format!("{each:.1} ms of processor time each{ratio}"));
             Ok(())
         }),
         sup("soak.podman-checks", "numbers of a peer")

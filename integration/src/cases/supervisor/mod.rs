@@ -5,6 +5,7 @@ mod access;
 mod again;
 mod beside;
 mod config;
+mod copies;
 mod crowd;
 mod deaths;
 mod endpoints;
@@ -70,6 +71,7 @@ pub fn cases() -> Vec<Case> {
         survival::cases(),
         keepers::cases(),
         again::cases(),
+        copies::cases(),
         beside::cases(),
         host::cases(),
         long::cases(),
