@@ -76,6 +76,7 @@ impl Container {
             journald: false,
             cgroup: None,
             pass: 0,
+            sealed: false,
             create,
         };
         Container { dir, launch, runtime: runtime.to_owned(), group }
