@@ -502,8 +502,13 @@ mod tests {
     fn only_counters_make_an_oom() {
         let killed = record(End::Signaled { signal: 9, core: false });
         assert_eq!(Ending::Seen(killed.clone()).text(), "exited 137 (SIGKILL)");
-        let memory =
-            Memory { oom_kills: Some(1), oom_events: Some(1), peak: Some(64 << 20), limit: Some(64 << 20) };
+        let memory = Memory {
+            oom_kills: Some(1),
+            oom_events: Some(1),
+            peak: Some(64 << 20),
+            limit: Some(64 << 20),
+            ..Memory::default()
+        };
         let text = Ending::Seen(ExitRecord { memory: memory.clone(), ..killed }).text();
         assert_eq!(
             text,

@@ -184,6 +184,18 @@ pub struct ExitInfo {
     pub memory_peak: Option<u64>,
     /// Processes the kernel killed for memory.
     pub oom_kills: Option<u64>,
+    /// How often it was slowed down for using more than its memory_high.
+    #[serde(default)]
+    pub memory_high_events: Option<u64>,
+    /// How often it came to its limit of memory.
+    #[serde(default)]
+    pub memory_max_events: Option<u64>,
+    /// Most bytes it had in swap.
+    #[serde(default)]
+    pub swap_peak: Option<u64>,
+    /// For how long none of its processes went on for want of memory, in seconds.
+    #[serde(default)]
+    pub memory_stalled: Option<f64>,
 }
 
 /// One complaint about a service file.

@@ -78,6 +78,10 @@ fn status(name: &str) -> ServiceStatus {
             text: "killed by SIGKILL: memory limit of 64 MiB".into(),
             seconds: 12.25,
             memory_peak: Some(64 << 20),
+            memory_high_events: None,
+            memory_max_events: Some(3),
+            swap_peak: None,
+            memory_stalled: Some(0.25),
             oom_kills: Some(1),
         }],
     }

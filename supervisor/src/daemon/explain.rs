@@ -325,5 +325,9 @@ fn exit_info(instance: &Instance, exit: &KeptExit) -> ExitInfo {
         seconds: record.map_or(0.0, |r| r.ended.since(r.started).as_secs_f64()),
         memory_peak: record.and_then(|r| r.memory.peak),
         oom_kills: record.and_then(|r| r.memory.oom_kills),
+        memory_high_events: record.and_then(|r| r.memory.high),
+        memory_max_events: record.and_then(|r| r.memory.max),
+        swap_peak: record.and_then(|r| r.memory.swap_peak),
+        memory_stalled: record.and_then(|r| r.memory.stalled).map(|us| us as f64 / 1e6),
     }
 }

@@ -49,12 +49,19 @@ impl Place {
                     .or_else(|| self.field("memory.events", "oom")),
                 peak: self.number("memory.peak"),
                 limit: self.number("memory.max"),
+                high: self.field("memory.events", "high"),
+                max: self.field("memory.events", "max"),
+                swap_peak: self.number("memory.swap.peak"),
+                swap_full: self.field("memory.swap.events", "fail"),
+                stalled: self.with("memory.pressure", total_of_full),
             },
             Tree::V1 => Memory {
                 oom_kills: self.field("memory.oom_control", "oom_kill"),
                 oom_events: None,
                 peak: self.number("memory.max_usage_in_bytes"),
                 limit: self.number("memory.limit_in_bytes").filter(|n| *n < V1_NO_LIMIT),
+                max: self.number("memory.failcnt"),
+                ..Memory::default()
             },
         }
     }
@@ -79,6 +86,12 @@ impl Place {
 fn field(text: &str, name: &str) -> Option<u64> {
     let (_, number) = text.lines().filter_map(|l| l.split_once(' ')).find(|(n, _)| *n == name)?;
     number.trim().parse().ok()
+}
+
+/// `total` of the line `full` of a pressure file, in microseconds.
+fn total_of_full(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix("full "))?;
+    line.split(' ').find_map(|w| w.strip_prefix("total="))?.trim().parse().ok()
 }
 
 /// The directory of a process' memory cgroup, from the contents of its /proc/PID/cgroup and of our mountinfo.
@@ -118,6 +131,12 @@ mod tests {
 ";
 
     #[test]
+    fn the_time_without_progress_is_read() {
+        let text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=900\nfull avg10=1.00 avg60=0.10 avg300=0.00 total=123456\n";
+        assert_eq!((total_of_full(text), total_of_full("some total=1\n")), (Some(123_456), None));
+    }
+
+    #[test]
     fn the_directory_is_found_in_each_layout() {
         let v1 = "9:memory:/knarrd/web.1.17\n3:cpu,cpuacct:/x\n0::/other\n";
         let at = |p: &str, t| Some((PathBuf::from(p), t));
@@ -148,21 +167,33 @@ mod tests {
         let v2 = place(
             Tree::V2,
             &[
-                ("memory.events", "low 0\nhigh 0\nmax 9\noom 5\noom_kill 2\n"),
+                ("memory.events", "low 0\nhigh 6\nmax 9\noom 5\noom_kill 2\n"),
                 ("memory.events.local", "low 0\noom 4\noom_kill 0\n"),
                 ("memory.max", "max\n"),
+                ("memory.swap.events", "high 0\nmax 0\nfail 3\n"),
+                ("memory.pressure", "some avg10=0.00 total=99\nfull avg10=0.00 total=77\n"),
             ],
         );
-        assert_eq!(v2, Memory { oom_kills: Some(2), oom_events: Some(4), peak: None, limit: None });
+        let want = Memory {
+            oom_kills: Some(2),
+            oom_events: Some(4),
+            high: Some(6),
+            max: Some(9),
+            swap_full: Some(3),
+            stalled: Some(77),
+            ..Memory::default()
+        };
+        assert_eq!(v2, want);
         let v1 = place(
             Tree::V1,
             &[
                 ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
                 ("memory.max_usage_in_bytes", "4096\n"),
                 ("memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory.failcnt", "5\n"),
             ],
         );
-        assert_eq!(v1, Memory { oom_kills: Some(3), oom_events: None, peak: Some(4096), limit: None });
+        assert_eq!(v1, Memory { oom_kills: Some(3), peak: Some(4096), max: Some(5), ..Memory::default() });
     }
 
     #[test]

@@ -99,4 +99,39 @@ pub struct Memory {
     pub peak: Option<u64>,
     /// The limit in bytes at the end; `None` = none.
     pub limit: Option<u64>,
+    /// How often it was slowed down for using more than `memory.high` (v2 `memory.events` `high`).
+    #[serde(default)]
+    pub high: Option<u64>,
+    /// How often it came to its limit, whether or not something could be reclaimed (v2 `memory.events` `max`; v1
+    /// `memory.failcnt`).
+    #[serde(default)]
+    pub max: Option<u64>,
+    /// Most bytes ever in swap (v2 `memory.swap.peak`, since Linux 6.5).
+    #[serde(default)]
+    pub swap_peak: Option<u64>,
+    /// How often something could not be swapped out, for the swap limit or because the host had none left (v2
+    /// `memory.swap.events` `fail`).
+    #[serde(default)]
+    pub swap_full: Option<u64>,
+    /// Microseconds in which none of its processes went on for want of memory (v2 `memory.pressure` `full` `total`).
+    #[serde(default)]
+    pub stalled: Option<u64>,
+}
+
+impl Memory {
+    /// Each figure with its name in the record, in their order.
+    pub fn figures(&self) -> [(&'static str, Option<u64>); 9] {
+        let Memory { oom_kills, oom_events, peak, limit, high, max, swap_peak, swap_full, stalled } = *self;
+        [
+            ("oom_kills", oom_kills),
+            ("oom_events", oom_events),
+            ("peak", peak),
+            ("limit", limit),
+            ("high", high),
+            ("max", max),
+            ("swap_peak", swap_peak),
+            ("swap_full", swap_full),
+            ("stalled", stalled),
+        ]
+    }
 }

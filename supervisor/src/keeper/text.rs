@@ -120,9 +120,7 @@ fn try_record(out: &mut Vec<u8>, f: &Facts<'_>) -> std::io::Result<()> {
     write!(out, ",\"ended_wall\":\"")?;
     out.write_all(&stamp(f.ended_wall))?;
     write!(out, "\",\"memory\":{{")?;
-    let Memory { oom_kills, oom_events, peak, limit } = f.memory;
-    let figures = [("oom_kills", oom_kills), ("oom_events", oom_events), ("peak", peak), ("limit", limit)];
-    for (i, (name, figure)) in figures.into_iter().enumerate() {
+    for (i, (name, figure)) in f.memory.figures().into_iter().enumerate() {
         write!(out, "{}\"{name}\":", if i == 0 { "" } else { "," })?;
         match figure {
             Some(n) => write!(out, "{n}")?,
@@ -187,7 +185,14 @@ mod tests {
 
     #[test]
     fn the_record_is_what_the_reader_reads() {
-        let memory = Memory { oom_kills: Some(1), oom_events: None, peak: Some(u64::MAX), limit: Some(0) };
+        let memory = Memory {
+            oom_kills: Some(1),
+            peak: Some(u64::MAX),
+            limit: Some(0),
+            max: Some(7),
+            stalled: Some(u64::MAX),
+            ..Memory::default()
+        };
         let bad = b"a \"quoted\" \\ line\x00\x1b[31m\x7f\t\xff\xc3 \xe2\x82\xac \xf0\x9f".as_slice();
         let cases = [
             (End::Exited(3), record::End::Exited { code: 3 }),

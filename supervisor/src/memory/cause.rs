@@ -96,7 +96,12 @@ pub fn text(record: &ExitRecord) -> Option<String> {
         (None, 1) => "1 process".to_owned(),
         (None, _) => format!("{kills} processes"),
     };
-    Some(format!("{what}, the kernel killed {processes}{peak}"))
+    let swap = match (record.memory.swap_full.filter(|n| *n > 0), record.memory.swap_peak) {
+        (Some(_), Some(bytes)) => format!(", no more swap after {}", size(bytes)),
+        (Some(_), None) => ", no more swap".to_owned(),
+        (None, _) => String::new(),
+    };
+    Some(format!("{what}, the kernel killed {processes}{peak}{swap}"))
 }
 
 /// `process 12 (java)`.
@@ -139,8 +144,12 @@ mod tests {
 
     #[test]
     fn without_the_log_counters_decide() {
-        let memory =
-            |kills, events, limit| Memory { oom_kills: kills, oom_events: events, peak: None, limit };
+        let memory = |kills, events, limit| Memory {
+            oom_kills: kills,
+            oom_events: events,
+            limit,
+            ..Memory::default()
+        };
         for (memory, want) in [
             (memory(None, None, Some(9)), None),
             (memory(Some(0), Some(3), Some(9)), None),
