@@ -5,7 +5,7 @@
 
 # What depends on the machine and not on the lane; the guest shows it. Read by the lanes.
 # shellcheck disable=SC2034
-everywhere='systemd,cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,selinux,rdma,kernel*,missing-controller,own-machine,numa,no-resctrl,cgroup1:net_*,cgroup-file:cpu'
+everywhere='systemd,cap-sys-resource,no-cap-sys-resource,no-lsm,apparmor,selinux,rdma,kernel*,missing-controller,own-machine,numa,no-resctrl,cgroup1:net_*,cgroup-file:cpu,yama'
 
 # Another runtime from PATH and words of the supervisor's cases that run with it below the supervisor, when a lane is started
 # without arguments. Set by a lane.

@@ -12,6 +12,7 @@ mod hostile;
 mod load;
 mod look;
 mod names;
+mod newcomers;
 mod posture;
 mod serve;
 mod shell;
@@ -78,6 +79,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
         serve::COMMANDS,
         activated::COMMANDS,
         hostile::COMMANDS,
+        newcomers::COMMANDS,
         OWN,
     ]
     .into_iter()

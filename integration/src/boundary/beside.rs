@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::unit;
 use crate::oracle;
 use crate::trial::{Trial, Twin};
 
@@ -19,16 +20,20 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Starts it.
-    pub fn start(t: &mut Trial<'_>) -> Result<Beside> {
+    /// Starts it, with the driver of cgroups that the other one has.
+    pub fn start(t: &mut Trial<'_>, systemd: bool) -> Result<Beside> {
+        let place = unit::place(&format!("{}-beside", t.id));
         let twin = t.twin("-beside", |spec| {
             spec["process"]["args"] = serde_json::json!([crate::base::PROBE, "trap", "TERM"]);
+            if systemd {
+                spec["linux"]["cgroupsPath"] = place.into();
+            }
         })?;
         t.rt(&["run", "--detach", "--bundle", &twin.bundle, &twin.id]).run()?.ok()?;
         let state = t.rt(&["state", &twin.id]).run()?.ok()?.json()?;
         let pid = state["pid"].as_i64().context("state has no pid")? as i32;
         let begun = begun(pid).context("the container beside has ended")?;
-        let (record, groups) = (oracle::listing(&t.state_root().join(&twin.id)), groups(t));
+        let (record, groups) = (oracle::listing(&t.state_root().join(&twin.id)), groups(t, &twin.id));
         Ok(Beside { twin, pid, begun, record, groups })
     }
 
@@ -41,7 +46,7 @@ impl Beside {
         if oracle::listing(&t.state_root().join(&self.twin.id)) != self.record {
             all.push("the record of the container beside has changed".to_string());
         }
-        let now = groups(t);
+        let now = groups(t, &self.twin.id);
         let other = |(dir, content): &(&PathBuf, &String)| now.get(*dir) != Some(*content);
         all.extend(self.groups.iter().filter(other).map(|(d, _)| format!("{} has changed", d.display())));
         all
@@ -61,14 +66,14 @@ fn begun(pid: i32) -> Option<u64> {
     (stat.state != 'Z').then_some(stat.starttime)
 }
 
-/// The groups of the suite that hold something, with what they hold and whether they are frozen.
-fn groups(t: &Trial<'_>) -> BTreeMap<PathBuf, String> {
+/// The groups of the suite, and the container's scope, that hold something, with what they hold and whether they are frozen.
+fn groups(t: &Trial<'_>, id: &str) -> BTreeMap<PathBuf, String> {
     let read = |dir: &PathBuf, file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
     let hold = |dir: PathBuf| {
         let text =
             ["cgroup.procs", "cgroup.freeze", "freezer.state", "pids.max"].map(|f| read(&dir, f)).concat();
         (dir, text)
     };
-    let all = oracle::cgroups(t.yard).into_iter();
+    let all = oracle::cgroups(t.yard).into_iter().chain([unit::dir(t, id)]);
     all.filter(|dir| !read(dir, "cgroup.procs").is_empty()).map(hold).collect()
 }

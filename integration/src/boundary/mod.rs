@@ -10,20 +10,21 @@ mod scene;
 mod swap;
 mod sweep;
 mod tracer;
+mod unit;
 mod view;
 
 pub use scene::Scene;
 pub use swap::{SwapPlan, bites, hammer, hammer_on, hammered, swap};
 pub use sweep::{Plan, calls_of, sweep};
-pub use tracer::{Scope, Victim};
+pub use tracer::{Scope, Seen, Victim};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tracer::{Order, Seen, Tree};
+use tracer::{Deed, Order, Tree};
 
 use crate::base::PROBE;
 use crate::os;
-use crate::trial::{Out, Trial};
+use crate::trial::{Out, Running, Trial};
 
 /// The commands that are stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,18 @@ fn disturbed(t: &mut Trial<'_>, verb: Verb, order: &Order) -> Result<(Seen, Out)
     verb.prepare(t).context("preparing")?;
     let words = verb.words(t);
     let command = if order.caller { called(t, &words)? } else { t.rt(&words).adjust(os::traced).spawn()? };
+    followed(t, command, order)
+}
+
+/// What a command, started with [`os::traced`], does until its end, and what everybody below it does until they execute another
+/// program. Nobody is disturbed.
+pub fn watched(t: &mut Trial<'_>, command: Running) -> Result<(Seen, Out)> {
+    let seconds = 20 * u64::from(t.yard.patience);
+    let order = Order { scope: Scope::Tree, at: usize::MAX, deed: Deed::Look, caller: false, seconds };
+    followed(t, command, &order)
+}
+
+fn followed(t: &mut Trial<'_>, command: Running, order: &Order) -> Result<(Seen, Out)> {
     let mut tree = Tree::follow(command.pid())?;
     let seen = tree.run(order)?;
     let out = command.wait()?;
@@ -117,7 +130,7 @@ fn disturbed(t: &mut Trial<'_>, verb: Verb, order: &Order) -> Result<(Seen, Out)
 }
 
 /// The runtime, called by a process that takes it along when it dies.
-fn called(t: &mut Trial<'_>, words: &[String]) -> Result<crate::trial::Running> {
+fn called(t: &mut Trial<'_>, words: &[String]) -> Result<Running> {
     let me = std::env::current_exe().context("own path")?;
     let mut all = vec!["call".to_string(), t.runtime.path.display().to_string()];
     all.extend(["--root".to_string(), t.state_root().display().to_string()]);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::beside::Beside;
 use super::tracer::{Deed, Order, Scope, Seen, Victim};
-use super::{Verb, calls, disturbed};
+use super::{Verb, calls, disturbed, unit};
 use crate::base;
 use crate::oracle::{self, Before};
 use crate::os;
@@ -22,6 +22,8 @@ pub struct Plan {
     pub verb: Verb,
     /// The configuration has more in it than the plainest one.
     pub rich: bool,
+    /// systemd makes the cgroups.
+    pub systemd: bool,
     pub scope: Scope,
     /// Who is killed; nobody: calls fail, with each errno that they can give.
     pub victim: Option<Victim>,
@@ -133,11 +135,14 @@ pub fn sweep(t: &mut Trial<'_>, plan: &Plan) -> Result<Tally> {
     if plan.rich {
         enrich(t)?;
     }
-    let beside = Beside::start(t).context("a container beside")?;
+    if plan.systemd {
+        unit::driver(t);
+    }
+    let beside = Beside::start(t, plan.systemd).context("a container beside")?;
     let before = Before::note(t)?;
     let (seen, out) = disturbed(t, plan.verb, &plan.order(t, usize::MAX, Deed::Look))?;
     out.ok().context("undisturbed, but followed")?;
-    removed(t, &before, &beside).context("undisturbed")?;
+    removed(t, plan, &before, &beside).context("undisturbed")?;
     let mut tally = Tally { boundaries: seen.calls.len(), ..Tally::default() };
     let all = plan.disturbances(&seen);
     for (number, (at, deed)) in all.iter().copied().enumerate() {
@@ -168,6 +173,9 @@ pub fn sweep(t: &mut Trial<'_>, plan: &Plan) -> Result<Tally> {
                 if tally.violations.len() > TOLD {
                     t.history.truncate(told);
                 }
+                if plan.systemd {
+                    unit::scrub(t)?;
+                }
                 scrub(t, &before)?;
             }
         }
@@ -190,7 +198,7 @@ fn judge(
     (before, beside): (&Before, &Beside),
 ) -> Result<bool> {
     if seen.done.is_none() {
-        removed(t, before, beside)?;
+        removed(t, plan, before, beside)?;
         return Ok(false);
     }
     let failed = out.code != Some(0);
@@ -216,7 +224,7 @@ fn judge(
     if plan.verb == Verb::Exec {
         t.is("running").context("the container, after exec")?;
     }
-    removed(t, before, beside)
+    removed(t, plan, before, beside)
         .with_context(|| format!("after exit {:?} ({})", out.code, out.stderr.trim()))?;
     Ok(!failed && errno != 0)
 }
@@ -247,10 +255,13 @@ fn observed(t: &mut Trial<'_>) -> Result<()> {
 }
 
 /// One `delete --force` succeeds, and nothing is left of this container while the other one lives.
-fn removed(t: &mut Trial<'_>, before: &Before, beside: &Beside) -> Result<()> {
+fn removed(t: &mut Trial<'_>, plan: &Plan, before: &Before, beside: &Beside) -> Result<()> {
     t.remove()?;
     let mut left = before.complaints(t);
     left.extend(oracle::traces(t));
+    if plan.systemd {
+        left.extend(unit::traces(t));
+    }
     left.extend(beside.complaints(t));
     ensure!(left.is_empty(), "{}", left.join("; "));
     Ok(())

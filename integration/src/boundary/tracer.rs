@@ -83,6 +83,8 @@ pub struct Seen {
     pub calls: Vec<String>,
     /// When nothing is done: the path of each of them, where it takes one.
     pub paths: Vec<Option<String>>,
+    /// The same: the first two arguments of each, as they are in the registers.
+    pub arguments: Vec<[u64; 2]>,
     /// So many calls were seen when the first child of the runtime appeared.
     pub child_after: Option<usize>,
     /// The call at which it was done; nothing when there was no such call, or nobody to kill.
@@ -298,6 +300,8 @@ impl Tree {
         seen.calls.push(calls::name(number));
         if order.deed == Deed::Look {
             seen.paths.push(seen.calls.last().and_then(|call| path_of(pid, call)));
+            let [first, second, ..] = os::call_arguments(pid).unwrap_or_default();
+            seen.arguments.push([first, second]);
         }
         if seen.calls.len() < order.at {
             return Ok(());

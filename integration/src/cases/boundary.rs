@@ -10,6 +10,9 @@ use crate::host::Need;
 
 /// Boundaries of one case in a lane.
 const SOME: usize = 4;
+/// The same where systemd makes the cgroups, which is emulated; and the commands that have to do with systemd.
+const FEW: usize = 2;
+const OF_SYSTEMD: [Verb; 4] = [Verb::Create, Verb::Exec, Verb::Update, Verb::Delete];
 
 /// All of this subject, with a sample of the boundaries.
 pub fn cases() -> Vec<Case> {
@@ -22,7 +25,8 @@ pub fn long(sample: Option<usize>, seed: u64, page: &Rc<RefCell<String>>) -> Vec
 }
 
 fn all(sample: Option<usize>, seed: u64, told: bool, page: &Rc<RefCell<String>>) -> Vec<Case> {
-    let plan = |verb, scope, victim| Plan { verb, rich: false, scope, victim, sample, seed, told };
+    let plan =
+        |verb, scope, victim| Plan { verb, rich: false, systemd: false, scope, victim, sample, seed, told };
     let mut plans: Vec<(String, Plan)> = Vec::new();
     for verb in Verb::ALL {
         let name = verb.name();
@@ -40,6 +44,11 @@ fn all(sample: Option<usize>, seed: u64, told: bool, page: &Rc<RefCell<String>>)
             plans.push((name, Plan { rich: true, ..plan(verb, Scope::Tree, victim) }));
         }
     }
+    for verb in OF_SYSTEMD {
+        let sample = if told { sample } else { Some(FEW) };
+        let name = format!("systemd-killed-{}", verb.name());
+        plans.push((name, Plan { systemd: true, sample, ..plan(verb, Scope::Tree, Some(Victim::Runtime)) }));
+    }
     plans.into_iter().map(|(name, plan)| one(&name, plan, page.clone())).collect()
 }
 
@@ -54,6 +63,9 @@ fn one(name: &str, plan: Plan, page: Rc<RefCell<String>>) -> Case {
     }
     if plan.rich {
         needs.extend([Need::Userns, Need::Busybox]);
+    }
+    if plan.systemd {
+        needs.push(Need::Systemd);
     }
     if plan.rich || plan.verb == Verb::Update {
         needs.push(Need::CgroupAny("pids"));

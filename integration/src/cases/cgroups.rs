@@ -540,28 +540,50 @@ fn places() -> Vec<Case> {
                 .says("container's cgroup is not empty")?;
             t.is("running")
         }),
-        case("cgroup.escape-stays-inside")
-            .checks("catalogue S34")
-            .prepare(|t| {
-                let path = format!("/{0}/x/../../../{0}/1", t.yard.cgroup);
-                t.spec["linux"]["cgroupsPath"] = path.into();
-                Ok(())
-            })
-            .steps(|t| {
-                // Refused or cleaned; never above the mount point.
-                t.works()?;
-                let out = t.try_create()?;
-                if out.code == Some(0) {
-                    let pid = t.pid()?;
-                    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-                    ensure!(!text.contains(".."), "{text}");
-                    t.remove()?;
-                    for dir in crate::oracle::cgroups(t.yard) {
-                        std::fs::remove_dir(&dir)?;
-                    }
-                }
-                Ok(())
-            }),
+        case("cgroup.escape-stays-inside").checks("catalogue S34").steps(|t| {
+            t.works()?;
+            let ours = format!("/{}", t.yard.cgroup);
+            // Every group that the runtime has chosen, as the kernel tells it.
+            let strays = |t: &mut Trial<'_>| -> Result<Vec<String>> {
+                let (pid, me) = (t.pid()?, std::fs::read_to_string("/proc/self/cgroup")?);
+                let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+                let path = |l: &str| l.splitn(3, ':').nth(2).unwrap_or_default().to_string();
+                let moved = text.lines().filter(|l| !me.lines().any(|m| m == *l));
+                let below = |p: &String| p.strip_prefix(&ours).is_some_and(|r| r.starts_with('/'));
+                Ok(moved.map(path).filter(|p| !below(p) || p.contains("..")).collect())
+            };
+            let clear = |t: &mut Trial<'_>| -> Result<()> {
+                t.remove()?;
+                crate::oracle::cgroups(t.yard).iter().try_for_each(|dir| Ok(std::fs::remove_dir(dir)?))
+            };
+            // The twin is inside; the control, beside our groups, is not.
+            t.create()?;
+            let found = strays(t)?;
+            ensure!(found.is_empty(), "an ordinary path leads to {found:?}");
+            clear(t)?;
+            let away = format!("{ours}-away");
+            t.spec["linux"]["cgroupsPath"] = away.clone().into();
+            t.create()?;
+            let found = strays(t)?;
+            ensure!(found.contains(&away), "the control: {away} is not found: {found:?}");
+            clear(t)?;
+            for top in t.yard.host.hierarchies() {
+                let _ = std::fs::remove_dir(top.join(away.trim_start_matches('/')));
+            }
+            // Refused or cleaned; never above the mount point.
+            t.spec["linux"]["cgroupsPath"] = format!("{ours}/x/../../..{ours}/1").into();
+            let out = t.try_create()?;
+            if out.code == Some(0) {
+                let found = strays(t)?;
+                ensure!(found.is_empty(), "the container is in {found:?}");
+                return clear(t);
+            }
+            let out = out.fails()?;
+            if t.runtime.strict {
+                out.says("/linux/cgroupsPath")?;
+            }
+            Ok(())
+        }),
         case("cgroup.leftover-children-removed")
             .checks("cli: delete removes the whole group")
             .needs([Need::CgroupAny("pids")])

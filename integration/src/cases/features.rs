@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::base::add_mount;
 use crate::case::{Case, case};
 use crate::host::Need;
+use crate::run::unavailable;
 use crate::trial::Trial;
 
 fn features(t: &mut Trial<'_>) -> Result<Value> {
@@ -97,6 +98,16 @@ fn form() -> Vec<Case> {
     ]
 }
 
+/// The kernel that has this policy first (set_mempolicy(2)).
+fn since(mode: &str, flags: &[String]) -> (u32, u32) {
+    match mode {
+        "MPOL_WEIGHTED_INTERLEAVE" => (6, 9),
+        "MPOL_PREFERRED_MANY" => (5, 15),
+        _ if flags.iter().any(|flag| flag == "MPOL_F_NUMA_BALANCING") => (5, 12),
+        _ => (2, 6),
+    }
+}
+
 fn tried() -> Vec<Case> {
     vec![
         case("features.namespaces-tried").checks("features-linux.md#namespaces").needs([Need::Userns]).steps(
@@ -168,6 +179,43 @@ fn tried() -> Vec<Case> {
             t.run()?.ok()?;
             Ok(())
         }),
+        case("features.memory-policies-tried")
+            .checks("features-linux.md#memory-policy")
+            .needs([Need::Numa])
+            .steps(|t| {
+                let f = features(t)?;
+                // An older runtime says nothing of it.
+                ensure!(f["linux"]["memoryPolicy"].is_object() || !t.runtime.strict, "{f}");
+                if f["linux"]["memoryPolicy"].is_null() {
+                    return Err(unavailable("memory-policy"));
+                }
+                let flags = names(&f, "/linux/memoryPolicy/flags")?;
+                // Flags say how nodes are meant, or that they are a preference only.
+                let goes_with = |flag: &str, mode: &str| match flag {
+                    "MPOL_F_NUMA_BALANCING" => mode == "MPOL_BIND",
+                    _ => !["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode),
+                };
+                for mode in names(&f, "/linux/memoryPolicy/modes")? {
+                    let nodes =
+                        if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode.as_str()) { "" } else { "0" };
+                    let with =
+                        flags.iter().filter(|flag| goes_with(flag, &mode)).map(|flag| vec![flag.clone()]);
+                    for flags in with.chain([vec![]]) {
+                        let mut policy = json!({"mode": mode, "flags": flags});
+                        if !nodes.is_empty() {
+                            policy["nodes"] = nodes.into();
+                        }
+                        t.spec["linux"]["memoryPolicy"] = policy;
+                        let out = t.run()?;
+                        // The list is of what is recognized; what this kernel is too old for is refused.
+                        match t.yard.host.kernel >= since(&mode, &flags) {
+                            true => drop(out.ok().with_context(|| format!("{mode} {flags:?}"))?),
+                            false => drop(out.fails()?.says("set_mempolicy")?),
+                        }
+                    }
+                }
+                Ok(())
+            }),
         case("features.hooks-tried").checks("features.md#hooks").steps(|t| {
             let list = names(&features(t)?, "/hooks")?;
             let dir = t.host_dir("ran")?;

@@ -320,6 +320,17 @@ fn process() -> Vec<Case> {
                 );
                 Ok(())
             }),
+        case("process.of-another-platform").checks("config.md#process: username, commandLine").steps(|t| {
+            t.spec["process"]["user"]["username"] = "somebody".into();
+            t.spec["process"]["commandLine"] = "probe.exe".into();
+            let out = t.run()?.ok()?;
+            if t.runtime.strict {
+                for field in ["/process/user/username", "/process/commandLine"] {
+                    ensure!(out.log.contains(field), "no word about {field}: {}", out.log);
+                }
+            }
+            Ok(())
+        }),
         case("process.dumpable-parent-death").checks("config.md#process").probe(["posture"]).output(|o| {
             let p: serde_json::Value = serde_json::from_str(o)?;
             ensure!(p["parentDeathSignal"] == 0, "parentDeathSignal is {}", p["parentDeathSignal"]);

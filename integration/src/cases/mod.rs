@@ -24,6 +24,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
+mod own;
 mod placement;
 mod rootless;
 mod seccomp;
@@ -32,6 +33,7 @@ mod selinux;
 mod supervisor;
 mod swap;
 mod systemd;
+mod systemd_bus;
 mod terminal;
 mod trace;
 mod update;
@@ -75,12 +77,14 @@ pub fn all() -> Vec<Case> {
         notify::cases(),
         annotations::cases(),
         security::cases(),
+        own::cases(),
         faults::cases(),
         hostile::cases(),
         boundary::cases(),
         swap::cases(),
         engines::cases(),
         systemd::cases(),
+        systemd_bus::cases(),
         trace::cases(),
         input::cases(),
         input_states::cases(),

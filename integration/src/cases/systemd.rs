@@ -32,7 +32,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A case whose container is the scope `case-ID.scope` in the system's slice.
-fn unit(name: &str) -> Case {
+pub(super) fn unit(name: &str) -> Case {
     case(format!("systemd.{name}"))
         .checks(TEXT)
         .needs([Need::Systemd])
@@ -44,7 +44,7 @@ fn unit(name: &str) -> Case {
         })
 }
 
-fn scope(t: &Trial<'_>) -> String {
+pub(super) fn scope(t: &Trial<'_>) -> String {
     format!("case-{}.scope", t.id)
 }
 
@@ -58,7 +58,7 @@ fn shows(t: &mut Trial<'_>, unit: &str, property: &str) -> Result<String> {
     Ok(systemctl(t, &["show", "--value", "--property", property, "--", unit])?.trim().to_string())
 }
 
-fn has(t: &mut Trial<'_>, unit: &str, property: &str, want: &str) -> Result<()> {
+pub(super) fn has(t: &mut Trial<'_>, unit: &str, property: &str, want: &str) -> Result<()> {
     let got = shows(t, unit, property)?;
     ensure!(got == want, "{unit}: {property} is {got:?}, want {want:?}");
     Ok(())
@@ -83,14 +83,14 @@ fn limits_dir(t: &Trial<'_>, controller: &str) -> Result<PathBuf> {
 }
 
 /// systemd forgets a unit some moments after its end.
-fn forgotten(t: &mut Trial<'_>, unit: &str) -> Result<()> {
+pub(super) fn forgotten(t: &mut Trial<'_>, unit: &str) -> Result<()> {
     let seconds = t.seconds();
     let known = wait_for(seconds, || Ok((shows(t, unit, "LoadState")? == "not-found").then_some(())));
     known.with_context(|| format!("systemd still knows {unit}"))
 }
 
 /// Gone when `delete` returns, not some time later.
-fn gone(t: &mut Trial<'_>, unit: &str) -> Result<()> {
+pub(super) fn gone(t: &mut Trial<'_>, unit: &str) -> Result<()> {
     let got = shows(t, unit, "ActiveState")?;
     ensure!(matches!(got.as_str(), "inactive" | ""), "{unit} is {got} after delete");
     let dir = group_dir(t, &format!("/system.slice/{unit}"))?;

@@ -139,6 +139,7 @@ pub fn cases() -> Vec<Case> {
                 let plan = Plan {
                     verb: Verb::Run,
                     rich: false,
+                    systemd: false,
                     scope: Scope::Tree,
                     victim: None,
                     sample: None,
