@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod argv;
+mod described;
 mod typed;
 mod values;
 mod verbs;
 
+pub use described::described;
 pub use values::{ExecUser, SIGKILL, SIGTERM, SubCgroup};
 
 use crate::error::{Code, Error, Result, printable};

@@ -360,6 +360,11 @@ fn table(name: &'static str) -> Command {
 }
 
 impl Verb {
+    /// What its help says beside the options.
+    pub(super) fn notes(&self) -> &'static str {
+        self.notes
+    }
+
     /// The table of the command's own options.
     pub(super) fn table(&self) -> Command {
         table(self.name).args((self.options)())

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Arg, ArgMatches, Command, value_parser};
-use knarrd::daemon::{Options, run};
+use clap::ArgMatches;
+use knarrd::daemon::{Options, command, run};
 use knarrd::dirs::Dirs;
 use knarrd::memory::ladder::Thresholds;
 use tracing::level_filters::LevelFilter;
@@ -120,90 +120,4 @@ fn group(name: &str) -> Result<u32> {
     }
     let found = knarrd::sys::group::id(name).with_context(|| format!("--group {name}"))?;
     found.ok_or_else(|| anyhow!("--group {name}: there is no such group"))
-}
-
-fn command() -> Command {
-    let dir = |name: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("DIR")
-            .value_parser(value_parser!(PathBuf))
-            .default_value(default)
-            .help(help)
-    };
-    let file = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("PROGRAM").value_parser(value_parser!(PathBuf)).help(help)
-    };
-    let number = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u64)).help(help)
-    };
-    Command::new("knarrd")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Keeps the services of this host in the state that files in a directory ask for")
-        .arg(dir("services", "/etc/knarr/services.d", "Service files, one NAME.toml a service"))
-        .arg(dir("state", "/var/lib/knarrd", "What survives a reboot: journal, logs, exit records"))
-        .arg(dir("run", "/run/knarrd", "What does not: sockets, bundles, the runtime's state; on tmpfs"))
-        .arg(file("runtime", "Any runtime with the command line of runc [default: knarr]"))
-        .arg(file("keeper", "The program knarr-keeper [default: the one beside knarrd]"))
-        .arg(
-            Arg::new("cgroup-parent")
-                .long("cgroup-parent")
-                .value_name("PATH")
-                .help("The cgroup for everything it makes [default: its own under systemd, else /knarrd]"),
-        )
-        .arg(
-            Arg::new("group")
-                .long("group")
-                .value_name("NAME|GID")
-                .help("The group that may use the sockets beside root"),
-        )
-        .arg(number("start-concurrency", "Starts at a time [default: twice the processors, at most 4]"))
-        .arg(
-            Arg::new("restart-rate")
-                .long("restart-rate")
-                .value_name("N")
-                .value_parser(value_parser!(f64))
-                .help("Restarts in a second for the whole host [default: 1]"),
-        )
-        .arg(number("restart-burst", "Restarts at once before that rate counts [default: 10]"))
-        .arg(number(
-            "log-total",
-            "Bytes of all logs together [default: 1 GiB, at most a tenth of the file system]",
-        ))
-        .arg(number(
-            "log-min-free",
-            "Percent of the file system that logs leave free, 1 GiB at most [default: 10]",
-        ))
-        .arg(number(
-            "memory-reserve",
-            "Bytes of memory that requests of services leave for the host [default: a twentieth, at least 128 MiB]",
-        ))
-        .arg(
-            Arg::new("memory-overcommit")
-                .long("memory-overcommit")
-                .value_name("RATIO")
-                .value_parser(value_parser!(f64))
-                .help("How many times the rest of the memory may be requested [default: 1]"),
-        )
-        .arg(number(
-            "pressure-available",
-            "Bytes of available memory below which services are shed [default: a twentieth, at least 100 MiB, at most a quarter; 0 = never]",
-        ))
-        .arg(number("pressure-pause", "Seconds from the end of one eviction to the next [default: 15]"))
-        .arg(number("pressure-hold", "Seconds for which memory must be enough before it counts as that [default: 30]"))
-        .arg(
-            Arg::new("endpoints")
-                .long("endpoints")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("List ready instances in this file, as JSON, for proxies"),
-        )
-        .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
-        .arg(
-            Arg::new("log-level")
-                .long("log-level")
-                .value_name("LEVEL")
-                .value_parser(value_parser!(LevelFilter))
-                .help("error, warn, info or debug [default: info]"),
-        )
 }

@@ -19,6 +19,7 @@ mod hooks;
 mod jobs;
 mod keepers;
 mod lanes;
+mod line;
 mod logcap;
 mod looks;
 mod oom;
@@ -42,5 +43,6 @@ mod watch;
 mod wishes;
 mod work;
 
+pub use line::command;
 pub use options::Options;
 pub use run::{Ended, run};

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod client;
 pub mod conns;
+pub mod described;
 pub mod disk;
 pub mod evidence;
 pub mod hold;
