@@ -88,6 +88,11 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         },
         pressure: pressure(matches)?,
         endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
+        image_root: match matches.get_one::<String>("image-root") {
+            Some(word) => knarrd::image::root::Mode::parse(word)
+                .ok_or_else(|| anyhow!("--image-root {word}: want auto, overlay or copy"))?,
+            None => knarrd::image::root::Mode::Auto,
+        },
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
 }
@@ -197,6 +202,13 @@ fn command() -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("List ready instances in this file, as JSON, for proxies"),
+        )
+        .arg(
+            Arg::new("image-root")
+                .long("image-root")
+                .value_name("HOW")
+                .value_parser(["auto", "overlay", "copy"])
+                .help("How the roots of images are made; auto is an overlay where there can be one [default: auto]"),
         )
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(

@@ -12,6 +12,7 @@ mod files;
 mod hogs;
 mod hooks;
 mod host;
+mod images;
 mod jobs;
 mod keepers;
 mod ladder;
@@ -72,6 +73,7 @@ pub fn cases() -> Vec<Case> {
         again::cases(),
         beside::cases(),
         host::cases(),
+        images::cases(),
         long::cases(),
         systemd::cases(),
     ]
