@@ -73,9 +73,9 @@ impl Source {
         let file = file::open_read(path).map_err(|e| Error::at(path, e))?;
         let file = match sniff(&file).map_err(|e| Error::at(path, e))? {
             None => file,
-            Some(_) => decompress(&file, scratch, limits).map_err(|e| e.within(path.display()))?,
+            Some(_) => decompress(&file, scratch, limits)?,
         };
-        let members = index(&file).map_err(|e| e.within(path.display()))?;
+        let members = index(&file)?;
         Ok(Source::Archive(file, members))
     }
 
