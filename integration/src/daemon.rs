@@ -266,7 +266,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
         self.end()?;
         let gone = wait_for(self.t.seconds(), || Ok(oracle::children().is_empty().then_some(())));
         ensure!(gone.is_ok(), "processes are left: {:?}", oracle::children());
-        for place in ["keepers", "bundles", "files", "runtime"] {
+        for place in ["keepers", "bundles", "files", "roots", "runtime"] {
             let left = oracle::names(&self.run.join(place));
             ensure!(left.is_empty(), "left in {place} of the run directory: {left:?}");
         }

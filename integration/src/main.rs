@@ -10,6 +10,7 @@ mod daemon;
 #[cfg(test)]
 mod docs_tests;
 mod host;
+mod images;
 mod oracle;
 mod os;
 mod report;

@@ -39,6 +39,18 @@ impl Dirs {
     pub fn generations(&self) -> PathBuf {
         self.state.join("generations")
     }
+    /// Imported images: names, records, file trees.
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+    /// What instances of images have written, `INSTANCE/VERSION`.
+    pub fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+    /// The root file system of an instance of an image: a mount, or a link to a copy.
+    pub fn root(&self, instance: &Instance) -> PathBuf {
+        self.run.join("roots").join(instance.to_string())
+    }
     /// The journal's directory.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::api::core::Target;
 use crate::api::frames;
 use crate::api::model::Control;
+use crate::image;
 use crate::journal;
 use crate::keeper::protocol::{Order, Word};
 use crate::keeper::record::ExitRecord;
@@ -22,7 +23,7 @@ use crate::unit;
 pub type Body = fn(&[u8]);
 
 /// Every target with its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("frames", frames),
     ("units", units),
     ("journal", journal),
@@ -30,6 +31,7 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("lines", lines),
     ("timetables", timetables),
     ("pushes", pushes),
+    ("archives", archives),
 ];
 
 /// F11: what a client sends after the upgrade of exec and attach. What is read is written the same; a control frame is read.
@@ -46,6 +48,17 @@ pub fn frames(data: &[u8]) {
             let _ = serde_json::from_slice::<Control>(&frame.bytes);
         }
     });
+}
+
+/// F18: a layer of an image, or its configuration. Members are read one after another within the archive, and no more of one
+/// than it says.
+pub fn archives(data: &[u8]) {
+    let _ = image::archive::walk(data, |head, content| {
+        let read = std::io::copy(content, &mut std::io::sink()).unwrap_or(0);
+        assert!(read <= head.size && head.position <= data.len() as u64);
+        Ok(())
+    });
+    let _ = image::config::Config::parse(data);
 }
 
 /// F12: a service file. What is wrong is told in lines that drive no terminal, at places of the file; what is right has the

@@ -11,6 +11,7 @@ pub mod dirs;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod health;
+pub mod image;
 pub mod journal;
 pub mod keeper;
 pub mod logs;

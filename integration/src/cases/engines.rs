@@ -77,6 +77,21 @@ pub fn podman_checks(t: &mut Trial<'_>, count: usize) -> Result<()> {
     tidy(t)
 }
 
+/// An image of the probe as Podman saves it, in each of its formats.
+pub fn podman_saved(t: &mut Trial<'_>) -> Result<Vec<PathBuf>> {
+    let script = "p save --quiet --format docker-archive -o $DIR/docker.tar probe:1\n\
+                  p save --quiet --format oci-archive -o $DIR/oci.tar probe:1\n";
+    start(t, "e", &format!("{PRELUDE}\n{PODMAN}\n{script}"))?;
+    Ok(["docker.tar", "oci.tar"].map(|name| t.dir.join("e").join(name)).into())
+}
+
+/// The same as Docker saves it.
+pub fn docker_saved(t: &mut Trial<'_>) -> Result<Vec<PathBuf>> {
+    let script = "d save -o $DIR/docker.tar probe:1\n";
+    start(t, "e", &format!("{PRELUDE}\n{DOCKER}\n{script}"))?;
+    Ok(vec![t.dir.join("e/docker.tar")])
+}
+
 /// What containerd's shim keeps in memory for one container, as lines of smaps_rollup.
 pub fn shim_memory(t: &mut Trial<'_>) -> Result<String> {
     let script = "c run -d $run --cgroup $PARENT/one suite/probe:1 one /probe trap TERM; sleep 1\n\

@@ -88,6 +88,11 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         },
         pressure: pressure(matches)?,
         endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
+        image_root: match matches.get_one::<String>("image-root") {
+            Some(word) => knarrd::image::root::Mode::parse(word)
+                .ok_or_else(|| anyhow!("--image-root {word}: want auto, overlay or copy"))?,
+            None => knarrd::image::root::Mode::Auto,
+        },
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
 }

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use clap_complete::Shell;
 
-fn flag(name: &'static str, short: Option<char>, help: &'static str) -> Arg {
+pub(super) fn flag(name: &'static str, short: Option<char>, help: &'static str) -> Arg {
     let arg = Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     short.into_iter().fold(arg, Arg::short)
 }
 
-fn value(name: &'static str, short: Option<char>, word: &'static str, help: &'static str) -> Arg {
+pub(super) fn value(name: &'static str, short: Option<char>, word: &'static str, help: &'static str) -> Arg {
     let arg = Arg::new(name).long(name).value_name(word).help(help);
     short.into_iter().fold(arg, Arg::short)
 }
 
-fn json() -> Arg {
+pub(super) fn json() -> Arg {
     flag("json", None, "JSON instead of text: one document, or one a line for what goes on")
 }
 
@@ -63,6 +63,7 @@ pub fn command() -> Command {
         .subcommands(looking())
         .subcommands(orders())
         .subcommand(rollout())
+        .subcommand(super::images::command())
         .subcommands(following())
         .subcommands(inside())
         .subcommands(others())

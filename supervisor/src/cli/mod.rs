@@ -1,10 +1,11 @@
-//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `replay-pressure`,
-//! `completions` and `openapi` work without a daemon.
+//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `image`,
+//! `replay-pressure`, `completions` and `openapi` work without a daemon.
 #![forbid(unsafe_code)]
 
 mod args;
 mod client;
 mod failure;
+mod images;
 mod jobs;
 mod orders;
 mod plans;
@@ -95,6 +96,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "rollout" => rollouts::rollout(ctx, m).await,
         "set" => plans::set(ctx, m).await,
         "validate" => validate::validate(ctx, m),
+        "image" => images::image(ctx, m),
         "replay-pressure" => replay::replay_pressure(m),
         "start" => orders::order(ctx, Verb::Start, m).await,
         "stop" => orders::order(ctx, Verb::Stop, m).await,

@@ -43,7 +43,11 @@ impl Owner {
         for name in &loaded.broken {
             loaded.services.extend(wanted.remove_entry(name));
         }
-        self.services = loaded.services.into_iter().map(|(n, (s, t))| (n, InForce::new(s, t))).collect();
+        let bound = |(name, (mut service, mut text)): (_, (Service, String))| {
+            self.bind_old(&mut service, &mut text);
+            (name, InForce::new(service, text))
+        };
+        self.services = loaded.services.into_iter().map(bound).collect();
         self.resume_rollouts();
         self.bind_parts();
     }

@@ -20,7 +20,13 @@ impl Owner {
             Call::Status(name, to) => {
                 reply(to, self.status(&name).ok_or_else(|| self.unknown(name.as_str())))
             }
-            Call::Plan(request, to) => reply(to, Ok(self.plan(&self.wanted(&request.files)))),
+            Call::Plan(request, to) => {
+                let before = self.images.clone();
+                self.look_up_images(if request.files.is_empty() { None } else { Some(&[]) });
+                let plan = self.plan(&self.wanted(&request.files));
+                self.images = before;
+                reply(to, Ok(plan));
+            }
             Call::Apply(request, to) => {
                 let applied = self.apply_request(request);
                 reply(to, applied);
@@ -100,6 +106,7 @@ impl Owner {
 
     fn apply_request(&mut self, request: PlanRequest) -> Result<Plan, Refusal> {
         if request.files.is_empty() {
+            self.look_up_images(None);
             let wanted = self.wanted(&[]);
             return Ok(self.apply(wanted));
         }
@@ -130,6 +137,7 @@ impl Owner {
         }
         // Whoever gives a file that was rolled back wants it tried again.
         names_given.iter().for_each(|name| self.forget_reject(name));
+        self.look_up_images(Some(&names_given));
         let wanted = self.wanted(&[]);
         let mut plan = self.apply(wanted);
         problems.retain(|p| !plan.problems.contains(p));

@@ -68,7 +68,9 @@ impl Owner {
     /// and for each broken one its last good version.
     pub(super) fn wanted(&self, overlay: &[ServiceFile]) -> Wanted {
         let mut loaded = unit::load_dir(&self.options.dirs.services);
-        let given = unit::load_files(overlay);
+        let mut given = unit::load_files(overlay);
+        self.bind_images(&mut loaded);
+        self.bind_images(&mut given);
         for (name, good) in given.services {
             let shown = self.options.dirs.service_file(&name).display().to_string();
             loaded.problems.retain(|p| p.file != shown);
@@ -303,6 +305,7 @@ impl Owner {
 
     /// An instance that was removed is down: what is written about it goes, with the last one the service's.
     pub(super) fn forget(&mut self, instance: &Instance) {
+        self.forget_root(instance);
         let name = &instance.service;
         if self.services.contains_key(name) || self.slots.keys().any(|i| i.service == *name) {
             return self.write(&[Record::ForgetInstance { instance: instance.clone() }]);

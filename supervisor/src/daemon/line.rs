@@ -83,6 +83,13 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("List ready instances in this file, as JSON, for proxies"),
         )
+        .arg(
+            Arg::new("image-root")
+                .long("image-root")
+                .value_name("HOW")
+                .value_parser(["auto", "overlay", "copy"])
+                .help("How the roots of images are made; auto is an overlay where there can be one [default: auto]"),
+        )
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(
             Arg::new("log-level")

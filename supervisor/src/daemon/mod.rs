@@ -16,6 +16,7 @@ mod files;
 mod held;
 mod hook_group;
 mod hooks;
+mod images;
 mod jobs;
 mod keepers;
 mod lanes;

@@ -37,6 +37,8 @@ pub struct Options {
     pub pressure: crate::memory::ladder::Thresholds,
     /// Where ready instances are listed for proxies; `None` = nowhere.
     pub endpoints: Option<PathBuf>,
+    /// How the root file systems of images are made.
+    pub image_root: crate::image::root::Mode,
     /// The services directory is read whole this often, whatever inotify says.
     pub full_pass: Duration,
 }

@@ -162,6 +162,8 @@ pub(super) struct Owner {
     pub(super) pressure: Pressure,
     /// Services that are being rolled out.
     pub(super) rolling: BTreeMap<ServiceName, Rolling>,
+    /// Names and ids of the images that services had when they were last applied by somebody.
+    pub(super) images: BTreeMap<ServiceName, (String, String)>,
 }
 
 impl Owner {
@@ -181,6 +183,7 @@ impl Owner {
             keeper,
             log_min_free: options.log_min_free,
             hook_groups: HookGroups::new(place.hooks()),
+            image_root: options.image_root,
         };
         let turns =
             Turns::new(options.start_concurrency, options.restart_rate, options.restart_burst, Boot::now());
@@ -216,6 +219,7 @@ impl Owner {
             refused_by_disk: false,
             pressure,
             rolling: BTreeMap::new(),
+            images: BTreeMap::new(),
         };
         (owner, reports)
     }

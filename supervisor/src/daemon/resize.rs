@@ -142,7 +142,7 @@ impl Shop {
             Ok(old) => old,
             Err(e) => return refused("its configuration", e),
         };
-        let new = match resources::wanted(service, run) {
+        let new = match resources::wanted(service, run, &self.dirs) {
             Ok(new) => new,
             Err(f) => return Resized::Refused(f.text),
         };

@@ -204,7 +204,10 @@ impl Owner {
     fn reject_file(&self, name: &ServiceName, target: &InForce, number: u64) -> Option<Rejected> {
         let updates = self.journal.image().updates.get(name)?;
         let file = unit::load_dir(&self.options.dirs.services).services.remove(name);
-        let version = file.map(|(service, _)| unit::version(&service))?;
+        let version = file.map(|(mut service, mut text)| {
+            self.bind_old(&mut service, &mut text);
+            unit::version(&service)
+        })?;
         let generation = updates.generations.iter().find(|g| g.version == version);
         let generation = generation.map_or(updates.current, |g| g.number);
         let why = format!("back to generation {number} by hand");

@@ -70,6 +70,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.hear_again(held);
     let wanted = owner.wanted(&[]);
     owner.apply(wanted);
+    owner.sweep_roots(true);
     owner.begin_scheduled();
     owner.begin_pressure();
     owner.settle();

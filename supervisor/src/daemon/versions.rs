@@ -329,10 +329,11 @@ impl Owner {
     pub(super) fn read_generation(&self, name: &ServiceName, number: u64) -> Option<InForce> {
         let path = self.generation_file(name, number);
         let read = |path: &Path| -> Result<InForce, String> {
-            let text = unit::read_file(path).map_err(|e| e.to_string())?;
+            let mut text = unit::read_file(path).map_err(|e| e.to_string())?;
             let service = unit::parse(name, path, &text);
             let first = |p: Vec<Problem>| p.into_iter().next().map(|p| p.message);
-            let service = service.map_err(|p| first(p).unwrap_or_default())?;
+            let mut service = service.map_err(|p| first(p).unwrap_or_default())?;
+            self.bind_old(&mut service, &mut text);
             Ok(InForce::new(service, text))
         };
         read(&path).inspect_err(|e| warn!("{}: {e}", path.display())).ok()

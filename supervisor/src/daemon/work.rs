@@ -83,6 +83,8 @@ pub(super) struct Shop {
     pub(super) hook_groups: HookGroups,
     /// The sockets that are held for services.
     pub(super) held: Held,
+    /// How the roots of images are made.
+    pub(super) image_root: crate::image::root::Mode,
 }
 
 /// One run, as its jobs see it.
@@ -124,7 +126,7 @@ enum Left {
 }
 
 impl Shop {
-    fn tell(&self, done: Done) {
+    pub(super) fn tell(&self, done: Done) {
         // The loop is gone only when the daemon ends.
         self.done.send(done).ok();
     }
@@ -170,6 +172,7 @@ impl Shop {
                 std::fs::write(dir.join("runtime"), job.runtime.program.as_os_str().as_encoded_bytes())
             })
             .map_err(|e| internal("the keeper's directory", e))?;
+        self.image_root(job, version).await?;
         let prepared = bundle::prepare(&job.service, run, &self.dirs, cgroups_path)
             .map_err(|f| (f.code.to_owned(), f.text))?;
         let sockets = self.sockets(job).await?;

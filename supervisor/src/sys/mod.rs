@@ -15,3 +15,4 @@ pub mod pty;
 pub mod random;
 pub mod term;
 pub mod time;
+pub mod tree;

@@ -36,7 +36,14 @@ const BEFORE: &[Key] = &[
         "path",
         "none",
         r#""/srv/web""#,
-        "A directory with `config.json`; the daemon runs a copy of it with the changes of this file. Either this or `root`.",
+        "A directory with `config.json`; the daemon runs a copy of it with the changes of this file. One of this, `image` and `root`.",
+    ),
+    key(
+        "image",
+        "name of an image",
+        "none",
+        r#""web""#,
+        "An image that `knarrctl image import` has brought; its own configuration stands in for what this file does not give. `NAME@sha256:DIGITS` is one image for good.",
     ),
     key(
         "root",
@@ -50,7 +57,7 @@ const BEFORE: &[Key] = &[
         "true or false",
         "false",
         "true",
-        "The root file system of `root` is mounted read-only.",
+        "The root file system of `root` or `image` is mounted read-only.",
     ),
     live(
         "replicas",

@@ -24,6 +24,7 @@ pub use change::{changes, run_version, run_version_before, version};
 pub use dir::{Loaded, load_dir, load_files, read_file};
 pub use edit::set_limits;
 pub use keys::{Change, KEYS, Key};
+pub(crate) use parse::health_pair;
 pub(crate) use parse::value::nearest;
 pub(crate) use parse::value::{duration, signal};
 pub use parse::{SIZE_MAX, locate, parse};

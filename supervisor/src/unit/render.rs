@@ -91,6 +91,14 @@ pub(super) fn render(service: &Service) -> Value {
             t.put("root", json!(path));
             t.unless("root_read_only", read_only, &false, |b| json!(b));
         }
+        Image::Stored { name, id, read_only } => {
+            let name = match id {
+                Some(id) => format!("{name}@sha256:{id}"),
+                None => name.clone(),
+            };
+            t.put("image", name);
+            t.unless("root_read_only", read_only, &false, |b| json!(b));
+        }
     }
     put_process(&mut t, process);
     t.full("limits", put_limits(limits));

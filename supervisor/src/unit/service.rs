@@ -79,6 +79,22 @@ pub enum Image {
         /// Mounted read-only.
         read_only: bool,
     },
+    /// An imported image; what it says of its process stands in for what the file does not give.
+    Stored {
+        /// Its name.
+        name: String,
+        /// Digits of its id; `None` = nobody has looked it up yet.
+        id: Option<String>,
+        /// Mounted read-only.
+        read_only: bool,
+    },
+}
+
+impl Image {
+    /// The configuration is the daemon's default one, not a bundle's.
+    pub fn has_defaults(&self) -> bool {
+        matches!(self, Image::Root { .. } | Image::Stored { .. })
+    }
 }
 
 /// The container's process. With a bundle, what is `None` or empty here stays as the bundle has it.

@@ -13,6 +13,7 @@ mod files;
 mod hogs;
 mod hooks;
 mod host;
+mod images;
 mod jobs;
 mod keepers;
 mod ladder;
@@ -74,6 +75,7 @@ pub fn cases() -> Vec<Case> {
         copies::cases(),
         beside::cases(),
         host::cases(),
+        images::cases(),
         long::cases(),
         systemd::cases(),
     ]

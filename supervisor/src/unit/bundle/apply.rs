@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, Host, env, limits, listen, notify, pressure, root};
 use crate::names::RunId;
-use crate::unit::service::{FileMount, Image, MountKind, Network, Process, Seccomp, Security, Service, User};
+use crate::unit::service::{FileMount, MountKind, Network, Process, Seccomp, Security, Service, User};
 
 type Object = Map<String, Value>;
 
@@ -49,7 +49,7 @@ pub(super) fn apply(
             "config.json has no process, and the service file no command",
         ));
     }
-    let from_root = matches!(service.image, Image::Root { .. });
+    let from_root = service.image.has_defaults();
     let hostname = service.process.hostname.as_deref();
     if let Some(name) = hostname {
         config.insert("hostname".into(), json!(name));

@@ -5,6 +5,7 @@
 mod apply;
 mod env;
 mod files;
+mod image;
 mod limits;
 mod listen;
 mod notify;
@@ -33,7 +34,7 @@ const CONFIG_MAX: usize = 8 << 20;
 /// Why a run cannot be started: a reason code and one line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// bundle-missing, bundle-invalid, root-missing, mount-missing, env-file, secret-missing, config-missing,
+    /// bundle-missing, bundle-invalid, image-missing, image-invalid, root-missing, mount-missing, env-file, secret-missing, config-missing,
     /// seccomp-file, needs-cgroup-v2, device-missing, disk-full, internal.
     pub code: &'static str,
     /// What was wanted, what was found.
@@ -88,7 +89,7 @@ impl Host {
 /// # Errors
 /// See [`Failure::code`]. What was written until then is for [`clean`].
 pub fn prepare(service: &Service, run: &RunId, dirs: &Dirs, cgroups_path: &str) -> Result<Prepared, Failure> {
-    let mut config = base(service, run)?;
+    let mut config = base(service, run, dirs)?;
     apply::apply(&mut config, service, run, cgroups_path, seccomp(service)?, Host::look())?;
     let copies = files::copy(&config, service, run, dirs)?;
     let told = [notify::mount(service, run, dirs)?, pressure::mount(service, run, dirs)?];
@@ -149,7 +150,7 @@ pub fn clean(run: &RunId, dirs: &Dirs) -> io::Result<()> {
 }
 
 /// The configuration before the service's own words: the bundle's with absolute paths, or the default one.
-fn base(service: &Service, run: &RunId) -> Result<Value, Failure> {
+fn base(service: &Service, run: &RunId, dirs: &Dirs) -> Result<Value, Failure> {
     match &service.image {
         Image::Bundle(dir) => from_bundle(dir),
         Image::Root { path, read_only } => {
@@ -157,6 +158,7 @@ fn base(service: &Service, run: &RunId) -> Result<Value, Failure> {
             root::config(path, *read_only, run)
                 .map_err(|e| Failure::new("internal", format!("config.json: {e}")))
         }
+        Image::Stored { id, read_only, .. } => image::config(id.as_deref(), *read_only, run, dirs),
     }
 }
 

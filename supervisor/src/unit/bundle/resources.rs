@@ -15,8 +15,8 @@ use crate::unit::service::Service;
 ///
 /// # Errors
 /// The bundle cannot be read; a limit that this host does not have.
-pub fn wanted(service: &Service, run: &RunId) -> Result<Value, Failure> {
-    let mut config = base(service, run)?;
+pub fn wanted(service: &Service, run: &RunId, dirs: &Dirs) -> Result<Value, Failure> {
+    let mut config = base(service, run, dirs)?;
     let mut nothing = serde_json::Map::new();
     let config = config.as_object_mut().unwrap_or(&mut nothing);
     let resources = object(object(config, "linux")?, "resources")?;

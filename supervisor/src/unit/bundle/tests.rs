@@ -385,7 +385,7 @@ fn weights_follow_the_layout_of_the_host() {
     let place = Place::new("weight");
     let service = place.service(&format!("{ROOT}limits.cpu_weight = 200\nlimits.memory = \"8M\""));
     let resources = |unified: bool, swap: bool| {
-        let mut config = base(&service, &place.run).unwrap();
+        let mut config = base(&service, &place.run, &place.dirs).unwrap();
         let host = Host { unified, swap, nofile: 512 };
         apply::apply(&mut config, &service, &place.run, "/x", None, host).unwrap();
         config
@@ -404,7 +404,7 @@ fn limits_of_v2_are_files_there_and_refused_elsewhere() {
     let place = Place::new("v2");
     let resources = |keys: &str, unified: bool| {
         let service = place.service(&format!("{ROOT}[limits]\n{keys}"));
-        let mut config = base(&service, &place.run).unwrap();
+        let mut config = base(&service, &place.run, &place.dirs).unwrap();
         let host = Host { unified, swap: false, nofile: 512 };
         apply::apply(&mut config, &service, &place.run, "/x", None, host)
             .map(|()| config["linux"]["resources"].take())

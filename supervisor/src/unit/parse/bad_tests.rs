@@ -355,6 +355,7 @@ const CASES: &[Case] = &[
     // Image and process.
     ("root = ¦\"/r\"\ncommand = [\"/x\"]", "root", "exclude each other", ""),
     ("root_read_only = ¦true", "root_read_only", "about root", ""),
+    ("image = ¦\"web\"", "image", "bundle and image exclude each other", ""),
     ("runtime = ¦\"bin/runc\"", "runtime", "absolute path or the name", "runtime = \"runc\""),
     ("command = ¦[]", "command", "empty list", "command = [\"/a\"]"),
     ("command = ¦[\"\"]", "command", "program must not be empty", "command = [\"/a\", \"\"]"),
@@ -924,6 +925,8 @@ const FILES: &[Case] = &[
     ("", "bundle", "nothing to run", "bundle = \"/b\""),
     ("root = ¦\"/r\"", "root", "needs command", "root = \"/r\"\ncommand = [\"/a\"]"),
     ("bundle = ¦\"srv/web\"", "bundle", "not an absolute path", "bundle = \"/srv/web\""),
+    ("image = ¦\"../web\"", "image", "not the name of an image", "image = \"web\""),
+    ("image = ¦\"web@sha256:0\"", "image", "not a digest", "image = \"a.b/web:1\"\nroot_read_only = true"),
     ("bundle = ¦\"\"", "bundle", "empty string", "bundle = \"/\""),
     ("bundle = ¦\"/srv/\\u0007\"", "bundle", "control character", "bundle = \"/srv/é\""),
     (

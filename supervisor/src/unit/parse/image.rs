@@ -8,35 +8,51 @@ use crate::unit::service::{Image, Process, User};
 /// The longest host name the kernel takes (uname(2), `__NEW_UTS_LEN`).
 const HOSTNAME_MAX: usize = 64;
 
-/// `bundle`, or `root` with `command`.
+/// `bundle`, or `image`, or `root` with `command`.
 pub(super) fn image(r: &mut Reader, t: &Table, command: bool) -> Option<Image> {
     let bundle = t.get(r, "bundle");
+    let stored = t.get(r, "image");
     let root = t.get(r, "root");
     let read_only = t.get(r, "root_read_only");
-    if let (Some(v), None) = (&read_only, &root) {
-        v.say(r, "root_read_only is about root, which is not given");
+    if let (Some(v), None, None) = (&read_only, &root, &stored) {
+        v.say(r, "root_read_only is about root or image, none of which is given");
     }
-    let read_only = read_only.and_then(|v| v.boolean(r));
-    match (bundle, root) {
-        (Some(bundle), None) => Some(Image::Bundle(bundle.path(r)?.into())),
-        (None, Some(root)) => {
+    let read_only = read_only.and_then(|v| v.boolean(r)).unwrap_or(false);
+    let given = [("bundle", &bundle), ("image", &stored), ("root", &root)];
+    let given: Vec<_> = given.into_iter().filter_map(|(name, v)| Some((name, v.as_ref()?))).collect();
+    if let [(first, _), (second, v), ..] = given[..] {
+        bundle.as_ref().map(|v| v.path(r));
+        root.as_ref().map(|v| v.path(r));
+        stored.as_ref().map(|v| reference(r, v));
+        v.say(r, format!("{first} and {second} exclude each other, both are given"));
+        return None;
+    }
+    match (bundle, stored, root) {
+        (Some(bundle), ..) => Some(Image::Bundle(bundle.path(r)?.into())),
+        (_, Some(stored), _) => {
+            let (name, id) = reference(r, &stored)?;
+            Some(Image::Stored { name, id, read_only })
+        }
+        (.., Some(root)) => {
             let path = root.path(r)?;
             if !command && t.get(r, "command").is_none() {
                 root.say(r, "root needs command, which is not given");
             }
-            Some(Image::Root { path: path.into(), read_only: read_only.unwrap_or(false) })
+            Some(Image::Root { path: path.into(), read_only })
         }
-        (Some(bundle), Some(root)) => {
-            bundle.path(r);
-            root.path(r);
-            root.say(r, "bundle and root exclude each other, both are given");
-            None
-        }
-        (None, None) => {
-            t.say(r, "bundle", "nothing to run: want bundle, or root and command");
+        (None, None, None) => {
+            t.say(r, "bundle", "nothing to run: want bundle, or image, or root and command");
             None
         }
     }
+}
+
+/// The name of an image, perhaps with its id.
+fn reference(r: &mut Reader, v: &Value) -> Option<(String, Option<String>)> {
+    v.parsed(r, |text| {
+        let (name, id) = crate::image::store::split_name(text)?;
+        Ok((name.to_owned(), id.map(str::to_owned)))
+    })
 }
 
 /// A program of the host: absolute, or a bare name.

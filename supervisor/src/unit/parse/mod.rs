@@ -24,6 +24,7 @@ pub(in crate::unit) use self::image::env_name;
 pub(in crate::unit) use self::job::TIMEZONE;
 pub(in crate::unit) use self::parts::CAPABILITIES;
 pub(in crate::unit) use self::policy::{HOOK_TIMEOUT, default_logs, default_restart, default_stop};
+pub(crate) use self::probes::health_pair;
 pub(in crate::unit) use self::probes::{HOST, METHOD, PATH, STATUS, default_probe};
 use self::read::{Reader, Table, place};
 use crate::api::model::Problem;
@@ -108,8 +109,9 @@ fn service(r: &mut Reader, name: &ServiceName, t: &Table) -> Option<Service> {
     let replicas = t.get(r, "replicas").and_then(|v| v.natural(r, 0..=REPLICAS_MAX)).unwrap_or(1);
     let process = image::process(r, t);
     let image = image::image(r, t, process.command.is_some());
-    let limits =
-        parts::section(r, t, "limits", |r, t| parts::limits(r, t, matches!(image, Some(Image::Root { .. }))));
+    let limits = parts::section(r, t, "limits", |r, t| {
+        parts::limits(r, t, image.as_ref().is_some_and(Image::has_defaults))
+    });
     let security = parts::section(r, t, "security", parts::security);
     let owner = process.user.as_ref().map_or((0, 0), |u| (u.uid, u.gid));
     let mut targets = parts::Targets::default();

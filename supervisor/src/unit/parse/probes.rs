@@ -255,6 +255,18 @@ fn healthcheck(r: &mut Reader, v: &Value) -> Option<(Probe, Probe)> {
     let start_interval = time(r, "start_interval", secs(5), PERIOD_MIN..=DAY);
     let retries: u32 = t.get(r, "retries").and_then(|v| v.natural(r, 1..=1000)).unwrap_or(3);
     let kind = kind.filter(|_| !disabled)?;
+    Some(health_pair(kind, interval, timeout, start_period, start_interval, retries))
+}
+
+/// The startup and the liveness probe that a health check in Compose's words means.
+pub(crate) fn health_pair(
+    kind: Kind,
+    interval: Duration,
+    timeout: Duration,
+    start_period: Duration,
+    start_interval: Duration,
+    retries: u32,
+) -> (Probe, Probe) {
     let free = start_period.as_millis().div_ceil(start_interval.as_millis().max(1));
     let free = u32::try_from(free).unwrap_or(u32::MAX);
     let startup = Probe {
@@ -270,7 +282,7 @@ fn healthcheck(r: &mut Reader, v: &Value) -> Option<(Probe, Probe)> {
         failure_threshold: retries,
         ..default_probe(Role::Liveness, kind)
     };
-    Some((startup, liveness))
+    (startup, liveness)
 }
 
 /// `None` = none, or with a complaint.
