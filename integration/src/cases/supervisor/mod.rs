@@ -7,6 +7,7 @@ mod beside;
 mod config;
 mod crowd;
 mod deaths;
+mod doctor;
 mod endpoints;
 mod files;
 mod hogs;
@@ -64,6 +65,7 @@ pub fn cases() -> Vec<Case> {
         ladder::cases(),
         hogs::cases(),
         access::cases(),
+        doctor::cases(),
         output::cases(),
         files::cases(),
         removal::cases(),
