@@ -86,7 +86,7 @@ const LIMITS: [Row; 17] = [
     ("update", "mem-bw-schema", "no schema", "Intel RDT"),
 ];
 
-const OTHERS: [Row; 11] = [
+const OTHERS: [Row; 12] = [
     ("delete", "force", "?", "-force"),
     ("kill", "all", "?", "-all"),
     ("list", "format", "xml", "invalid format option"),
@@ -98,6 +98,7 @@ const OTHERS: [Row; 11] = [
     ("spec", "bundle", "/no/such/bundle", "/no/such/bundle"),
     ("spec", "rootless", "?", "-rootless"),
     ("check", "plan", "?", "-plan"),
+    ("doctor", "json", "?", "-json"),
 ];
 
 /// All of this subject.
@@ -115,8 +116,8 @@ pub fn cases() -> Vec<Case> {
             let known: BTreeSet<(&str, String)> =
                 tables.into_iter().flatten().map(|row| (row.0, row.1.to_string())).collect();
             for verb in [
-                "", "check", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps",
-                "resume", "run", "spec", "start", "state", "update",
+                "", "check", "create", "delete", "doctor", "events", "exec", "features", "kill", "list",
+                "pause", "ps", "resume", "run", "spec", "start", "state", "update",
             ] {
                 let words = [verb, "--help"].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>();
                 let out = t.bare(&words).run()?;
@@ -188,7 +189,7 @@ fn tried(t: &mut Trial<'_>, rows: &[Row]) -> Result<()> {
             }
             "exec" if *option == "process" => words.push(id.clone()),
             "exec" => words.extend([id.as_str(), PROBE, "true"].map(String::from)),
-            "list" | "spec" | "check" => {}
+            "list" | "spec" | "check" | "doctor" => {}
             _ => words.push(id.clone()),
         }
         refused(t, verb, &words, says)?;

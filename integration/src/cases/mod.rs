@@ -7,6 +7,7 @@ mod cgroups;
 mod cli;
 mod contract;
 mod devices;
+mod doctor;
 mod engines;
 mod events;
 mod exec;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Case> {
         update::cases(),
         events::cases(),
         features::cases(),
+        doctor::cases(),
         placement::cases(),
         labels::cases(),
         selinux::cases(),

@@ -77,6 +77,7 @@ pub enum Command {
     Check(CheckArgs),
     Create(CreateArgs),
     Delete(DeleteArgs),
+    Doctor(DoctorArgs),
     Events(EventsArgs),
     Exec(ExecArgs),
     Features,
@@ -199,6 +200,13 @@ pub struct KillArgs {
 pub struct DeleteArgs {
     pub id: String,
     pub force: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoctorArgs {
+    /// For programs.
+    pub json: bool,
 }
 
 /// `events`.

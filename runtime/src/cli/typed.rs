@@ -173,6 +173,7 @@ pub(super) fn command(name: &str, m: &ArgMatches, arguments: Vec<OsString>) -> R
         }
         "create" => Command::Create(create(m, id())?),
         "delete" => Command::Delete(DeleteArgs { id: id(), force: m.get_flag("force") }),
+        "doctor" => Command::Doctor(DoctorArgs { json: m.get_flag("json") }),
         "events" => {
             let interval = string(m, "interval")?.map(|v| values::duration("interval", &v)).transpose()?;
             let interval = interval.unwrap_or(EVENTS_INTERVAL);

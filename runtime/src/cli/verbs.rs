@@ -22,7 +22,7 @@ const ID: &str = "<container-id>";
 const MANY: usize = usize::MAX;
 
 /// Commands that work.
-pub(super) static VERBS: [Verb; 18] = [
+pub(super) static VERBS: [Verb; 19] = [
     Verb {
         name: "check",
         about: "report every problem a bundle would have on this host",
@@ -56,6 +56,15 @@ pub(super) static VERBS: [Verb; 18] = [
             )]
         },
         notes: "Works on containers whose creation was interrupted and whose records are damaged.",
+    },
+    Verb {
+        name: "doctor",
+        about: "report what of this host keeps containers from working or being safe, and the fix",
+        arguments: "",
+        count: (0, 0),
+        stop: false,
+        options: || vec![flag("json", None, "print the findings as JSON")],
+        notes: "Changes nothing. The exit code is 1 when there is an error or a warning; notes are facts.",
     },
     Verb {
         name: "events",

@@ -132,7 +132,7 @@ fn linux() -> Linux {
     }
 }
 
-fn has_action(name: &str) -> bool {
+pub(super) fn has_action(name: &str) -> bool {
     seccomp::action_bits(name).is_some_and(kernel::action_available)
 }
 
@@ -149,7 +149,7 @@ fn sorted(names: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Namespaces that both sides have.
-fn namespaces() -> Vec<&'static str> {
+pub(super) fn namespaces() -> Vec<&'static str> {
     let has = |name: &str| fs::statat(fs::CWD, format!("/proc/self/ns/{name}"), fs::AtFlags::empty()).is_ok();
     let mut out: Vec<_> = KINDS.iter().filter(|(_, _, file)| has(file)).map(|(kind, _, _)| *kind).collect();
     out.sort_unstable();

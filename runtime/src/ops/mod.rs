@@ -5,6 +5,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod features;
@@ -38,6 +39,7 @@ pub fn dispatch(request: &Request) -> Result<i32> {
         Command::Check(args) => check::run(global, args),
         Command::Create(args) => create::run(global, args).step("knarr create failed"),
         Command::Delete(args) => delete::run(global, args),
+        Command::Doctor(args) => doctor::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Exec(args) => exec::run(global, args).step("exec failed"),
         Command::Features => features::run(),

@@ -67,6 +67,11 @@ pub fn command() -> Command {
         .subcommands(following())
         .subcommands(inside())
         .subcommands(others())
+        .subcommand(
+            Command::new("doctor")
+                .about("What of this host keeps services from running or being safe, and the fix; works without a daemon")
+                .arg(json()),
+        )
 }
 
 fn looking() -> [Command; 3] {

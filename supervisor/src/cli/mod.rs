@@ -1,9 +1,10 @@
 //! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `image`,
-//! `replay-pressure`, `completions` and `openapi` work without a daemon.
+//! `replay-pressure`, `doctor`, `completions` and `openapi` work without a daemon.
 #![forbid(unsafe_code)]
 
 mod args;
 mod client;
+mod doctor;
 mod failure;
 mod images;
 mod jobs;
@@ -90,6 +91,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "ps" => show::ps(ctx, m).await,
         "status" => show::status(ctx, m).await,
         "explain" => show::explain(ctx, m).await,
+        "doctor" => doctor::doctor(ctx, m).await,
         "version" => show::version(ctx, m).await,
         "plan" => plans::plan(ctx, m).await,
         "apply" => plans::apply(ctx, m).await,

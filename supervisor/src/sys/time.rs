@@ -46,3 +46,18 @@ pub fn wall_timer_rang(timer: impl AsFd) -> bool {
         Err(_) => false,
     }
 }
+
+/// Whether somebody keeps the wall clock right: adjtimex(2), which reads only when it is asked for nothing.
+///
+/// # Errors
+/// Those of adjtimex(2).
+pub fn is_synchronised() -> io::Result<bool> {
+    // SAFETY: all bytes zero are a valid `timex` (integers only), whose `modes` of 0 has nothing changed.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `timex` is a whole structure of ours that the kernel fills.
+    let state = unsafe { libc::adjtimex(&mut timex) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0)
+}

@@ -8,6 +8,7 @@ mod config;
 mod copies;
 mod crowd;
 mod deaths;
+mod doctor;
 mod endpoints;
 mod files;
 mod hogs;
@@ -66,6 +67,7 @@ pub fn cases() -> Vec<Case> {
         ladder::cases(),
         hogs::cases(),
         access::cases(),
+        doctor::cases(),
         output::cases(),
         files::cases(),
         removal::cases(),
