@@ -330,7 +330,7 @@ mod tests {
             started: Boot::default(),
             ended: Boot::default(),
             ended_wall: "2026-01-01T00:00:00Z".parse().unwrap(),
-            memory: Memory::default(),
+            memory: Box::default(),
             log_dropped: 0,
             victim: None,
         }
@@ -509,15 +509,15 @@ mod tests {
             limit: Some(64 << 20),
             ..Memory::default()
         };
-        let text = Ending::Seen(ExitRecord { memory: memory.clone(), ..killed }).text();
+        let text = Ending::Seen(ExitRecord { memory: memory.clone().into(), ..killed }).text();
         assert_eq!(
             text,
             "exited 137 (SIGKILL): the memory limit of 64 MiB was hit, the kernel killed 1 process, peak 64 MiB"
         );
         let victim = Some(Box::new(Victim { pid: 12, name: "ja\x1bva".into(), short: None }));
-        let named = ExitRecord { memory: memory.clone(), victim, ..record(End::Exited { code: 1 }) };
+        let named = ExitRecord { memory: memory.clone().into(), victim, ..record(End::Exited { code: 1 }) };
         assert!(Ending::Seen(named).text().contains(r"the kernel killed process 12 (ja\u{1b}va), peak"));
-        let child = ExitRecord { memory, ..record(End::Exited { code: 1 }) };
+        let child = ExitRecord { memory: memory.into(), ..record(End::Exited { code: 1 }) };
         assert!(Ending::Seen(child).text().starts_with("exited 1; the memory limit"));
     }
 

@@ -63,7 +63,7 @@ pub(super) fn ended(run: u32, code: u8) -> Record {
             started: Boot::default(),
             ended: Boot::default(),
             ended_wall: "2026-11-21T12:00:00.25Z".parse().unwrap(),
-            memory: Memory { oom_kills: Some(0), peak: Some(1 << 20), ..Memory::default() },
+            memory: Memory { oom_kills: Some(0), peak: Some(1 << 20), ..Memory::default() }.into(),
             log_dropped: 0,
             victim: None,
         }),

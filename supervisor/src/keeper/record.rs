@@ -31,7 +31,7 @@ pub struct ExitRecord {
     /// The same for people.
     pub ended_wall: Timestamp,
     /// What its cgroup said before it went; `None` where the layout has no such file.
-    pub memory: Memory,
+    pub memory: Box<Memory>,
     /// Bytes of output that were dropped because the log could not be written in time.
     pub log_dropped: u64,
     /// Whom the kernel killed for memory last; the daemon adds it from the kernel's log, where it may read that.

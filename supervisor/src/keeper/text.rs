@@ -219,7 +219,7 @@ mod tests {
                 started: Boot(Duration::new(12, 345)),
                 ended: Boot(Duration::new(99, 999_999_999)),
                 ended_wall: "2023-11-14T22:13:20.123456789Z".parse().unwrap(),
-                memory: memory.clone(),
+                memory: memory.clone().into(),
                 log_dropped: 7,
                 victim: None,
             };

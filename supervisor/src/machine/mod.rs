@@ -669,7 +669,7 @@ fn clean_again(run: &RunId, failed: u32, text: &str) -> (Duration, Effect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keeper::record::{End, ExitRecord, Memory, VERSION};
+    use crate::keeper::record::{End, ExitRecord, VERSION};
     use crate::unit::service::Service;
 
     struct Trial {
@@ -726,7 +726,7 @@ mod tests {
                 started: at.boot,
                 ended: at.boot,
                 ended_wall: at.wall,
-                memory: Memory::default(),
+                memory: Box::default(),
                 log_dropped: 0,
                 victim: None,
             }))
