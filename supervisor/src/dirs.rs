@@ -39,6 +39,10 @@ impl Dirs {
     pub fn generations(&self) -> PathBuf {
         self.state.join("generations")
     }
+    /// The token of the loopback address, where `--web` asks for one.
+    pub fn web_token(&self) -> PathBuf {
+        self.state.join("web-token")
+    }
     /// The journal's directory.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")

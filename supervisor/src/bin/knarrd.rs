@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use knarrd::daemon::{Options, run};
+use knarrd::api::web::loopback;
+use knarrd::daemon::{Options, WebOptions, run};
 use knarrd::dirs::Dirs;
 use knarrd::memory::ladder::Thresholds;
 use tracing::level_filters::LevelFilter;
@@ -88,6 +89,13 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         },
         pressure: pressure(matches)?,
         endpoints: matches.contains_id("endpoints").then(|| path("endpoints")).transpose()?,
+        web: match matches.get_one::<String>("web") {
+            Some(text) => Some(WebOptions {
+                address: loopback(text).map_err(|e| anyhow!("--web: {e}"))?,
+                token: matches.contains_id("web-token").then(|| path("web-token")).transpose()?,
+            }),
+            None => None,
+        },
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
 }
@@ -197,6 +205,17 @@ fn command() -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("List ready instances in this file, as JSON, for proxies"),
+        )
+        .arg(Arg::new("web").long("web").value_name("ADDRESS").help(
+            "Answer /metrics on this loopback address, such as 127.0.0.1:9464, to who has the token [default: nowhere]",
+        ))
+        .arg(
+            Arg::new("web-token")
+                .long("web-token")
+                .value_name("FILE")
+                .requires("web")
+                .value_parser(value_parser!(PathBuf))
+                .help("The token of --web, mode 0600 [default: one is made, web-token in the state directory]"),
         )
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(

@@ -37,6 +37,17 @@ pub struct Options {
     pub pressure: crate::memory::ladder::Thresholds,
     /// Where ready instances are listed for proxies; `None` = nowhere.
     pub endpoints: Option<PathBuf>,
+    /// The loopback address for metrics; `None` = the sockets only.
+    pub web: Option<WebOptions>,
     /// The services directory is read whole this often, whatever inotify says.
     pub full_pass: Duration,
+}
+
+/// The loopback address for metrics.
+#[derive(Debug, Clone)]
+pub struct WebOptions {
+    /// Where to listen.
+    pub address: std::net::SocketAddr,
+    /// The file with its token; `None` = one that is made in the state directory.
+    pub token: Option<PathBuf>,
 }

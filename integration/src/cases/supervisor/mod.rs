@@ -8,6 +8,7 @@ mod config;
 mod crowd;
 mod deaths;
 mod endpoints;
+mod events;
 mod files;
 mod hogs;
 mod hooks;
@@ -21,6 +22,7 @@ mod logcap;
 mod logs;
 mod long;
 mod memory;
+mod metrics;
 mod order;
 mod orders;
 mod output;
@@ -60,10 +62,12 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        metrics::cases(),
         deaths::cases(),
         ladder::cases(),
         hogs::cases(),
         access::cases(),
+        events::cases(),
         output::cases(),
         files::cases(),
         removal::cases(),
