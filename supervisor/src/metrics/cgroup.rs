@@ -42,13 +42,13 @@ impl Hierarchies {
     }
 
     /// The directory of a group in the v2 tree.
-    fn new(&self, group: &str) -> Option<Dir> {
+    fn tree(&self, group: &str) -> Option<Dir> {
         Some(Dir(self.unified.as_ref()?.join(group.trim_start_matches('/'))))
     }
 
     /// Everything about a group, given by its path from the root of each hierarchy.
     pub fn read(&self, group: &str) -> Group {
-        let tree = self.new(group);
+        let tree = self.tree(group);
         let mut all = Group::default();
         match (self.old("memory", group), &tree) {
             (Some(dir), _) => all.memory_v1(&dir),

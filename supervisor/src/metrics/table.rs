@@ -89,7 +89,7 @@ fn stalls(of: &[Psi], s: &mut Samples<'_>) {
 }
 
 /// Looks that were made, by the word of their probe.
-fn probes<'a>(seen: &'a Seen) -> impl Iterator<Item = (&'static str, &'a super::tally::Looks)> {
+fn probes(seen: &Seen) -> impl Iterator<Item = (&'static str, &super::tally::Looks)> {
     let all = seen.tally.probes.iter().zip(Role::ALL);
     all.filter_map(|(looks, role)| Some((role.word(), looks.as_deref()?)))
 }
