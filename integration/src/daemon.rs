@@ -582,7 +582,8 @@ fn read_to_end(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> std::io::Result<
     }
 }
 
-fn parse_answer(bytes: &[u8]) -> Result<Answer> {
+/// Status and body of an answer that is there as a whole.
+pub fn parse_answer(bytes: &[u8]) -> Result<Answer> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").context("no whole HTTP head")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());

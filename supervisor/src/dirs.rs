@@ -51,6 +51,11 @@ impl Dirs {
     pub fn root(&self, instance: &Instance) -> PathBuf {
         self.run.join("roots").join(instance.to_string())
     }
+
+    /// The token of the loopback address, where `--web` asks for one.
+    pub fn web_token(&self) -> PathBuf {
+        self.state.join("web-token")
+    }
     /// The journal's directory.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")

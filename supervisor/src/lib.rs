@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod logs;
 pub mod machine;
 pub mod memory;
+pub mod metrics;
 pub mod names;
 pub mod policy;
 pub mod probe;

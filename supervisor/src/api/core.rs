@@ -68,15 +68,28 @@ pub enum Call {
     /// Why it is as it is.
     Explain(Target, Answer<Explanation>),
     /// Events after this number that are still kept, and the live ones from there without a gap.
-    Events { since: u64, answer: Answer<(Vec<EventInfo>, broadcast::Receiver<EventInfo>)> },
+    Events { since: u64, answer: Answer<Page> },
     /// How far the rollout of a service is.
     Rollout(ServiceName, Answer<RolloutInfo>),
     /// What somebody wants of the rollout of a service.
     RolloutWish { service: ServiceName, wish: RolloutWish, answer: Answer<()> },
     /// The run of an instance that runs now, and the runtime's program that made it, for exec and attach.
     Running(Target, Answer<Running>),
+    /// Everything for metrics that is at hand.
+    Metrics(Answer<Box<crate::metrics::Scene>>),
     /// Versions.
     Version(Answer<VersionInfo>),
+}
+
+/// Events that are kept, the live ones from there, and which numbers there are.
+#[derive(Debug)]
+pub struct Page {
+    /// Oldest first.
+    pub past: Vec<EventInfo>,
+    /// Those that come.
+    pub live: broadcast::Receiver<EventInfo>,
+    /// Of all events, not only of these.
+    pub numbers: super::cursor::Numbers,
 }
 
 /// What exec and attach need to know.

@@ -29,6 +29,8 @@ impl Fault {
             StatusCode::REQUEST_TIMEOUT => "timeout",
             StatusCode::SERVICE_UNAVAILABLE => "busy",
             StatusCode::BAD_REQUEST => "bad-request",
+            StatusCode::UNAUTHORIZED => "unauthorized",
+            StatusCode::MISDIRECTED_REQUEST => "misdirected",
             _ => "internal",
         };
         Fault { status, body: ErrorBody { code: code.into(), message: message.into(), problems: Vec::new() } }

@@ -5,6 +5,7 @@
 mod attach;
 mod bind;
 pub mod core;
+pub mod cursor;
 mod events;
 mod exec;
 #[cfg(test)]
@@ -12,6 +13,7 @@ pub(crate) mod exec_tests;
 mod fault;
 pub mod frames;
 mod logs;
+mod metrics;
 pub mod model;
 mod openapi;
 mod orders;
@@ -22,6 +24,8 @@ mod serve;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod token;
+pub mod web;
 
 pub use bind::{Listeners, bind};
 pub use openapi::document;

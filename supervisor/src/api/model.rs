@@ -338,17 +338,50 @@ pub struct EventInfo {
     pub instance: Option<String>,
     /// created, started, exited, restart-scheduled, crash-loop, stopped, killed, monitor-lost, applied, ...
     pub kind: String,
+    /// How much it matters, by its kind.
+    #[serde(default)]
+    pub severity: Severity,
     /// One line for people.
     pub text: String,
     /// The event that led to this one.
     pub cause: Option<u64>,
 }
 
-/// A line in a stream of events that stands for events that are not kept any more.
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// As it should be.
+    #[default]
+    Info,
+    /// Not as it should be, and goes on by itself.
+    Warning,
+    /// Somebody has to look.
+    Error,
+}
+
+/// A line in a stream of events that stands for events that its reader will not get.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lagged {
-    /// How many at most.
+    /// How many at most; 0 = nobody knows.
     pub lagged: u64,
+    /// The number of the oldest event that is kept.
+    #[serde(default)]
+    pub oldest: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub reason: GapReason,
+}
+
+/// Why events are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GapReason {
+    /// They are older than what is kept.
+    #[default]
+    NotKept,
+    /// No event ever had the number that was asked for: the journal is a new one, and the stream begins with its first event.
+    NumbersBeganAnew,
 }
 
 /// One line of a log.

@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, model, orders, rollouts, routes, set};
+use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,12 +32,21 @@ use super::{events, exec, logs, model, orders, rollouts, routes, set};
         routes::explain,
         events::get,
         logs::get,
+        metrics::get,
         routes::plan,
         routes::apply,
         exec::exec,
         exec::attach
     ),
-    components(schemas(model::Lagged, model::Sight, model::Control, model::TerminalSize, model::ErrorBody))
+    components(schemas(
+        model::Lagged,
+        model::GapReason,
+        model::Severity,
+        model::Sight,
+        model::Control,
+        model::TerminalSize,
+        model::ErrorBody
+    ))
 )]
 struct Document;
 

@@ -21,7 +21,7 @@ use super::model::{
 };
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
-use super::{events, exec, logs, openapi, orders, rollouts, set};
+use super::{events, exec, logs, metrics, openapi, orders, rollouts, set};
 
 /// A question that changes nothing is answered within this time, or the daemon is stuck.
 const SOON: Duration = Duration::from_secs(30);
@@ -88,6 +88,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::GET, "/v1/explain/{target}", get(explain)),
         (Method::GET, "/v1/events", get(events::get)),
         (Method::GET, "/v1/logs/{target}", get(logs::get)),
+        (Method::GET, "/metrics", get(metrics::get)),
         (Method::POST, "/v1/plan", post(plan)),
         (Method::POST, "/v1/apply", post(apply)),
         (Method::POST, "/v1/exec/{target}", post(exec::exec)),

@@ -222,7 +222,7 @@ async fn turn_away(mut stream: UnixStream, _permit: OwnedSemaphorePermit) {
     let _ = stream.shutdown().await;
 }
 
-fn http(limits: &Limits) -> http1::Builder {
+pub(super) fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
@@ -238,20 +238,23 @@ pub(super) fn taken_over(upgraded: Upgraded) -> Option<(Patient, Bytes)> {
 }
 
 /// A stream whose writes fail when the other side takes nothing for a while.
-pub(super) struct Patient {
-    stream: UnixStream,
+pub(super) struct Patient<S = UnixStream> {
+    stream: S,
     patience: Duration,
     waits: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: UnixStream, patience: Duration) -> Patient {
-        Patient { stream, patience, waits: None }
-    }
-
     /// The same socket once more, for asking whether it still has another end.
     pub(super) fn watched(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
+    }
+}
+
+impl<S> Patient<S> {
+    /// Waits so long at most.
+    pub(super) fn new(stream: S, patience: Duration) -> Patient<S> {
+        Patient { stream, patience, waits: None }
     }
 
     /// Passes `done` on; while there is none, the clock runs.
@@ -268,7 +271,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -278,7 +281,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.limit(cx, done)

@@ -53,6 +53,7 @@ pub(crate) fn event(seq: u64) -> EventInfo {
         service: Some("web".into()),
         instance: Some("web.1".into()),
         kind: "exited".into(),
+        severity: Severity::Info,
         text: "exited 137: the memory limit of 64 MiB was hit".into(),
         cause: seq.checked_sub(1),
     }
@@ -136,6 +137,17 @@ fn plan() -> Plan {
     }
 }
 
+fn scene() -> crate::metrics::Scene {
+    let seen = |service: &str| crate::metrics::scene::Seen {
+        service: service.into(),
+        replica: "1".into(),
+        state: "running",
+        runs: 7,
+        ..Default::default()
+    };
+    crate::metrics::Scene { instances: vec![seen("db"), seen("web")], services: 2, ..Default::default() }
+}
+
 /// The table: `web` with two instances, `db` with one; `stuck` conflicts; the rest is unknown.
 fn known(target: &Target) -> Result<(), Refusal> {
     match target.to_string().as_str() {
@@ -195,7 +207,8 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
         }))),
         Call::Events { since, answer } => {
             let past = (since + 1..=5).map(event).collect();
-            drop(answer.send(Ok((past, live.subscribe()))))
+            let numbers = super::cursor::Numbers { oldest: Some(1), next: 6 };
+            drop(answer.send(Ok(core::Page { past, live: live.subscribe(), numbers })))
         }
         Call::Running(target, a) => {
             drop(
@@ -209,6 +222,7 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
                 }),
             )
         }
+        Call::Metrics(a) => drop(a.send(Ok(Box::new(scene())))),
         Call::Version(a) => drop(a.send(Ok(VersionInfo {
             version: "0.1.0".into(),
             api: 1,
@@ -361,6 +375,23 @@ fn dechunk(mut body: &str) -> String {
 }
 
 #[test]
+fn metrics_are_text_of_the_wanted_kind() {
+    let d = Fake::start();
+    let classic = d.get("/metrics");
+    assert_eq!(classic.status, 200);
+    assert!(classic.head.contains("content-type: text/plain; version=0.0.4"), "{classic:?}");
+    assert!(
+        classic.body.contains("knarr_instance_runs_total{service=\"web\",replica=\"1\"} 7\n"),
+        "{classic:?}"
+    );
+    assert!(classic.body.contains("\nknarr_services 2\n") && !classic.body.contains("# EOF"), "{classic:?}");
+    let accept = "accept: application/openmetrics-text;version=1.0.0";
+    let open = d.say(&format!("GET /metrics HTTP/1.1\r\nhost: k\r\n{accept}\r\nconnection: close\r\n\r\n"));
+    assert!(open.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{open:?}");
+    assert!(open.body.ends_with("\n# EOF\n"), "{open:?}");
+}
+
+#[test]
 fn every_reading_route_answers() {
     let d = Fake::start();
     assert_eq!(d.get("/v1/version").json()["api"], 1);
@@ -374,6 +405,14 @@ fn every_reading_route_answers() {
     let seqs: Vec<u64> =
         events.body.lines().map(|l| serde_json::from_str::<EventInfo>(l).unwrap().seq).collect();
     assert_eq!(seqs, [4, 5]);
+    // No event ever had this number: it begins anew, and says so.
+    let anew = d.get("/v1/events?since=99").body;
+    assert!(anew.starts_with("{\"lagged\":0,\"oldest\":1,\"reason\":\"numbers-began-anew\"}\n{"), "{anew}");
+    assert_eq!(anew.lines().count(), 6, "{anew}");
+    assert_eq!(d.get("/v1/events?target=web.1&kind=exited").body.lines().count(), 5);
+    for none in ["target=db", "kind=started", "severity=warning"] {
+        assert_eq!(d.get(&format!("/v1/events?{none}")).body, "", "{none}");
+    }
     let head = d.say("HEAD /v1/instances HTTP/1.1\r\nhost: k\r\nconnection: close\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
@@ -507,6 +546,9 @@ fn malformed_requests_are_refused_and_ask_nothing() {
         (get("/v1/events?since=-1"), 400, "since"),
         (get("/v1/events?since=18446744073709551616"), 400, "since"),
         (get("/v1/events?follow"), 400, "follow"),
+        (get("/v1/events?target=We"), 400, "target"),
+        (get("/v1/events?kind=,"), 400, "kind"),
+        (get("/v1/events?severity=bad"), 400, "severity"),
         (get("/v1/logs/web?tail=-1"), 400, "tail"),
         (get("/v1/logs/web?since=yesterday"), 400, "since"),
         (post("/v1/version", ""), 405, "POST cannot be used"),
@@ -585,7 +627,9 @@ fn one_connection_carries_several_requests() {
 fn the_read_only_socket_only_looks() {
     let d = Fake::start();
     let ask = |request: String| talk(d.connect_read_only(), request.as_bytes());
-    for path in ["/v1/version", "/v1/instances", "/v1/events", "/v1/explain/web", "/v1/openapi.json"] {
+    for path in
+        ["/metrics", "/v1/version", "/v1/instances", "/v1/events", "/v1/explain/web", "/v1/openapi.json"]
+    {
         assert_eq!(ask(get(path)).status, 200, "{path}");
     }
     assert_eq!(ask(post("/v1/plan", "{}")).status, 200);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::ArgMatches;
-use knarrd::daemon::{Options, command, run};
+use knarrd::api::web::loopback;
+use knarrd::daemon::{Options, WebOptions, command, run};
 use knarrd::dirs::Dirs;
 use knarrd::memory::ladder::Thresholds;
 use tracing::level_filters::LevelFilter;
@@ -92,6 +93,13 @@ fn options(matches: &ArgMatches) -> Result<Options> {
             Some(word) => knarrd::image::root::Mode::parse(word)
                 .ok_or_else(|| anyhow!("--image-root {word}: want auto, overlay or copy"))?,
             None => knarrd::image::root::Mode::Auto,
+        },
+        web: match matches.get_one::<String>("web") {
+            Some(text) => Some(WebOptions {
+                address: loopback(text).map_err(|e| anyhow!("--web: {e}"))?,
+                token: matches.contains_id("web-token").then(|| path("web-token")).transpose()?,
+            }),
+            None => None,
         },
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })

@@ -214,9 +214,23 @@ fn following() -> [Command; 3] {
             .about("What happened, each with its number")
             .arg(flag("follow", Some('f'), "Go on with what comes, also over restarts of the daemon"))
             .arg(
-                value("since", None, "SEQ", "Only events with a greater number")
-                    .value_parser(value_parser!(u64))
-                    .default_value("0"),
+                value(
+                    "since",
+                    None,
+                    "SEQ",
+                    "Only events with a greater number: the last that was seen; 0 = all that are kept",
+                )
+                .value_parser(value_parser!(u64))
+                .default_value("0"),
+            )
+            .arg(names(false, "Only those about these services or instances"))
+            .arg(
+                value("kind", Some('k'), "KIND", "Only those of this kind, such as exited; may be repeated")
+                    .action(ArgAction::Append),
+            )
+            .arg(
+                value("severity", None, "LEAST", "Only those that matter so much: warning or error")
+                    .value_parser(["info", "warning", "error"]),
             )
             .arg(json()),
         Command::new("top")

@@ -16,7 +16,7 @@ use super::failure::{FAILED, Failure, NOT_FOUND, Result, UNREACHABLE};
 use super::show::Paper;
 use super::text::{Color, Style, clean};
 use super::{Ctx, out};
-use crate::api::model::{EventInfo, InstanceStatus, Lagged, LogLine};
+use crate::api::model::{EventInfo, GapReason, InstanceStatus, Lagged, LogLine};
 
 /// How long a follower waits for a daemon that went away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -291,10 +291,17 @@ enum Told {
 pub(super) async fn events(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let (follow, json) = (m.get_flag("follow"), m.get_flag("json"));
     let mut last = m.get_one::<u64>("since").copied().unwrap_or(0);
+    let list = |name| {
+        m.get_many::<String>(name).into_iter().flatten().map(|v| segment(v)).collect::<Vec<_>>().join(",")
+    };
+    let mut query = format!("follow={follow}&target={}&kind={}", list("name"), list("kind"));
+    if let Some(least) = m.get_one::<String>("severity") {
+        query.push_str(&format!("&severity={}", segment(least)));
+    }
     let mut waits = Waits::default();
     let paper = Paper::of(ctx);
     loop {
-        match pass_events(ctx, &paper, &mut last, follow, json, &mut waits).await {
+        match pass_events(ctx, &paper, &mut last, &query, json, &mut waits).await {
             Ok(()) if !follow => return Ok(0),
             Ok(()) => {}
             Err(f) if follow && waits.again(&f) => {}
@@ -308,24 +315,33 @@ async fn pass_events(
     ctx: &Ctx,
     paper: &Paper,
     last: &mut u64,
-    follow: bool,
+    query: &str,
     json: bool,
     waits: &mut Waits,
 ) -> Result<()> {
-    let mut lines = ctx.client.lines(&format!("/v1/events?since={last}&follow={follow}")).await?;
+    let mut lines = ctx.client.lines(&format!("/v1/events?since={last}&{query}")).await?;
     waits.reached();
     while let Some(line) = lines.next().await? {
         let told: Told = parse(&line)?;
-        if let Told::Event(event) = &told {
-            *last = event.seq;
+        match &told {
+            Told::Event(event) => *last = event.seq,
+            Told::Lagged(gap) if gap.reason == GapReason::NumbersBeganAnew => *last = 0,
+            Told::Lagged(_) => {}
         }
         out(&match (json, told) {
             (true, _) => format!("{}\n", String::from_utf8_lossy(&line)),
             (false, Told::Event(event)) => event_line(&event, paper),
-            (false, Told::Lagged(l)) => format!("up to {} events are not kept any more\n", l.lagged),
+            (false, Told::Lagged(gap)) => gap_line(&gap),
         })?;
     }
     Ok(())
+}
+
+fn gap_line(gap: &Lagged) -> String {
+    match gap.reason {
+        GapReason::NotKept => format!("up to {} events are not kept any more\n", gap.lagged),
+        GapReason::NumbersBeganAnew => "the numbers of events began anew: the journal is a new one\n".into(),
+    }
 }
 
 /// Number, time, who, what.

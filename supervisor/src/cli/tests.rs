@@ -341,6 +341,8 @@ fn exit_codes_tell_scripts_what_happened() {
         ("version --json", 0),
         ("events --since 3", 0),
         ("events --json", 0),
+        ("events web --kind exited --severity info", 0),
+        ("events --severity bad", 2),
         ("events --since x", 2),
         ("logs web", 0),
         ("logs web.1 db --tail 3 --timestamps", 0),

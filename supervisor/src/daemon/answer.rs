@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::desired::{whole_file, write_aside};
 use super::owner::Owner;
 use super::waiters::Until;
-use crate::api::core::{Answer, Call, Refusal, Running, Target, Verb};
+use crate::api::core::{Answer, Call, Page, Refusal, Running, Target, Verb};
+use crate::api::cursor::Numbers;
 use crate::api::model::{Plan, PlanRequest, ServiceFile, VersionInfo};
 use crate::machine::State;
 use crate::names::{Instance, ServiceName};
@@ -53,9 +54,11 @@ impl Owner {
             }
             Call::Events { since, answer } => {
                 let live = self.events.subscribe();
-                let kept =
-                    self.journal.image().events.iter().filter(|e| e.seq > since).map(super::explain::info);
-                reply(answer, Ok((kept.collect(), live)));
+                let events = &self.journal.image().events;
+                let numbers =
+                    Numbers { oldest: events.front().map(|e| e.seq), next: self.journal.next_seq() };
+                let past = events.iter().filter(|e| e.seq > since).map(super::explain::info).collect();
+                reply(answer, Ok(Page { past, live, numbers }));
             }
             Call::Rollout(name, to) => reply(to, self.rollout_info(&name)),
             Call::RolloutWish { service, wish, answer } => {
@@ -63,6 +66,7 @@ impl Owner {
                 reply(answer, done);
             }
             Call::Running(target, to) => reply(to, self.running(&target)),
+            Call::Metrics(to) => reply(to, Ok(Box::new(self.scene()))),
             Call::Version(to) => reply(to, Ok(self.version())),
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn info(event: &Event) -> EventInfo {
         service: event.service.as_ref().map(ToString::to_string),
         instance,
         kind: event.kind.clone(),
+        severity: crate::api::cursor::severity(&event.kind),
         text: event.text.clone(),
         cause: event.cause,
     }
@@ -39,7 +40,6 @@ impl Owner {
     /// One instance for `ps`.
     pub(super) fn status_of(&self, slot: &Slot) -> InstanceStatus {
         let machine = &slot.machine;
-        let kept = self.journal.image().instances.get(&machine.instance);
         let pid = match &machine.state {
             State::Starting { pid, .. } | State::Running { pid, .. } => Some(*pid),
             State::Stopping { pid, .. } => *pid,
@@ -68,10 +68,16 @@ impl Owner {
             seconds: Boot::now().since(machine.changed.0).as_secs_f64(),
             ready: self.fitness(slot).ready,
             restarts: machine.restarts,
-            last_exit: kept.and_then(|k| k.exits.back()).and_then(code),
+            last_exit: self.last_exit(&machine.instance),
             memory: usage.memory,
             memory_limit: usage.limit,
         }
+    }
+
+    /// The exit code of the last end.
+    pub(super) fn last_exit(&self, instance: &Instance) -> Option<i32> {
+        let kept = self.journal.image().instances.get(instance);
+        kept.and_then(|k| k.exits.back()).and_then(code)
     }
 
     /// What the state is about, one line.

@@ -90,6 +90,17 @@ pub fn command() -> Command {
                 .value_parser(["auto", "overlay", "copy"])
                 .help("How the roots of images are made; auto is an overlay where there can be one [default: auto]"),
         )
+        .arg(Arg::new("web").long("web").value_name("ADDRESS").help(
+            "Answer /metrics on this loopback address, such as 127.0.0.1:9464, to who has the token [default: nowhere]",
+        ))
+        .arg(
+            Arg::new("web-token")
+                .long("web-token")
+                .value_name("FILE")
+                .requires("web")
+                .value_parser(value_parser!(PathBuf))
+                .help("The token of --web, mode 0600 [default: one is made, web-token in the state directory]"),
+        )
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(
             Arg::new("log-level")

@@ -252,6 +252,7 @@ impl Owner {
         let frozen = self.is_frozen(run).then(|| "it is frozen because memory is short".to_owned());
         let Some(slot) = self.slots.get_mut(&run.instance) else { return };
         let Some(watched) = slot.watched.as_mut().filter(|w| w.run == *run) else { return };
+        slot.tally.looked(role, outcome.verdict, outcome.took);
         let before = watched.health.known();
         let why = || frozen.or_else(|| host_pressure(late.unwrap_or_default()));
         let decisions = watched.health.answered(role, outcome, now, why);

@@ -1,7 +1,7 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
 //! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier
-//! daemon left), `desired` (service files), `versions` and `rollouts` (how what runs comes to be of a changed file), `pressure` (memory that runs short), `answer`
+//! daemon left), `desired` (service files), `versions` and `rollouts` (how what runs comes to be of a changed file), `pressure` (memory that runs short), `measures` (metrics), `answer`
 //! and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod lanes;
 mod line;
 mod logcap;
 mod looks;
+mod measures;
 mod oom;
 mod options;
 mod order;
@@ -45,5 +46,5 @@ mod wishes;
 mod work;
 
 pub use line::command;
-pub use options::Options;
+pub use options::{Options, WebOptions};
 pub use run::{Ended, run};

@@ -39,6 +39,17 @@ pub struct Options {
     pub endpoints: Option<PathBuf>,
     /// How the root file systems of images are made.
     pub image_root: crate::image::root::Mode,
+    /// The loopback address for metrics; `None` = the sockets only.
+    pub web: Option<WebOptions>,
     /// The services directory is read whole this often, whatever inotify says.
     pub full_pass: Duration,
+}
+
+/// The loopback address for metrics.
+#[derive(Debug, Clone)]
+pub struct WebOptions {
+    /// Where to listen.
+    pub address: std::net::SocketAddr,
+    /// The file with its token; `None` = one that is made in the state directory.
+    pub token: Option<PathBuf>,
 }

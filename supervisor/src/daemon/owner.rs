@@ -18,6 +18,7 @@ use super::jobs::Jobs;
 use super::keepers::Line;
 use super::logcap::Cap;
 use super::looks::{Looks, Watched};
+use super::measures::Meter;
 use super::options::Options;
 use super::place::Place;
 use super::pressure::Pressure;
@@ -36,6 +37,7 @@ use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Counts, Effect, Event, Machine, Now, Rules, State};
 use crate::memory::admission::Capacity;
+use crate::metrics::tally::Tally;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
 use crate::unit::bundle;
@@ -84,6 +86,8 @@ pub(super) struct Slot {
     pub(super) no_room: Option<String>,
     /// Processes of this run that the kernel killed for memory while it went on: how many, and the last.
     pub(super) child_kills: Option<(RunId, u32, String)>,
+    /// What is counted for metrics.
+    pub(super) tally: Tally,
 }
 
 impl Slot {
@@ -107,6 +111,7 @@ impl Slot {
             sized: None,
             no_room: None,
             child_kills: None,
+            tally: Tally::default(),
         }
     }
 
@@ -164,6 +169,8 @@ pub(super) struct Owner {
     pub(super) rolling: BTreeMap<ServiceName, Rolling>,
     /// Names and ids of the images that services had when they were last applied by somebody.
     pub(super) images: BTreeMap<ServiceName, (String, String)>,
+    /// What the daemon counts of itself.
+    pub(super) meter: Meter,
 }
 
 impl Owner {
@@ -220,6 +227,7 @@ impl Owner {
             pressure,
             rolling: BTreeMap::new(),
             images: BTreeMap::new(),
+            meter: Meter::new(),
         };
         (owner, reports)
     }
@@ -293,6 +301,7 @@ impl Owner {
                 act => acts.push(act),
             }
         }
+        self.count(instance, &records);
         self.note(&records);
         for record in &records {
             if let Record::Ended { run, .. } = record {

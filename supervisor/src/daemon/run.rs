@@ -19,6 +19,8 @@ use super::owner::Owner;
 use super::place::Place;
 use super::watch::Watch;
 use crate::api;
+use crate::api::token::Token;
+use crate::api::web::Web;
 use crate::clock::{Boot, boot_id};
 use crate::dirs::Dirs;
 use crate::journal::{Journal, lock};
@@ -81,9 +83,11 @@ pub async fn run(options: Options) -> Result<Ended> {
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;
 
+    let web = open_web(&mut owner).await?;
     let (calls, mut asked) = mpsc::channel(CALLS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = api::core::Handle { calls, dirs: owner.options.dirs.clone() };
+    let web = web.map(|web| tokio::task::spawn_local(api::web::serve_web(handle.clone(), web)));
     let server = tokio::task::spawn_local(api::serve(handle, listeners, async {
         stopped.await.ok();
     }));
@@ -115,6 +119,7 @@ pub async fn run(options: Options) -> Result<Ended> {
         while let Ok(report) = reports.try_recv() {
             owner.report(report);
         }
+        owner.meter.turned(due);
         owner.due();
         if passes.at <= Boot::now() {
             passes.run(&mut owner);
@@ -127,6 +132,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.send(()).ok();
+    web.inspect(tokio::task::JoinHandle::abort);
     owner.end_pressure();
     owner.close_unwanted_at_last().await;
     tokio::time::timeout(Duration::from_secs(2), server).await.ok();
@@ -136,6 +142,23 @@ pub async fn run(options: Options) -> Result<Ended> {
     }
     owner.place.tidy();
     Ok(Ended::Asked)
+}
+
+/// The loopback address, where one is wanted. Without a token that is one it is an error; an address that somebody else has
+/// is none: services are worth more than their metrics.
+async fn open_web(owner: &mut Owner) -> Result<Option<Web>> {
+    let Some(wanted) = owner.options.web.clone() else { return Ok(None) };
+    let own = owner.options.dirs.web_token();
+    let token = Token::from_file(wanted.token.as_deref().unwrap_or(&own), wanted.token.is_none());
+    let (web, failed) = Web::listen(wanted.address, token.context("the token of --web")?).await;
+    match failed {
+        Some(e) => {
+            let text = format!("--web {}: {e}; tried again every minute", web.address());
+            owner.tell(None, None, "web-failed", text);
+        }
+        None => info!("metrics on http://{}/metrics", web.address()),
+    }
+    Ok(Some(web))
 }
 
 async fn until(at: Option<Boot>) {
@@ -212,6 +235,7 @@ impl Passes {
             // What could not be kept for want of room is tried again.
             self.seen = if owner.refused_by_disk { Vec::new() } else { seen };
         }
+        owner.meter.reconciled();
         owner.refresh_files();
         owner.retry_networks();
         owner.hold_again(false);

@@ -10,6 +10,7 @@ mod crowd;
 mod deaths;
 mod doctor;
 mod endpoints;
+mod events;
 mod files;
 mod hogs;
 mod hooks;
@@ -24,6 +25,7 @@ mod logcap;
 mod logs;
 mod long;
 mod memory;
+mod metrics;
 mod order;
 mod orders;
 mod output;
@@ -63,11 +65,13 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        metrics::cases(),
         deaths::cases(),
         ladder::cases(),
         hogs::cases(),
         access::cases(),
         doctor::cases(),
+        events::cases(),
         output::cases(),
         files::cases(),
         removal::cases(),

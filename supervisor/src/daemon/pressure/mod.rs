@@ -77,6 +77,21 @@ impl Pressure {
         }
     }
 
+    /// Where the ladder is.
+    pub(super) fn level(&self) -> Level {
+        self.ladder.level()
+    }
+
+    /// What is done to a run and has to be undone, as service files name it.
+    pub(super) fn rung(&self, run: &RunId) -> Option<&'static str> {
+        let mark = self.marks.get(run)?;
+        match (mark.frozen, &mark.throttled) {
+            (Some(_), _) => Some("freeze"),
+            (None, Some(_)) => Some("throttle"),
+            (None, None) => None,
+        }
+    }
+
     /// When is looked again.
     pub(super) fn due(&self) -> Option<Boot> {
         self.look_at

@@ -1,0 +1,15 @@
+//! What Prometheus and other readers of its text format are told: [`table`] has every metric, [`scene`] what the daemon has at
+//! hand when it is asked, [`cgroup`] what is read of the kernel's files then, [`tally`] what is counted in between, [`text`] the
+//! format. Nothing here is polled: nobody asks = nothing is read.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod psi;
+pub mod scene;
+pub mod table;
+pub mod tally;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use scene::Scene;
