@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// Name, value (empty for a switch) and what it says.
-pub const OPTIONS: [(&str, &str, &str); 15] = [
+pub const OPTIONS: [(&str, &str, &str); 16] = [
     ("run", "RUN", "Whose keeper it is, such as web.1.17"),
     ("dir", "DIR", "Its directory in the daemon's run directory: its socket, and what the runtime says"),
     ("exit", "FILE", "Where the exit record is written when the container has ended"),
@@ -13,6 +13,7 @@ pub const OPTIONS: [(&str, &str, &str); 15] = [
     ("tty", "", "The container has a terminal instead of pipes"),
     ("stdin", "", "Standard input of the container is kept open"),
     ("journald", "", "Each line goes to journald, too"),
+    ("sealed", "", "One more descriptor, the last, is the program to execute in the place of RUNTIME"),
     ("cgroup", "DIR", "The keeper's own cgroup, which it enters"),
     (
         "pass",
