@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::run::{Outcome, Verdict};
 
 /// One column: a runtime in a lane.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Column {
     pub runtime: String,
     pub version: String,
@@ -107,23 +107,38 @@ impl Results {
         self.rows.iter().map(|r| r.name.len()).max().unwrap_or(4).max(4)
     }
 
-    /// Joins the results of another run as further columns.
+    /// Joins the results of another run: as further columns, or in the same column where the same runtime did other rows.
     pub fn join(&mut self, other: Results) {
-        let (mine, theirs) = (self.columns.len(), other.columns.len());
-        self.columns.extend(other.columns);
-        for row in &mut self.rows {
-            row.verdicts.resize(mine + theirs, None);
-        }
-        for row in other.rows {
-            match self.rows.iter_mut().find(|r| r.name == row.name) {
-                Some(r) => r.verdicts.splice(mine.., row.verdicts).for_each(drop),
-                None => {
-                    let mut verdicts = vec![None; mine];
-                    verdicts.extend(row.verdicts);
-                    self.rows.push(Row { verdicts, ..row });
-                }
+        let mine = self.columns.len();
+        let mut places = Vec::new();
+        for (theirs, column) in other.columns.iter().enumerate() {
+            let same =
+                (0..mine).find(|at| self.columns[*at] == *column && !self.overlaps(*at, &other, theirs));
+            places.push(same.unwrap_or(self.columns.len()));
+            if same.is_none() {
+                self.columns.push(column.clone());
             }
         }
+        for row in &mut self.rows {
+            row.verdicts.resize(self.columns.len(), None);
+        }
+        for row in other.rows {
+            let at = self.rows.iter().position(|r| r.name == row.name).unwrap_or_else(|| {
+                let verdicts = vec![None; self.columns.len()];
+                self.rows.push(Row { name: row.name.clone(), checks: row.checks.clone(), verdicts });
+                self.rows.len() - 1
+            });
+            for (place, verdict) in places.iter().zip(row.verdicts).filter(|(_, v)| v.is_some()) {
+                self.rows[at].verdicts[*place] = verdict;
+            }
+        }
+    }
+
+    /// Whether both have a verdict of the same row in these columns.
+    fn overlaps(&self, mine: usize, other: &Results, theirs: usize) -> bool {
+        let has = |r: &Row, column: usize| r.verdicts.get(column).is_some_and(Option::is_some);
+        let twice = |r: &Row| other.rows.iter().any(|o| o.name == r.name && has(o, theirs));
+        self.rows.iter().filter(|r| has(r, mine)).any(twice)
     }
 }
 
@@ -394,6 +409,17 @@ mod tests {
         assert!(r.rows[0].verdicts[2].is_none());
         assert!(r.rows[1].verdicts[3].is_some());
         assert!(table_row(&r, &r.rows[0], 10).ends_with('-'));
+    }
+
+    #[test]
+    fn other_rows_of_the_same_runtime_stand_in_its_column() {
+        let (mut r, mut other) = (sample(), sample());
+        r.rows.truncate(1);
+        other.rows.remove(0);
+        r.join(other);
+        assert_eq!(r.columns.len(), 2);
+        assert_eq!(r.rows.len(), sample().rows.len());
+        assert!(r.rows.iter().all(|row| row.verdicts.len() == 2 && row.verdicts[0].is_some()));
     }
 
     #[test]

@@ -69,6 +69,7 @@ d ps -aq | wc -l
 run --rm --hostname box --workdir /usr --env KEY=value box sh -c 'hostname; pwd; echo $KEY'
 run --rm --user 1000:1000 --group-add 2000 box /probe id
 ## run.tty: a terminal of its own
+# manager: any
 # want: terminal
 run --rm --tty box sh -c 'test -t 0 && test -t 1 && echo terminal' | tr -d '\r'
 ## run.stdin: standard input reaches the program
@@ -83,6 +84,7 @@ d exec one touch /go
 d wait one
 d rm one >/dev/null
 ## limit.memory: memory, reservation and swap limits are in the host's files
+# manager: any
 # want: 67108864
 # want: 33554432
 resident one --memory 64m --memory-reservation 32m --memory-swap 128m
@@ -91,6 +93,7 @@ limit memory $pid memory.limit_in_bytes memory.max
 limit memory $pid memory.soft_limit_in_bytes memory.low
 tidy
 ## limit.cpu: quota, shares and processors
+# manager: any
 # want: 150000 100000
 # want: 512
 # want: 0
@@ -107,6 +110,7 @@ fi
 limit cpuset $pid cpuset.cpus cpuset.cpus
 tidy
 ## limit.pids: the number of processes
+# manager: any
 # want: 33
 resident one --pids-limit 33
 limit pids $(pid one) pids.max pids.max
@@ -130,6 +134,7 @@ done
 echo "$ended"
 echo "$told"
 ## limit.device-rate: bytes a second of a disk
+# manager: any
 # want: 1048576
 disk=$(lsblk -dnpo NAME,TYPE | sed -n 's/ *disk$//p' | head -n 1)
 [ -n "$disk" ] || skip disk
@@ -151,6 +156,7 @@ code d exec one /etc
 shared
 d exec --user 1000 --workdir /tmp --env KEY=value one sh -c 'echo $(id -u) $PWD $KEY'
 ## exec.tty: a terminal for exec
+# manager: any
 # want: terminal
 shared
 script -qec "docker --host unix:///run/d.sock exec --tty one sh -c 'test -t 1 && echo terminal'" /dev/null | tr -d '\r'
@@ -173,6 +179,7 @@ few=$(d exec one grep CapEff /proc/self/status)
 all=$(d exec --privileged one grep CapEff /proc/self/status)
 [ "$few" != "$all" ] && echo more
 ## top: processes of the container as the engine lists them
+# manager: any
 # want: listed
 shared
 d top one | grep -q 'sh -c trap' && echo listed
@@ -272,10 +279,11 @@ d kill one >/dev/null
 d wait one
 d rm one >/dev/null
 ## attach: output of a running container
+# manager: any
 # want: later
-run -d --name one box sh -c 'while ! [ -e /go ]; do sleep 0.1; done; echo later' >/dev/null
+run -d --name one box sh -c 'while ! [ -e /go ]; do echo waiting; sleep 0.1; done; echo later' >/dev/null
 d attach --no-stdin one >"$DIR/attached" &
-sleep 0.5
+until_ok 10 test -s "$DIR/attached"
 d exec one touch /go
 wait $! || true
 cat "$DIR/attached"
@@ -286,6 +294,7 @@ d create $at --interactive --name one box cat >/dev/null
 echo typed | d start --attach --interactive one
 d rm one >/dev/null
 ## logs: the log of an ended container, its last lines
+# manager: any
 # want: 3 lines
 # want: third
 run --name one box sh -c 'echo first; echo second; echo third' >/dev/null
@@ -293,6 +302,7 @@ echo "$(d logs one | wc -l) lines"
 d logs --tail 1 one
 d rm one >/dev/null
 ## restart-policy: on-failure restarts twice, then gives up
+# manager: any
 # want: 2 5
 run -d --name one --restart on-failure:2 box sh -c 'exit 5' >/dev/null
 count() { d inspect --format '{{.RestartCount}}' one; }
@@ -301,6 +311,7 @@ until_ok 10 is exited status one
 d inspect --format '{{.RestartCount}} {{.State.ExitCode}}' one
 d rm -f one >/dev/null
 ## healthcheck: the check runs inside at its interval, healthy and not
+# manager: any
 # want: healthy
 # want: unhealthy
 health() { d inspect --format '{{.State.Health.Status}}' one; }
@@ -342,13 +353,16 @@ ask || ask
 tidy
 d network rm inner >/dev/null
 ## init: an init process is first and the program its child
+# manager: any
 # want: 1 docker-init
 run --rm --init box sh -c 'echo 1 $(sed -n "s/^Name:.//p" /proc/1/status)'
 ## read-only: the root cannot be written to, a tmpfs can
+# manager: any
 # want: refused
 # want: written
 run --rm --read-only --tmpfs /tmp box sh -c 'touch /file 2>/dev/null || echo refused; touch /tmp/file && echo written'
 ## caps: none, one more, all
+# manager: any
 # want: CapEff:	0000000000000000
 # want: CapEff:	0000000000001000
 # want: privileged more
@@ -357,9 +371,11 @@ run --rm --cap-drop all --cap-add net_admin box grep CapEff /proc/self/status
 [ "$(run --rm --privileged box grep CapEff /proc/self/status)" != "$(run --rm box grep CapEff /proc/self/status)" ] &&
     echo privileged more
 ## security.no-new-privileges: set in the process
+# manager: any
 # want: NoNewPrivs:	1
 run --rm --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status
 ## security.seccomp: filtered by default, not when unconfined, and as a profile of one's own says
+# manager: any
 # want: Seccomp:	2
 # want: Seccomp:	0
 # want: refused
@@ -368,6 +384,7 @@ run --rm --security-opt seccomp=unconfined box grep -w Seccomp /proc/self/status
 echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' >"$DIR/seccomp.json"
 run --rm --security-opt "seccomp=$DIR/seccomp.json" box mkdir /tmp/x || echo refused
 ## cgroups.namespace: a cgroup namespace hides the path
+# manager: any
 # want: hidden
 run --rm --cgroupns private box cat /proc/self/cgroup | grep -q "$PARENT" || echo hidden
 ## volumes: bind mounts, read-only, a named volume, a tmpfs

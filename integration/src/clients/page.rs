@@ -11,7 +11,7 @@ const HEAD: &str = "# Real clients on top of knarr\n\n\
     Written as root by `ci/lane-clients --write` and `ci/lane-systemd --write`, a part each; do not edit. Each line is one operation\n\
     of a client from Debian's packages, done with each runtime by the same script (`integration/src/clients/*.sh`): the lines it\n\
     must print and its exit code decide. `dev` is a difference that was reviewed (`integration/known/`), `skip` something that the\n\
-    machine lacks. How to set a client up: [guides](guides/README.md).\n";
+    machine lacks, `-` an operation that has not been run. How to set a client up: [guides](guides/README.md).\n";
 
 impl Manager {
     /// Heading of its part.
@@ -31,11 +31,11 @@ impl Manager {
             Manager::Systemd => {
                 "In a virtual machine with Debian's systemd and cgroup2 alone: Podman with `--cgroup-manager systemd`, Docker and Swarm\n\
                  with `native.cgroupdriver=systemd`, containerd with `SystemdCgroup = true` and `ctr --runc-systemd-cgroup`. The operations\n\
-                 that have to do with cgroups or with the life of a container, and those that want every capability; the others do not\n\
-                 know who made the cgroup. `ci/test` has this part with knarr; `ci/lane-systemd --clients`, run by hand, has runc beside.\n\
-                 With Debian 12 and its systemd 252. The cases `systemd.*` were also run with systemd's hybrid layout and with Debian 13\n\
-                 ([ci/README.md](../ci/README.md)), clients there were not. Podman and Buildah where the runtime makes the groups of\n\
-                 cgroup2: a few operations in `ci/lane-guest`."
+                 that have to do with cgroups, with the life of a container, its terminals and its rights, and those that want every capability;\n\
+                 the others do not know who made the cgroup. `ci/test` has this part with knarr; `ci/lane-systemd --clients`, run by hand, has\n\
+                 runc beside. With Debian 12 and its systemd 252. The cases `systemd.*` were also run with systemd's hybrid layout and with\n\
+                 Debian 13 ([ci/README.md](../ci/README.md)), clients there were not. Where the runtime makes the groups of cgroup2 and no systemd\n\
+                 runs, operations with limits of Podman, Buildah, Docker, Swarm and `ctr` are part of `ci/lane-guest`."
             }
         }
     }

@@ -95,6 +95,7 @@ run --rm --user 1000:1000 --group-add 2000 box /probe id
 # want: 0027
 run --rm --umask 0027 box sh -c umask
 ## run.tty: a terminal of its own
+# manager: any
 # want: terminal
 run --rm --tty box sh -c 'test -t 0 && test -t 1 && echo terminal' | tr -d '\r'
 ## run.stdin: standard input reaches the program
@@ -122,6 +123,7 @@ run --rm --preserve-fds 1 box sh -c 'cat <&3' 3<"$DIR/three"
 run --rm box true
 p ps -aq | wc -l
 ## limit.memory: memory, reservation and swap limits are in the host's files
+# manager: any
 # want: 67108864
 # want: 33554432
 resident one --memory 64m --memory-reservation 32m --memory-swap 128m
@@ -130,6 +132,7 @@ limit memory $pid memory.limit_in_bytes memory.max
 limit memory $pid memory.soft_limit_in_bytes memory.low
 tidy
 ## limit.cpu: quota, shares and processors
+# manager: any
 # want: 150000 100000
 # want: 512
 # want: 0
@@ -146,6 +149,7 @@ fi
 limit cpuset $pid cpuset.cpus cpuset.cpus
 tidy
 ## limit.pids: the number of processes
+# manager: any
 # want: 33
 resident one --pids-limit 33
 limit pids $(pid one) pids.max pids.max
@@ -164,6 +168,7 @@ run --rm --oom-score-adj 500 box cat /proc/self/oom_score_adj
 # want: 8192
 run --rm --shm-size 8m box df -k /dev/shm | sed -n 's/^shm *\([0-9]*\) .*/\1/p'
 ## limit.device-rate: bytes a second of a disk
+# manager: any
 # want: 1048576
 disk=$(lsblk -dnpo NAME,TYPE | sed -n 's/ *disk$//p' | head -n 1)
 [ -n "$disk" ] || skip disk
@@ -187,6 +192,7 @@ code p exec one /etc
 shared
 p exec --user 1000 --workdir /tmp --env KEY=value one sh -c 'echo $(id -u) $PWD $KEY'
 ## exec.tty: a terminal for exec
+# manager: any
 # want: terminal
 shared
 p exec --tty one sh -c 'test -t 1 && echo terminal' | tr -d '\r'
@@ -212,15 +218,18 @@ shared
 echo through three >"$DIR/three"
 p exec --preserve-fds 1 one sh -c 'cat <&3' 3<"$DIR/three"
 ## exec.limits-hold: exec runs in the cgroup of the container
+# manager: any
 # want: same
 shared
 inside=$(p exec one cat /proc/self/cgroup)
 [ "$inside" = "$(p exec one cat /proc/1/cgroup)" ] && echo same
 ## top: processes of the container as the engine lists them
+# manager: any
 # want: 1
 shared
 p top one pid | grep -x 1
 ## state: the runtime itself knows the engine's containers
+# manager: any
 # want: running
 shared
 "$RUNTIME" list | grep -o running
@@ -258,6 +267,7 @@ p exec one true || echo refused
 p unpause one >/dev/null
 status one
 ## restart: another first process
+# manager: any
 # want: another
 shared
 before=$(pid one)
@@ -291,8 +301,8 @@ p rm one >/dev/null
 # manager: any
 # want: got USR1
 # want: 137
-run -d --name one box sh -c 'trap "echo got USR1" USR1; while :; do sleep 0.1; done' >/dev/null
-sleep 0.3
+run -d --name one box sh -c 'trap "echo got USR1" USR1; echo ready; while :; do sleep 0.1; done' >/dev/null
+until_ok 5 is ready p logs one
 p kill --signal USR1 one >/dev/null
 said() { p logs one | grep -q USR1; }
 until_ok 5 said
@@ -301,10 +311,11 @@ p kill one >/dev/null
 p wait one
 p rm one >/dev/null
 ## attach: output of a running container
+# manager: any
 # want: later
-run -d --name one box sh -c 'while ! [ -e /go ]; do sleep 0.1; done; echo later' >/dev/null
+run -d --name one box sh -c 'while ! [ -e /go ]; do echo waiting; sleep 0.1; done; echo later' >/dev/null
 p attach --no-stdin one >"$DIR/attached" &
-sleep 0.5
+until_ok 10 test -s "$DIR/attached"
 p exec one touch /go
 wait $! || true
 cat "$DIR/attached"
@@ -315,6 +326,7 @@ p create $at --interactive --name one box cat >/dev/null
 echo typed | p start --attach --interactive one
 p rm one >/dev/null
 ## logs: the log of an ended container, its last lines
+# manager: any
 # want: 3 lines
 # want: third
 run --name one box sh -c 'echo first; echo second; echo third' >/dev/null
@@ -322,6 +334,7 @@ echo "$(p logs one | wc -l) lines"
 p logs --tail 1 one
 p rm one >/dev/null
 ## restart-policy: on-failure restarts twice, then gives up
+# manager: any
 # want: 2 5
 run -d --name one --restart on-failure:2 box sh -c 'exit 5' >/dev/null
 count() { p inspect --format '{{.RestartCount}}' one; }
@@ -330,6 +343,7 @@ until_ok 10 is exited status one
 p inspect --format '{{.RestartCount}} {{.State.ExitCode}}' one
 p rm -f one >/dev/null
 ## healthcheck: the check runs inside, healthy and not
+# manager: any
 # want: code 0
 # want: code 1
 # want: unhealthy
@@ -393,6 +407,7 @@ done
 [ "$(run --rm --uts host box stat -Lc %i /proc/self/ns/uts)" = "$(stat -Lc %i /proc/self/ns/uts)" ] && echo host uts
 tidy
 ## userns.map: a user namespace with a map, also entered by another container
+# manager: any
 # want:          0     100000      65536
 # want: code 8
 resident one --uidmap 0:100000:65536 --gidmap 0:100000:65536
@@ -410,13 +425,16 @@ mount --bind "$DIR/subid" /etc/subgid
 run --rm --userns auto:size=1024 box sh -c 'cat /proc/self/uid_map' | sed -n 's/.* \([0-9]*\)$/\1/p'
 umount /etc/subuid /etc/subgid
 ## init: an init process is first and the program its child
+# manager: any
 # want: 1 docker-init
 run --rm --init box sh -c 'echo 1 $(sed -n "s/^Name:.//p" /proc/1/status)' | sed 's/catatonit\|tini\|podman-init/docker-init/'
 ## read-only: the root cannot be written to, /tmp can
+# manager: any
 # want: refused
 # want: written
 run --rm --read-only box sh -c 'touch /file 2>/dev/null || echo refused; touch /tmp/file && echo written'
 ## caps: none, one more, all
+# manager: any
 # want: CapEff:	0000000000000000
 # want: CapEff:	0000000000001000
 # want: privileged more
@@ -425,9 +443,11 @@ run --rm --cap-drop all --cap-add net_admin box grep CapEff /proc/self/status
 [ "$(run --rm --privileged box grep CapEff /proc/self/status)" != "$(run --rm box grep CapEff /proc/self/status)" ] &&
     echo privileged more
 ## security.no-new-privileges: set in the process
+# manager: any
 # want: NoNewPrivs:	1
 run --rm --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status
 ## security.seccomp: filtered by default, not when unconfined, and as a profile of one's own says
+# manager: any
 # want: Seccomp:	2
 # want: Seccomp:	0
 # want: refused
@@ -444,9 +464,11 @@ run --rm --security-opt unmask=ALL box sh -c 'cat /proc/timer_list | wc -c | gre
 # want: refused
 run --rm --security-opt apparmor=no-such-profile box true || echo refused
 ## cgroups.disabled: no cgroup of its own
+# manager: any
 # want: ours
 [ "$(run --rm --cgroups disabled --cgroup-parent '' box cat /proc/self/cgroup)" = "$(cat /proc/self/cgroup)" ] && echo ours
 ## cgroups.namespace: a cgroup namespace hides the path, the host's shows it
+# manager: any
 # want: hidden
 # want: shown
 run --rm --cgroupns private box cat /proc/self/cgroup | grep -q "$PARENT" || echo hidden
@@ -577,6 +599,22 @@ shared
 systemctl daemon-reload
 limit memory $(pid one) none memory.max
 p exec one sh -c 'head -c 512 /dev/disk >/dev/null && echo read; true 2>/dev/null >/dev/disk || echo refused'
+## manager.cgroupfs: beside systemd the runtime makes the cgroup itself, where the engine is told so
+# manager: systemd
+# want: 67108864
+# want: no unit
+# want: gone
+by_hand() { p --cgroup-manager cgroupfs "$@"; }
+by_hand run -d --name two --cgroup-parent "/$NAME-by-hand" --memory 64m box sh -c "$stay" >/dev/null
+pid=$(pid two)
+limit memory $pid none memory.max
+[ -n "$(unit $pid)" ] || echo no unit
+dir=$(group memory $pid)
+by_hand rm -f -t 0 two >/dev/null
+until_ok 5 test ! -e "$dir" && echo gone
+# The engine leaves the parent, and its monitor's group, which empties a moment later.
+clear() { find "${dir%%/$NAME-by-hand*}/$NAME-by-hand" -depth -type d -exec rmdir {} +; }
+until_ok 10 clear
 ## manager.rootless: a container of an ordinary user is a scope of the user's systemd, with its limits
 # manager: systemd
 # want: in the user's tree
