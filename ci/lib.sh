@@ -111,13 +111,16 @@ suite() {
     [ "$f" -eq 0 ] && [ "$status" -eq 0 ]
 }
 
-# beside NAME SECONDS COMMAND...: a suite that runs while others do, behind them where processors are short; `joined` ends it.
+# beside SECONDS NAME...: these scripts of ci/, one after the other, while others run, and behind them where processors are
+# short; `joined` ends it.
 beside() {
-    beside_log=$logs/$1.shown
-    ran+=("$logs/$1.log")
+    local seconds=$1 name
+    shift
+    beside_log=$logs/beside.shown
+    for name; do ran+=("$logs/$name.log"); done
     # shellcheck disable=SC2030  # it has its own counts, and `joined` adds them
-    (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null && { suite "$@" || true; } && closing) \
-        >"$beside_log" 2>&1 &
+    (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null &&
+        for name; do suite "$name" "$seconds" "ci/$name" || true; done && closing) >"$beside_log" 2>&1 &
     beside_pid=$!
     # shellcheck disable=SC2064  # the pid of now
     trap "kill -TERM $beside_pid 2>/dev/null || true" EXIT
