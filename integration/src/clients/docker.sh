@@ -179,7 +179,6 @@ few=$(d exec one grep CapEff /proc/self/status)
 all=$(d exec --privileged one grep CapEff /proc/self/status)
 [ "$few" != "$all" ] && echo more
 ## top: processes of the container as the engine lists them
-# manager: any
 # want: listed
 shared
 d top one | grep -q 'sh -c trap' && echo listed
