@@ -12,6 +12,7 @@ pub mod dirs;
 pub mod fuzz;
 pub mod health;
 pub mod image;
+pub mod import;
 pub mod journal;
 pub mod keeper;
 pub mod logs;

@@ -64,6 +64,7 @@ pub fn command() -> Command {
         .subcommands(orders())
         .subcommand(rollout())
         .subcommand(super::images::command())
+        .subcommand(super::import::command())
         .subcommands(following())
         .subcommands(inside())
         .subcommands(others())

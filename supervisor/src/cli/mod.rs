@@ -1,4 +1,4 @@
-//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `image`,
+//! knarrctl: what a person types and scripts call. Everything goes through the API; only `validate`, `image`, `import`,
 //! `replay-pressure`, `doctor`, `completions` and `openapi` work without a daemon.
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ mod client;
 mod doctor;
 mod failure;
 mod images;
+mod import;
 mod jobs;
 mod orders;
 mod plans;
@@ -99,6 +100,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "set" => plans::set(ctx, m).await,
         "validate" => validate::validate(ctx, m),
         "image" => images::image(ctx, m),
+        "import" => import::run(ctx, m),
         "replay-pressure" => replay::replay_pressure(m),
         "start" => orders::order(ctx, Verb::Start, m).await,
         "stop" => orders::order(ctx, Verb::Stop, m).await,

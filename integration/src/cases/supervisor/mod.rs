@@ -16,6 +16,7 @@ mod hogs;
 mod hooks;
 mod host;
 mod images;
+mod import;
 mod jobs;
 mod keepers;
 mod ladder;
@@ -82,6 +83,7 @@ pub fn cases() -> Vec<Case> {
         beside::cases(),
         host::cases(),
         images::cases(),
+        import::cases(),
         long::cases(),
         systemd::cases(),
     ]
