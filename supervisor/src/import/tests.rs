@@ -1,3 +1,5 @@
+//! Samples of each kind, read again by the parser of service files.
+
 use std::path::Path;
 
 use super::*;
