@@ -236,8 +236,8 @@ impl<'t, 'y> Daemon<'t, 'y> {
     /// Removes the groups that only structure the daemon's part of the trees; one that is in use stays.
     fn drop_cgroups(&self) -> Result<()> {
         for dir in self.groups() {
-            wait_for(2, || Ok((fs::remove_dir(&dir).is_ok() || !dir.exists()).then_some(())))
-                .with_context(|| format!("{} is left and in use", dir.display()))?;
+            wait_for(10, || Ok((fs::remove_dir(&dir).is_ok() || !dir.exists()).then_some(())))
+                .with_context(|| format!("{} is left and in use by {:?}", dir.display(), inside(&dir)))?;
         }
         Ok(())
     }
@@ -641,4 +641,15 @@ mod tests {
         assert!(is_run(Path::new("/sys/fs/cgroup/kn/payload/web.1.17/inner")));
         assert!(!is_run(Path::new("/sys/fs/cgroup/kn/payload")));
     }
+}
+
+/// Who is in a group, for a message: number, name and state, parent.
+fn inside(dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let stat = |pid: &str| procfs::process::Process::new(pid.parse().ok()?).ok()?.stat().ok();
+    let say = |pid: &str| match stat(pid) {
+        Some(s) => format!("{pid} ({}) {} below {}", s.comm, s.state, s.ppid),
+        None => format!("{pid}, which is gone"),
+    };
+    text.lines().map(say).collect()
 }
