@@ -68,7 +68,7 @@ pub(super) fn command() -> Command {
                 .arg(json()),
             Command::new("ls").about("All images").arg(json()),
             Command::new("inspect").about("What an image says, and who uses it, as JSON").arg(name(false)),
-            Command::new("rm").about("Removes images that nobody uses").arg(name(true)),
+            Command::new("rm").about("Removes images that nobody uses").arg(name(true)).arg(json()),
             Command::new("prune")
                 .about("Removes images that have no name any more and that nobody uses")
                 .arg(flag("dry-run", None, "Only say which"))
@@ -207,11 +207,16 @@ fn inspect(store: &Store, dirs: &Dirs, m: &ArgMatches) -> Result<u8> {
 
 fn remove(store: &Store, m: &ArgMatches) -> Result<u8> {
     let locked = store.lock()?;
+    let as_json = m.get_flag("json");
+    let mut gone = Vec::new();
     for name in m.get_many::<String>("name").into_iter().flatten() {
         let record = locked.remove(name)?;
-        out(&format!("removed {}  sha256:{}\n", clean(name), record.id))?;
+        if !as_json {
+            out(&format!("removed {}  sha256:{}\n", clean(name), record.id))?;
+        }
+        gone.push(json!({ "name": name, "id": record.id }));
     }
-    Ok(0)
+    if as_json { out_json(&gone).map(|()| 0) } else { Ok(0) }
 }
 
 fn prune(store: &Store, m: &ArgMatches) -> Result<u8> {
