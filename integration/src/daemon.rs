@@ -407,9 +407,13 @@ impl<'t, 'y> Daemon<'t, 'y> {
         .with_context(|| format!("{instance} is not {what} but {last}"))
     }
 
-    /// Requires a state now.
+    /// Requires a state now. A container answers and prints before its `start` has returned to the daemon, so one that is on
+    /// its way to `running` is waited for.
     pub fn is(&self, instance: &str, state: &str) -> Result<Value> {
-        let now = self.instance(instance)?;
+        let mut now = self.instance(instance)?;
+        if state == "running" && now["state"] == "starting" {
+            now = self.until_it(instance, "past its start", |i| i["state"] != "starting")?;
+        }
         ensure!(now["state"] == state, "{instance} is {}, want {state}: {now}", now["state"]);
         Ok(now)
     }

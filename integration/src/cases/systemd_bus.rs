@@ -52,12 +52,14 @@ fn falls_silent() -> Case {
                 .says("gave up after 30s waiting for an answer to")?
                 .says("over the system bus")?;
         }
-        // Nothing is left of what was not made, nothing has changed, and what was not deleted can be.
+        // Nothing is left of what was not made, the one beside goes on, and what was not deleted can be.
         let state = t.rt(&["state", &made.id]).run()?;
         ensure!(state.code != Some(0), "a container is left: {}", state.stdout);
         t.is("running")?;
         t.exec(&[PROBE, "true"])?.ok()?;
-        has(t, &name, "TasksMax", "40")?;
+        // The call has arrived, only its answer is missing: what came of it nobody knows, and the next update sets it right.
+        t.rt(&["update", "--pids-limit", "50", &id]).run()?.ok()?;
+        has(t, &name, "TasksMax", "50")?;
         t.rt(&["delete", "--force", &ended.id]).run()?.ok()?;
         t.remove()?;
         for unit in [&made.id, &ended.id, &id].map(|id| format!("case-{id}.scope")) {

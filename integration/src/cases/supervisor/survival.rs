@@ -385,10 +385,14 @@ pub fn remount(d: &Daemon<'_, '_>, read_only: bool) -> Result<()> {
     use nix::mount::{MsFlags, mount};
     let none: Option<&str> = None;
     let more = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
-    match mount(none, &d.state, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | more, none) {
-        Ok(()) => Ok(()),
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | more;
+    wait_for(10, || match mount(none, &d.state, none, flags, none) {
+        Ok(()) => Ok(Some(())),
+        // Files of a process that was killed are closed by the kernel a moment after its end.
+        Err(nix::errno::Errno::EBUSY) => Ok(None),
         Err(e) => bail!("remount: {e}"),
-    }
+    })
+    .context("remount: it is busy")
 }
 
 fn clocks() -> Vec<Case> {
