@@ -35,7 +35,7 @@ impl Manager {
                  the others do not know who made the cgroup. `ci/test` has this part with knarr; `ci/lane-systemd --clients`, run by hand, has\n\
                  runc beside. With Debian 12 and its systemd 252. The cases `systemd.*` were also run with systemd's hybrid layout and with\n\
                  Debian 13 ([ci/README.md](../ci/README.md)), clients there were not. Where the runtime makes the groups of cgroup2 and no systemd\n\
-                 runs, operations with limits of Podman, Buildah, Docker, Swarm and `ctr` are part of `ci/lane-guest`."
+                 runs, operations with limits of Podman and Buildah are part of `ci/lane-guest`."
             }
         }
     }

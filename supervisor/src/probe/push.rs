@@ -168,9 +168,14 @@ fn is_process_of(pid: u32, run: &RunId) -> bool {
     is_in_group_of(&groups, run) || read("stat").is_none_or(|stat| has_ended(&stat))
 }
 
-/// The state in /proc/PID/stat, after a name that may contain anything (proc_pid_stat(5)).
+/// State and flags in /proc/PID/stat, after a name that may contain anything (proc_pid_stat(5)). One that is on its way out
+/// leaves its groups before it is a zombie.
 fn has_ended(stat: &str) -> bool {
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    /// `PF_EXITING` of linux/sched.h.
+    const EXITING: u32 = 0x4;
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let flags = rest.split(' ').nth(6).and_then(|f| f.parse::<u32>().ok());
+    rest.starts_with(['Z', 'X']) || flags.is_some_and(|f| f & EXITING != 0)
 }
 
 /// What one message says.
@@ -283,9 +288,14 @@ mod tests {
 
     #[test]
     fn zombies_have_ended() {
-        for (stat, ended) in
-            [("7 (a) Z) S 1 7", false), ("7 (sh) Z 1 7", true), ("7 (sh) R 1 7", false), ("", false)]
-        {
+        for (stat, ended) in [
+            ("7 (a) Z) S 1 7", false),
+            ("7 (sh) Z 1 7", true),
+            ("7 (sh) R 1 7", false),
+            ("", false),
+            ("7 (sh) R 1 7 7 0 -1 4194308 0", true),
+            ("7 (sh) R 1 7 7 0 -1 4194304 0", false),
+        ] {
             assert_eq!(has_ended(stat), ended, "{stat}");
         }
     }
