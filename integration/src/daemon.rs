@@ -616,6 +616,17 @@ fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
+/// Who is in a group, for a message: number, name and state, parent.
+fn inside(dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let stat = |pid: &str| procfs::process::Process::new(pid.parse().ok()?).ok()?.stat().ok();
+    let say = |pid: &str| match stat(pid) {
+        Some(s) => format!("{pid} ({}) {} below {}", s.comm, s.state, s.ppid),
+        None => format!("{pid}, which is gone"),
+    };
+    text.lines().map(say).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -645,15 +656,4 @@ mod tests {
         assert!(is_run(Path::new("/sys/fs/cgroup/kn/payload/web.1.17/inner")));
         assert!(!is_run(Path::new("/sys/fs/cgroup/kn/payload")));
     }
-}
-
-/// Who is in a group, for a message: number, name and state, parent.
-fn inside(dir: &Path) -> Vec<String> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let stat = |pid: &str| procfs::process::Process::new(pid.parse().ok()?).ok()?.stat().ok();
-    let say = |pid: &str| match stat(pid) {
-        Some(s) => format!("{pid} ({}) {} below {}", s.comm, s.state, s.ppid),
-        None => format!("{pid}, which is gone"),
-    };
-    text.lines().map(say).collect()
 }
