@@ -15,7 +15,7 @@ use crate::host::Need;
 use crate::images::{Coding, Files, Image, Item, archive, pack, write_dir};
 use crate::oracle;
 use crate::os;
-use crate::trial::{Out, Running, Trial};
+use crate::trial::{Out, Running, Trial, wait_for};
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -529,9 +529,12 @@ fn keeping() -> Vec<Case> {
             d.until_it("web.1", "rolled out", |i| i["run"] == "web.1.2" && i["state"] == "running")?;
             d.ctl(&["rollout", "undo", "web"])?.ok()?;
             d.until_it("web.1", "back", |i| i["run"] == "web.1.3" && i["state"] == "running")?;
-            let log = d.log("web.1")?;
-            ensure!(log.iter().filter(|l| *l == "one").count() == 2, "not the image of before: {log:?}");
-            Ok(())
+            let back = || {
+                let log = d.log("web.1")?;
+                Ok((log.iter().filter(|l| *l == "one").count() == 2).then_some(()))
+            };
+            wait_for(d.t.seconds(), back)
+                .with_context(|| format!("not the image of before: {:?}", d.log("web.1")))
         }),
         sup("images.rm-in-use", "image rm, prune: never what somebody needs").daemon(|d| {
             import(&probe(d, "web", resident())?, d)?;
