@@ -4,13 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::draft::Draft;
+use super::draft::{Draft, ENTRYPOINT};
 use super::values::{cpus, seconds, size, text, texts, user, words};
 
 const PUBLISHED: &str =
     "nothing is published: `listen` opens a port on the host, network = \"host\" shares all of them";
-const ENTRYPOINT: &str =
-    "`command` stands for all of it here: put the image's entrypoint in front, if it has one";
 
 /// One for each service of the file.
 ///

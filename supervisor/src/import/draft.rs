@@ -12,6 +12,10 @@ use crate::unit;
 /// So often the parser may complain about something else; each time what it names goes.
 const ROUNDS: usize = 200;
 
+/// What is said of a command that was only the arguments of an image's entrypoint.
+pub(super) const ENTRYPOINT: &str =
+    "`command` stands for all of it here: put the image's entrypoint in front, if it has one";
+
 /// Something that no service file has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Left {

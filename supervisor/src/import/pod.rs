@@ -2,11 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::draft::Draft;
+use super::draft::{Draft, ENTRYPOINT};
 use super::values::{cpus, quantity, text, texts};
-
-const ENTRYPOINT: &str =
-    "`command` stands for all of it here: put the image's entrypoint in front, if it has one";
 
 /// One for each container.
 ///

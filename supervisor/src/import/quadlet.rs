@@ -2,13 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::draft::Draft;
+use super::draft::{Draft, ENTRYPOINT};
 use super::values::{cpus, seconds, size, user, words};
 
 const PUBLISHED: &str =
     "nothing is published: `listen` opens a port on the host, Network=host shares all of them";
-const ENTRYPOINT: &str =
-    "`command` stands for all of it here: put the image's entrypoint in front, if it has one";
 
 /// The one service of it.
 ///
