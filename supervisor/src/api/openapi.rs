@@ -27,6 +27,7 @@ use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set};
         rollouts::pause,
         rollouts::resume,
         rollouts::undo,
+        routes::history,
         set::post,
         orders::post,
         routes::explain,

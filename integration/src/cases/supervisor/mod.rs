@@ -12,6 +12,7 @@ mod doctor;
 mod endpoints;
 mod events;
 mod files;
+mod history;
 mod hogs;
 mod hooks;
 mod host;
@@ -67,6 +68,7 @@ pub fn cases() -> Vec<Case> {
         logcap::cases(),
         memory::cases(),
         metrics::cases(),
+        history::cases(),
         deaths::cases(),
         ladder::cases(),
         hogs::cases(),
