@@ -21,7 +21,7 @@ use super::model::{
 };
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
-use super::{events, exec, logs, metrics, openapi, orders, rollouts, set};
+use super::{events, exec, logs, metrics, openapi, orders, rollouts, set, usage};
 
 /// A question that changes nothing is answered within this time, or the daemon is stuck.
 const SOON: Duration = Duration::from_secs(30);
@@ -72,6 +72,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::GET, "/v1/version", get(version)),
         (Method::GET, "/v1/openapi.json", get(openapi::get)),
         (Method::GET, "/v1/instances", get(instances)),
+        (Method::GET, "/v1/usage", get(usage::get)),
         (Method::GET, "/v1/services/{target}", get(service)),
         (Method::DELETE, "/v1/services/{target}", delete(remove)),
         (Method::GET, "/v1/services/{target}/wait", get(wait)),

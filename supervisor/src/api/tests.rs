@@ -420,6 +420,11 @@ fn every_reading_route_answers() {
     assert_eq!(d.get("/v1/instances").json().as_array().unwrap().len(), 3);
     assert_eq!(d.get("/v1/services/web").json()["service"], "web");
     assert_eq!(d.get("/v1/explain/web.1").json()["chain"][1]["seq"], 2);
+    let usage = d.get("/v1/usage").json();
+    assert_eq!(usage["instances"][1]["instance"], "web.1");
+    // Nothing runs: of what the kernel would tell nothing is known. What is not of a container is.
+    assert!(usage["instances"][1]["memory"].is_null() && usage["instances"][1]["run"] == 7);
+    assert!(usage["host"]["memory"].as_u64() > Some(1 << 20));
     let history = d.get("/v1/services/web.1/history").json();
     assert_eq!(history[0]["samples"][1]["memory"], 24 << 20);
     assert_eq!(d.get("/v1/services/nope/history").status, 404);
@@ -656,6 +661,7 @@ fn the_read_only_socket_only_looks() {
         "/metrics",
         "/v1/version",
         "/v1/instances",
+        "/v1/usage",
         "/v1/events",
         "/v1/explain/web",
         "/v1/services/web/history",

@@ -40,6 +40,7 @@ mod rollout;
 mod survival;
 mod systemd;
 mod tiers;
+mod top;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -69,6 +70,7 @@ pub fn cases() -> Vec<Case> {
         memory::cases(),
         metrics::cases(),
         history::cases(),
+        top::cases(),
         deaths::cases(),
         ladder::cases(),
         hogs::cases(),
