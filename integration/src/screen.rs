@@ -151,15 +151,6 @@ impl Screen {
         Ok(())
     }
 
-    /// Reads until the program has closed its end.
-    pub fn to_the_end(&mut self, master: &OwnedFd, seconds: u64) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        while self.read(master)? {
-            ensure!(Instant::now() < deadline, "the program does not end\n{}", self.lines().join("\n"));
-        }
-        Ok(())
-    }
-
     /// Reads what is there; `false` = the other end is closed.
     fn read(&mut self, master: &OwnedFd) -> Result<bool> {
         os::reap_orphans();
