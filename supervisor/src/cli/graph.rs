@@ -118,7 +118,7 @@ fn text(sheet: &Sheet, paper: &Paper, glyphs: Glyphs) -> String {
     for curve in &stalls.curves {
         let most = curve.most().map_or("not known".into(), |m| format!("most {}", percent(m)));
         let cols = width.saturating_sub(8 + 12).max(4);
-        let drawn = spark(curve, sheet.span, stalls.top, cols, glyphs);
+        let drawn = spark(curve, sheet.span, sheet.gap, stalls.top, cols, glyphs);
         all.push(format!("{:>7} {drawn} {most}", curve.name).trim_end().to_owned());
     }
     all.join("\n") + "\n"

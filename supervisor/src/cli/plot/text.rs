@@ -160,10 +160,12 @@ pub(in crate::cli) fn lines(
     all
 }
 
-/// A curve as one line of characters: each is the most of its part of the time, as a share of `top`.
+/// A curve as one line of characters: each is the most of its part of the time, as a share of `top`. More than `gap` seconds
+/// after a value there is none.
 pub(in crate::cli) fn spark(
     curve: &Curve,
     span: (f64, f64),
+    gap: f64,
     top: f64,
     cols: usize,
     glyphs: Glyphs,
@@ -176,6 +178,15 @@ pub(in crate::cli) fn spark(
         let at = ((share * cols as f64) as usize).min(cols.saturating_sub(1));
         if let Some(cell) = most.get_mut(at) {
             *cell = Some(cell.map_or(value, |v| v.max(value)));
+        }
+    }
+    // Between two samples there are none where the terminal is wide: it is as it was then.
+    let held = (gap * cols as f64 / width) as usize;
+    let mut before = None;
+    for (at, cell) in most.iter_mut().enumerate() {
+        match *cell {
+            Some(value) => before = Some((at, value)),
+            None => *cell = before.filter(|(from, _)| at - from <= held).map(|(_, value)| value),
         }
     }
     most.into_iter().map(|value| glyphs.step(value.map(|v| v / top.max(f64::MIN_POSITIVE)))).collect()
@@ -236,10 +247,13 @@ mod tests {
     fn sparks() {
         let sheet = sheet();
         let curve = &sheet.plots[0].curves[0];
-        assert_eq!(spark(curve, (0.0, 10.0), 10.0, 5, Glyphs::Unicode), "▂▃▅▆█");
-        assert_eq!(spark(curve, (0.0, 10.0), 10.0, 5, Glyphs::Ascii), ".:=+#");
-        assert_eq!(spark(curve, (100.0, 200.0), 10.0, 5, Glyphs::Ascii), "     ");
-        assert_eq!(spark(curve, (0.0, 10.0), 10.0, 0, Glyphs::Ascii), "");
+        assert_eq!(spark(curve, (0.0, 10.0), 2.0, 10.0, 5, Glyphs::Unicode), "▂▃▅▆█");
+        assert_eq!(spark(curve, (0.0, 10.0), 2.0, 10.0, 5, Glyphs::Ascii), ".:=+#");
+        assert_eq!(spark(curve, (100.0, 200.0), 2.0, 10.0, 5, Glyphs::Ascii), "     ");
+        assert_eq!(spark(curve, (0.0, 10.0), 2.0, 10.0, 0, Glyphs::Ascii), "");
+        // More characters than samples.
+        assert_eq!(spark(curve, (0.0, 2.5), 1.0, 2.0, 5, Glyphs::Ascii), "__--#");
+        assert_eq!(spark(curve, (0.0, 2.5), 0.0, 2.0, 5, Glyphs::Ascii), "_ - #");
     }
 
     #[test]

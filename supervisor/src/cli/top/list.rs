@@ -260,5 +260,6 @@ fn past(row: &Row, app: &App, width: usize, look: Look) -> String {
     let curve = trail.memory();
     let Some(end) = curve.points.last().map(|p| p.at) else { return String::new() };
     let span = (end - PAST * width as f64, end);
-    spark(curve, span, curve.most().unwrap_or(1.0) * 1.25, width, look.glyphs)
+    let gap = 2.5 * trail.every.unwrap_or(2.0);
+    spark(curve, span, gap, curve.most().unwrap_or(1.0) * 1.25, width, look.glyphs)
 }
