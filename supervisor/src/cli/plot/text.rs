@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(spark(curve, (100.0, 200.0), 2.0, 10.0, 5, Glyphs::Ascii), "     ");
         assert_eq!(spark(curve, (0.0, 10.0), 2.0, 10.0, 0, Glyphs::Ascii), "");
         // More characters than samples.
-        assert_eq!(spark(curve, (0.0, 2.5), 1.0, 2.0, 5, Glyphs::Ascii), "__--#");
-        assert_eq!(spark(curve, (0.0, 2.5), 0.0, 2.0, 5, Glyphs::Ascii), "_ - #");
+        assert_eq!(spark(curve, (0.0, 2.5), 1.0, 2.0, 5, Glyphs::Ascii), "__==#");
+        assert_eq!(spark(curve, (0.0, 2.5), 0.0, 2.0, 5, Glyphs::Ascii), "_ = #");
     }
 
     #[test]
