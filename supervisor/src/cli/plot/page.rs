@@ -185,7 +185,7 @@ pub(in crate::cli) mod tests {
                     curves += 1;
                     let of = |(x, y): &(f64, f64)| {
                         let rows = |(top, height): &(f64, f64)| (*top..=top + height).contains(y);
-                        let frame = FRAMES.iter().position(|f| rows(f));
+                        let frame = FRAMES.iter().position(rows);
                         (X.0..=X.1).contains(x).then_some(frame).flatten()
                     };
                     let frames: Vec<_> = places.iter().map(of).collect();
