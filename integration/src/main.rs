@@ -16,6 +16,7 @@ mod oracle;
 mod os;
 mod report;
 mod run;
+mod screen;
 mod soak;
 mod soak_probes;
 mod trial;

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use super::model::Verb;
 use super::model::{
-    EventInfo, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
+    EventInfo, Explanation, History, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
 };
 use super::rollouts::{RolloutInfo, RolloutWish};
 use crate::dirs::Dirs;
@@ -75,6 +75,8 @@ pub enum Call {
     RolloutWish { service: ServiceName, wish: RolloutWish, answer: Answer<()> },
     /// The run of an instance that runs now, and the runtime's program that made it, for exec and attach.
     Running(Target, Answer<Running>),
+    /// What each of its instances has used over time.
+    History(Target, Answer<Vec<History>>),
     /// Everything for metrics that is at hand.
     Metrics(Answer<Box<crate::metrics::Scene>>),
     /// Versions.

@@ -25,6 +25,7 @@ mod set;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod token;
+pub mod usage;
 pub mod web;
 
 pub use bind::{Listeners, bind};

@@ -154,6 +154,44 @@ pub struct LookInfo {
     pub excused: Option<String>,
 }
 
+/// What one instance has used over time: a sample about each `every` seconds, those of the last hours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct History {
+    /// `web.1`.
+    pub instance: String,
+    /// Seconds between two samples, about.
+    pub every: f64,
+    /// Samples that are kept at most.
+    pub kept: usize,
+    /// Bytes of memory that the service asks for.
+    pub memory_request: Option<u64>,
+    /// Bytes from which on it is slowed down: of the container, or of the file while there is none.
+    pub memory_high: Option<u64>,
+    /// The limit of memory in bytes, likewise.
+    pub memory_max: Option<u64>,
+    /// Oldest first. There is none for the time in which it had no container, or no daemon ran.
+    pub samples: Vec<Sample>,
+}
+
+/// One sample; null = the kernel does not tell, or there is no sample of the same run to compare with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Sample {
+    /// Wall time, RFC 3339, to the second.
+    pub at: String,
+    /// Number of the run that it is about.
+    pub run: u32,
+    /// Bytes of memory in use then.
+    pub memory: Option<u64>,
+    /// Processors that were busy for it, on average since the sample before: 0.5 = half of one.
+    pub cpu: Option<f64>,
+    /// Share of the time since the sample before in which some of its processes waited for a processor, 0 to 1.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
+    /// The same for block devices.
+    pub io_pressure: Option<f64>,
+}
+
 /// What `wait` waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

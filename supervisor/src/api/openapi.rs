@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set};
+use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set, usage};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,7 @@ use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set};
         routes::version,
         get,
         routes::instances,
+        usage::get,
         routes::service,
         routes::remove,
         routes::wait,
@@ -27,6 +28,7 @@ use super::{events, exec, logs, metrics, model, orders, rollouts, routes, set};
         rollouts::pause,
         rollouts::resume,
         rollouts::undo,
+        routes::history,
         set::post,
         orders::post,
         routes::explain,

@@ -17,11 +17,11 @@ use utoipa::{IntoParams, IntoResponses};
 use super::core::{Answer, Call, Handle, Refusal, Target, Verb};
 use super::fault::Fault;
 use super::model::{
-    ErrorBody, Explanation, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
+    ErrorBody, Explanation, History, InstanceStatus, Plan, PlanRequest, ServiceStatus, Sight, VersionInfo,
 };
 use super::request::{Files, NoBody, Params, Wanted, WantedService};
 use super::serve::Limits;
-use super::{events, exec, logs, metrics, openapi, orders, rollouts, set};
+use super::{events, exec, logs, metrics, openapi, orders, rollouts, set, usage};
 
 /// A question that changes nothing is answered within this time, or the daemon is stuck.
 const SOON: Duration = Duration::from_secs(30);
@@ -72,6 +72,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::GET, "/v1/version", get(version)),
         (Method::GET, "/v1/openapi.json", get(openapi::get)),
         (Method::GET, "/v1/instances", get(instances)),
+        (Method::GET, "/v1/usage", get(usage::get)),
         (Method::GET, "/v1/services/{target}", get(service)),
         (Method::DELETE, "/v1/services/{target}", delete(remove)),
         (Method::GET, "/v1/services/{target}/wait", get(wait)),
@@ -83,6 +84,7 @@ pub(super) fn table() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         (Method::POST, "/v1/services/{target}/rollout/pause", post(rollouts::pause)),
         (Method::POST, "/v1/services/{target}/rollout/resume", post(rollouts::resume)),
         (Method::POST, "/v1/services/{target}/rollout/undo", post(rollouts::undo)),
+        (Method::GET, "/v1/services/{target}/history", get(history)),
         (Method::POST, "/v1/services/{target}/set", post(set::post)),
         (Method::POST, "/v1/orders", post(orders::post)),
         (Method::GET, "/v1/explain/{target}", get(explain)),
@@ -224,6 +226,20 @@ pub(super) async fn explain(
     Wanted(target): Wanted,
 ) -> Result<Json<Explanation>, Fault> {
     Ok(Json(app.ask_soon(|answer| Call::Explain(target, answer)).await?))
+}
+
+/// What instances have used over the last two hours, a sample each minute; kept in memory only, from the start of the
+/// daemon on.
+#[utoipa::path(
+    get, path = "/v1/services/{target}/history",
+    params(("target" = String, Path, description = "service or instance, `web` or `web.1`")),
+    responses(Refused, (status = 200, body = Vec<History>))
+)]
+pub(super) async fn history(
+    State(app): State<App>,
+    Wanted(target): Wanted,
+) -> Result<Json<Vec<History>>, Fault> {
+    Ok(Json(app.ask_soon(|answer| Call::History(target, answer)).await?))
 }
 
 /// What applying would change. Changes nothing itself. Allowed on the read-only socket, where it does not show values of the

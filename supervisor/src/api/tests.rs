@@ -148,6 +148,27 @@ fn scene() -> crate::metrics::Scene {
     crate::metrics::Scene { instances: vec![seen("db"), seen("web")], services: 2, ..Default::default() }
 }
 
+pub(crate) fn history(name: &str) -> History {
+    let sample = |minute: u32, memory: Option<u64>| Sample {
+        at: format!("2026-11-21T12:{minute:02}:00Z"),
+        run: 7,
+        memory,
+        cpu: Some(0.25 * f64::from(minute)),
+        cpu_pressure: Some(0.125),
+        memory_pressure: None,
+        io_pressure: Some(0.0),
+    };
+    History {
+        instance: name.into(),
+        every: 60.0,
+        kept: 120,
+        memory_request: Some(16 << 20),
+        memory_high: None,
+        memory_max: Some(64 << 20),
+        samples: vec![sample(0, Some(12 << 20)), sample(1, Some(24 << 20)), sample(2, None)],
+    }
+}
+
 /// The table: `web` with two instances, `db` with one; `stuck` conflicts; the rest is unknown.
 fn known(target: &Target) -> Result<(), Refusal> {
     match target.to_string().as_str() {
@@ -222,6 +243,7 @@ fn answer(call: Call, live: &broadcast::Sender<EventInfo>, runtime: &std::path::
                 }),
             )
         }
+        Call::History(target, a) => drop(a.send(known(&target).map(|()| vec![history(&target.to_string())]))),
         Call::Metrics(a) => drop(a.send(Ok(Box::new(scene())))),
         Call::Version(a) => drop(a.send(Ok(VersionInfo {
             version: "0.1.0".into(),
@@ -398,6 +420,14 @@ fn every_reading_route_answers() {
     assert_eq!(d.get("/v1/instances").json().as_array().unwrap().len(), 3);
     assert_eq!(d.get("/v1/services/web").json()["service"], "web");
     assert_eq!(d.get("/v1/explain/web.1").json()["chain"][1]["seq"], 2);
+    let usage = d.get("/v1/usage").json();
+    assert_eq!(usage["instances"][1]["instance"], "web.1");
+    // Nothing runs: of what the kernel would tell nothing is known. What is not of a container is.
+    assert!(usage["instances"][1]["memory"].is_null() && usage["instances"][1]["run"] == 7);
+    assert!(usage["host"]["memory"].as_u64() > Some(1 << 20));
+    let history = d.get("/v1/services/web.1/history").json();
+    assert_eq!(history[0]["samples"][1]["memory"], 24 << 20);
+    assert_eq!(d.get("/v1/services/nope/history").status, 404);
     assert_eq!(d.get("/v1/openapi.json").json()["openapi"], "3.1.0");
     let events = d.get("/v1/events?since=3");
     assert_eq!(events.status, 200);
@@ -627,9 +657,16 @@ fn one_connection_carries_several_requests() {
 fn the_read_only_socket_only_looks() {
     let d = Fake::start();
     let ask = |request: String| talk(d.connect_read_only(), request.as_bytes());
-    for path in
-        ["/metrics", "/v1/version", "/v1/instances", "/v1/events", "/v1/explain/web", "/v1/openapi.json"]
-    {
+    for path in [
+        "/metrics",
+        "/v1/version",
+        "/v1/instances",
+        "/v1/usage",
+        "/v1/events",
+        "/v1/explain/web",
+        "/v1/services/web/history",
+        "/v1/openapi.json",
+    ] {
         assert_eq!(ask(get(path)).status, 200, "{path}");
     }
     assert_eq!(ask(post("/v1/plan", "{}")).status, 200);

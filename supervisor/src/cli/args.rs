@@ -66,6 +66,7 @@ pub fn command() -> Command {
         .subcommand(super::images::command())
         .subcommand(super::import::command())
         .subcommands(following())
+        .subcommand(super::graph::command())
         .subcommands(inside())
         .subcommands(others())
         .subcommand(
@@ -235,7 +236,7 @@ fn following() -> [Command; 3] {
             )
             .arg(json()),
         Command::new("top")
-            .about("All instances by memory, every two seconds")
+            .about("All instances and what they use, every two seconds; a screen on a terminal")
             .arg(flag("once", None, "Once and not again"))
             .arg(json()),
     ]

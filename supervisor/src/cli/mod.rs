@@ -6,11 +6,13 @@ mod args;
 mod client;
 mod doctor;
 mod failure;
+mod graph;
 mod images;
 mod import;
 mod jobs;
 mod orders;
 mod plans;
+mod plot;
 mod replay;
 mod rollouts;
 mod show;
@@ -113,6 +115,7 @@ async fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<u8> {
         "exec" => terminal::exec(ctx, m).await,
         "attach" => terminal::attach(ctx, m).await,
         "top" => top::top(ctx, m).await,
+        "graph" => graph::graph(ctx, m).await,
         "completions" => completions(m),
         "openapi" => out(&format!("{}\n", crate::api::document())).map(|()| 0),
         other => Err(Failure::usage(format!("no such command: {other}"))),

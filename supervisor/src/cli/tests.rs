@@ -281,14 +281,12 @@ fn two_keys_leave_and_all_others_go_on() {
 }
 
 #[test]
-fn top_draws_in_place() {
+fn top_without_a_screen() {
     let text = top::picture(some(), &paper(Some(80)), None);
-    assert!(text.starts_with("12:00:30  3 instances: 1 backoff, 1 held, 1 running; memory 24M\n"), "{text}");
+    assert!(text.starts_with("12:00:30  3 instances: 1 backoff, 1 held, 1 running; memory 24M"), "{text}");
     let names: Vec<&str> = text.lines().skip(2).map(|l| &l[..2]).collect();
     assert_eq!(names, ["a-", "we", "db"]);
-    let frame = top::in_place("a\nb\nc\nd\n", 3, false);
-    assert_eq!(frame, "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J");
-    assert!(top::in_place("a\n", 3, true).starts_with("\x1b[2J"));
+    assert!(top::picture(vec![], &paper(None), None).contains("no instances"));
 }
 
 #[test]
@@ -365,6 +363,13 @@ fn exit_codes_tell_scripts_what_happened() {
         ("rm db", 0),
         ("stop", 2),
         ("stop a%2Fb", 1),
+        ("graph web.1", 0),
+        ("graph web --ascii", 0),
+        ("graph web --json", 0),
+        ("graph nope", 3),
+        ("graph", 2),
+        ("graph web --svg /nowhere/web.svg", 1),
+        ("graph web --svg a.svg --png a.png", 2),
         ("top --once", 0),
         ("top --once --json", 0),
         ("plan", 0),

@@ -31,14 +31,23 @@ impl Style {
     /// Colours only on a terminal, and never with `--no-color`, `NO_COLOR` (no-color.org) or `TERM=dumb`.
     pub(super) fn new(never: bool) -> Style {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-        let wanted = !never && !forbidden && !dumb;
+        let wanted = !never && !forbidden && !is_dumb();
         Style { on: wanted && crate::sys::term::is_terminal(std::io::stdout()), wanted }
     }
 
     /// The same for the other output.
     pub(super) fn for_stderr(self) -> Style {
         Style { on: self.wanted && crate::sys::term::is_terminal(std::io::stderr()), ..self }
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_colors(self) -> bool {
+        self.on
+    }
+
+    /// None at all.
+    pub(super) fn plain() -> Style {
+        Style { on: false, wanted: false }
     }
 
     #[cfg(test)]
@@ -63,6 +72,11 @@ impl Style {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// The terminal knows neither colours nor places.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|v| v == "dumb")
 }
 
 /// The colour of a state.

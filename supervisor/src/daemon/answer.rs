@@ -66,6 +66,10 @@ impl Owner {
                 reply(answer, done);
             }
             Call::Running(target, to) => reply(to, self.running(&target)),
+            Call::History(target, to) => {
+                let told = self.targets(&target).map(|all| self.history(&all));
+                reply(to, told);
+            }
             Call::Metrics(to) => reply(to, Ok(Box::new(self.scene()))),
             Call::Version(to) => reply(to, Ok(self.version())),
         }

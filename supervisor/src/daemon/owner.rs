@@ -37,6 +37,7 @@ use crate::journal::record::{Event as Told, Record};
 use crate::keeper::record::ExitRecord;
 use crate::machine::{Counts, Effect, Event, Machine, Now, Rules, State};
 use crate::memory::admission::Capacity;
+use crate::metrics::history::History;
 use crate::metrics::tally::Tally;
 use crate::names::{Instance, RunId, ServiceName};
 use crate::runtime::Runtime;
@@ -88,6 +89,8 @@ pub(super) struct Slot {
     pub(super) child_kills: Option<(RunId, u32, String)>,
     /// What is counted for metrics.
     pub(super) tally: Tally,
+    /// What it has used.
+    pub(super) history: History,
 }
 
 impl Slot {
@@ -112,6 +115,7 @@ impl Slot {
             no_room: None,
             child_kills: None,
             tally: Tally::default(),
+            history: History::default(),
         }
     }
 

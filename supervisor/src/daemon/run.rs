@@ -80,6 +80,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     owner.cap.grew();
     owner.commit();
     owner.tell_endpoints();
+    owner.sample();
     write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
         .context("the mark of this boot")?;
 
@@ -242,6 +243,7 @@ impl Passes {
         owner.retry_strays();
         owner.retry_limits();
         owner.look_at_pressure();
+        owner.sample();
     }
 
     /// The directories whose changes matter.

@@ -58,8 +58,7 @@ impl Hierarchies {
         // The v2 tree accounts for processor time without its controller, too.
         if let Some(dir) = &tree {
             all.cpu_v2(dir);
-            all.pressure = ["cpu", "memory", "io"]
-                .map(|r| dir.text(&format!("{r}.pressure")).map(|t| psi::parse(&t)).unwrap_or_default());
+            all.pressure = dir.pressure();
         }
         if let Some(dir) = self.old("cpuacct", group) {
             all.cpu_v1(&dir);
@@ -78,6 +77,51 @@ impl Hierarchies {
             all.pids_refused = dir.field("pids.events", "max");
         }
         all
+    }
+
+    /// The little of it that is kept over time: five files.
+    pub fn pulse(&self, group: &str) -> Pulse {
+        let tree = self.tree(group);
+        let memory = match (self.old("memory", group), &tree) {
+            (Some(dir), _) => dir.number("memory.usage_in_bytes"),
+            (None, Some(dir)) => dir.number("memory.current"),
+            (None, None) => None,
+        };
+        let mut all = Group::default();
+        match (self.old("cpuacct", group), &tree) {
+            (Some(dir), _) => all.cpu[0] = dir.cpu_v1("cpuacct.usage"),
+            (None, Some(dir)) => all.cpu_v2(dir),
+            (None, None) => {}
+        }
+        let pressure = tree.map(|dir| dir.pressure()).unwrap_or_default();
+        Pulse { memory, cpu: all.cpu[0], stalled: pressure.map(|psi| psi.some.map(|stall| stall.total)) }
+    }
+
+    /// Its limits of memory in bytes: from where it is slowed down, and the most.
+    pub fn memory_limits(&self, group: &str) -> (Option<u64>, Option<u64>) {
+        match (self.old("memory", group), self.tree(group)) {
+            (Some(dir), _) => (None, dir.memory_max_v1()),
+            (None, Some(dir)) => (dir.number("memory.high"), dir.number("memory.max")),
+            (None, None) => (None, None),
+        }
+    }
+}
+
+/// What is kept of a group over time; `None` = there is no such file here.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pulse {
+    /// Bytes in use.
+    pub memory: Option<u64>,
+    /// Seconds of processor time.
+    pub cpu: Option<f64>,
+    /// Seconds in which some of its processes stalled, by [`RESOURCES`].
+    pub stalled: [Option<f64>; RESOURCES.len()],
+}
+
+impl Pulse {
+    /// Of a group that was made just now.
+    pub fn zero() -> Pulse {
+        Pulse { memory: Some(0), cpu: Some(0.0), stalled: [Some(0.0); RESOURCES.len()] }
     }
 }
 
@@ -135,8 +179,7 @@ impl Group {
     fn memory_v1(&mut self, dir: &Dir) {
         self.memory = dir.number("memory.usage_in_bytes");
         self.memory_peak = dir.number("memory.max_usage_in_bytes");
-        // v1 says "no limit" with the largest number of pages.
-        self.memory_max = dir.number("memory.limit_in_bytes").filter(|n| *n < 1 << 62);
+        self.memory_max = dir.memory_max_v1();
         let kills = dir.field("memory.oom_control", "oom_kill");
         self.memory_events = [None, None, dir.number("memory.failcnt"), None, kills];
     }
@@ -151,8 +194,7 @@ impl Group {
     }
 
     fn cpu_v1(&mut self, dir: &Dir) {
-        let seconds = |name| dir.number(name).map(|nsec| nsec as f64 / 1e9);
-        self.cpu = ["cpuacct.usage", "cpuacct.usage_user", "cpuacct.usage_sys"].map(seconds);
+        self.cpu = ["cpuacct.usage", "cpuacct.usage_user", "cpuacct.usage_sys"].map(|n| dir.cpu_v1(n));
     }
 
     fn throttling_v1(&mut self, dir: &Dir) {
@@ -201,6 +243,20 @@ impl Dir {
 
     fn field(&self, file: &str, name: &str) -> Option<u64> {
         field(&self.text(file)?, name)
+    }
+
+    /// v1 says "no limit" with the largest number of pages.
+    fn memory_max_v1(&self) -> Option<u64> {
+        self.number("memory.limit_in_bytes").filter(|n| *n < 1 << 62)
+    }
+
+    /// Seconds, of one of the files of cpuacct.
+    fn cpu_v1(&self, name: &str) -> Option<f64> {
+        self.number(name).map(|nsec| nsec as f64 / 1e9)
+    }
+
+    fn pressure(&self) -> [Psi; RESOURCES.len()] {
+        RESOURCES.map(|r| self.text(&format!("{r}.pressure")).map(|t| psi::parse(&t)).unwrap_or_default())
     }
 }
 
@@ -253,6 +309,10 @@ mod tests {
         assert_eq!((all.periods, all.throttled, all.throttled_seconds), (Some(9), Some(4), Some(0.25)));
         assert_eq!(all.io, Some([101, 7]));
         assert_eq!((all.pids, all.pids_max, all.pids_refused), (Some(3), None, Some(5)));
+        let here = Hierarchies { unified: Some(tree.0.join("u")), v1: vec![] };
+        let pulse = Pulse { memory: Some(4096), cpu: Some(1.5), stalled: [None, Some(1.0), None] };
+        assert_eq!(here.pulse("/payload/web.1.7"), pulse);
+        assert_eq!(here.memory_limits("/payload/web.1.7"), (None, Some(65536)));
     }
 
     #[test]
@@ -275,7 +335,11 @@ mod tests {
         let of = |name: &str, dir: &str| (name.to_owned(), tree.0.join(dir));
         let v1 =
             vec![of("memory", "m"), of("cpuacct", "c"), of("cpu", "c"), of("blkio", "b"), of("pids", "p")];
-        let all = Hierarchies { unified: Some(tree.0.join("u")), v1 }.read("/payload/web.1.7");
+        let here = Hierarchies { unified: Some(tree.0.join("u")), v1 };
+        let pulse = Pulse { memory: Some(4096), cpu: Some(2.0), stalled: [None, None, Some(0.5)] };
+        assert_eq!(here.pulse("/payload/web.1.7"), pulse);
+        assert_eq!(here.memory_limits("/payload/web.1.7"), (None, None));
+        let all = here.read("/payload/web.1.7");
         assert_eq!((all.memory, all.memory_max), (Some(4096), None));
         assert_eq!(all.memory_events, [None, None, Some(6), None, Some(2)]);
         assert_eq!(all.pressure[2].some.unwrap().total, 0.5);
@@ -287,7 +351,8 @@ mod tests {
     #[test]
     fn a_group_that_is_gone_has_no_figures() {
         let tree = TestDir::in_memory("metrics-gone");
-        let all = Hierarchies { unified: Some(tree.join("u")), v1: vec![] }.read("/payload/web.1.7");
-        assert_eq!(all, Group::default());
+        let here = Hierarchies { unified: Some(tree.join("u")), v1: vec![] };
+        assert_eq!(here.read("/payload/web.1.7"), Group::default());
+        assert_eq!(here.pulse("/payload/web.1.7"), Pulse::default());
     }
 }

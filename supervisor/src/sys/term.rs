@@ -15,6 +15,12 @@ pub fn size<F: AsFd>(fd: F) -> Option<(u16, u16)> {
     rt::tcgetwinsize(fd).ok().filter(|w| w.ws_col > 0).map(|w| (w.ws_row, w.ws_col))
 }
 
+/// The mode of a terminal, in words.
+#[cfg(test)]
+pub fn describe<F: AsFd>(fd: F) -> String {
+    format!("{:?}", rt::tcgetattr(fd))
+}
+
 /// A terminal in raw mode; the old mode comes back when this is dropped.
 #[derive(Debug)]
 pub struct Raw {
@@ -32,11 +38,16 @@ impl Raw {
         rt::tcsetattr(&fd, rt::OptionalActions::Now, &new)?;
         Ok(Raw { fd, old })
     }
+
+    /// Back to the old mode, as at the end of this; for who does not get there.
+    pub fn leave(&self) {
+        // Nobody is left to tell when even this fails.
+        let _ = rt::tcsetattr(&self.fd, rt::OptionalActions::Now, &self.old);
+    }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // Nobody is left to tell when even this fails.
-        let _ = rt::tcsetattr(&self.fd, rt::OptionalActions::Now, &self.old);
+        self.leave();
     }
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod endpoints;
 mod events;
 mod files;
+mod history;
 mod hogs;
 mod hooks;
 mod host;
@@ -39,6 +40,7 @@ mod rollout;
 mod survival;
 mod systemd;
 mod tiers;
+mod top;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -67,6 +69,8 @@ pub fn cases() -> Vec<Case> {
         logcap::cases(),
         memory::cases(),
         metrics::cases(),
+        history::cases(),
+        top::cases(),
         deaths::cases(),
         ladder::cases(),
         hogs::cases(),

@@ -15,7 +15,7 @@ use crate::trial::wait_for;
 /// Commands that have no answer of their own: the container's bytes, a script, a document that is JSON anyhow.
 const WITHOUT: [&str; 5] = ["attach", "completions", "exec", "help", "openapi"];
 /// Every other one, in an order in which all succeed, and whether it prints one document or one a line.
-const JSON: [(&[&str], bool); 16] = [
+const JSON: [(&[&str], bool); 17] = [
     (&["version"], true),
     (&["validate", "FILE"], true),
     (&["plan"], true),
@@ -28,6 +28,7 @@ const JSON: [(&[&str], bool); 16] = [
     (&["logs", "a"], false),
     (&["events"], false),
     (&["top", "--once"], false),
+    (&["graph", "a"], true),
     (&["restart", "a"], true),
     (&["stop", "a"], true),
     (&["start", "a"], true),

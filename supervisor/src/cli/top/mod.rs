@@ -1,11 +1,23 @@
-//! top: all instances by memory, drawn again and again in place.
+//! top: all instances and what they use. On a terminal a screen ([`screen`]); elsewhere, with `--once` or with `--json`, one
+//! picture or document after the other.
 #![forbid(unsafe_code)]
+
+mod app;
+mod ask;
+mod backend;
+mod detail;
+mod keys;
+mod list;
+mod look;
+mod screen;
+#[cfg(test)]
+mod tests;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use tokio::io::AsyncReadExt;
 
 use super::failure::{Result, UNREACHABLE};
 use super::show::{Paper, instances};
@@ -20,66 +32,35 @@ const EVERY: Duration = Duration::from_secs(2);
 /// `top`.
 pub(super) async fn top(ctx: &Ctx, m: &ArgMatches) -> Result<u8> {
     let (once, json) = (m.get_flag("once"), m.get_flag("json"));
+    let terminal = term::is_terminal(std::io::stdout()) && term::is_terminal(std::io::stdin());
+    // A terminal that cannot place its cursor gets one picture after the other.
+    if !once && !json && terminal && !super::text::is_dumb() {
+        return screen::run(ctx).await;
+    }
     let mut all: Vec<InstanceStatus> = ctx.client.get("/v1/instances").await?;
     let mut note = None;
     let mut first = true;
-    let mut keys = Keys::new(!once && !json && term::is_terminal(std::io::stdout()));
     loop {
-        let screen = term::size(std::io::stdout());
-        let paper = Paper { width: screen.map(|(_, cols)| usize::from(cols)), ..Paper::of(ctx) };
+        let width = term::size(std::io::stdout()).map(|(_, cols)| usize::from(cols));
+        let paper = Paper { width, ..Paper::of(ctx) };
         if json {
             // A document of plain values: cannot fail.
             out(&format!("{}\n", serde_json::to_string(&all).unwrap_or_default()))?;
         } else {
             let text = picture(all.clone(), &paper, note.as_deref());
-            match screen.filter(|_| !once) {
-                Some((rows, _)) => {
-                    out(&in_place(&text, usize::from(if rows == 0 { 24 } else { rows }), first))?
-                }
-                None if first => out(&text)?,
-                None => out(&format!("\n{text}"))?,
-            }
+            out(&if first { text } else { format!("\n{text}") })?;
         }
         if once {
             return Ok(0);
         }
         first = false;
-        if tokio::time::timeout(EVERY, keys.leave()).await.is_ok() {
-            return Ok(0);
-        }
+        tokio::time::sleep(EVERY).await;
         match ctx.client.get("/v1/instances").await {
             Ok(new) => (all, note) = (new, None),
             // The last picture stays until there is a daemon again.
             Err(f) if f.code == UNREACHABLE => note = Some(f.text),
             Err(f) => return Err(f),
         }
-    }
-}
-
-/// The keys that leave: q, Ctrl-C, and the end of input.
-struct Keys {
-    stdin: tokio::io::Stdin,
-    /// The terminal's old mode comes back with the end of this.
-    raw: Option<term::Raw>,
-}
-
-impl Keys {
-    fn new(wanted: bool) -> Keys {
-        // Without a terminal to read from it is left as any other program is.
-        let raw = wanted.then(|| term::Raw::enter(std::io::stdin()).ok()).flatten();
-        Keys { stdin: tokio::io::stdin(), raw }
-    }
-
-    /// Comes back when one was pressed. Cancel safe.
-    async fn leave(&mut self) {
-        let mut key = [0; 1];
-        while self.raw.is_some() {
-            match self.stdin.read(&mut key).await {
-                Ok(1) if !matches!(key, [b'q' | b'Q' | 3]) => {}
-                _ => return,
-            }
-        }
-        std::future::pending().await
     }
 }
 
@@ -102,18 +83,4 @@ pub(super) fn picture(mut all: Vec<InstanceStatus>, paper: &Paper, note: Option<
     let head = paper.width.map_or(head.as_str().into(), |w| cut(&head, w));
     let head = paper.style.paint(if note.is_some() { Color::Red } else { Color::Bold }, &head);
     format!("{head}\n{}", instances(&all, paper))
-}
-
-/// The picture over the last one: from the top left, each line cleared behind its end, the rest of the screen cleared. All
-/// in one write, so nothing flickers.
-pub(super) fn in_place(text: &str, rows: usize, first: bool) -> String {
-    let mut out = String::from(if first { "\x1b[2J\x1b[H" } else { "\x1b[H" });
-    // The last line stays free: a line end there would scroll.
-    for line in text.lines().take(rows.saturating_sub(1).max(1)) {
-        out.push_str(line);
-        // A terminal in raw mode does not add the return.
-        out.push_str("\x1b[K\r\n");
-    }
-    out.push_str("\x1b[J");
-    out
 }
