@@ -55,6 +55,11 @@ pub fn short(memory: &Memory, victim: Option<&Victim>) -> Option<Short> {
     }
 }
 
+/// Whether a kill for memory was for want of that of the host, or of a group above the container, and not for its own limit.
+pub fn ran_out(memory: &Memory, victim: Option<&Victim>) -> bool {
+    memory.oom_kills.is_some_and(|n| n > 0) && short(memory, victim) != Some(Short::Own)
+}
+
 /// The same in words.
 pub fn words(short: Option<Short>, limit: Option<u64>) -> String {
     match (short, limit) {
@@ -167,6 +172,8 @@ mod tests {
     }
 
     #[test]
+            let killed = memory.oom_kills.is_some_and(|n| n > 0);
+            assert_eq!(ran_out(&memory, None), killed && want != Some(Short::Own), "{memory:?}");
     fn who_keeps_to_its_request_is_a_bystander() {
         let of = |short, peak, request| verdict(short, peak, request).split(':').next().unwrap().to_owned();
         assert_eq!(of(Short::Own, None, None), "culprit");

@@ -16,6 +16,7 @@ use crate::trial::wait_for;
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
     let mut all = shedding();
+    all.extend(killed());
     all.extend(told());
     all.extend(layouts());
     all
@@ -34,8 +35,8 @@ pub fn payload(d: &Daemon<'_, '_>) -> Result<(PathBuf, &'static str)> {
 }
 
 /// A daemon on a small host with a service that is protected, whose pid comes back.
-fn small_host(d: &mut Daemon<'_, '_>) -> Result<i32> {
-    d.options = ["--pressure-hold", "2", "--pressure-pause", "1"].map(String::from).to_vec();
+fn small_host(d: &mut Daemon<'_, '_>, hold: &str) -> Result<i32> {
+    d.options = ["--pressure-hold", hold, "--pressure-pause", "1"].map(String::from).to_vec();
     d.start()?;
     // The groups above are made with the first container.
     d.resident("vip", "[pressure]\npriority = 'protected'\n")?;
@@ -46,9 +47,19 @@ fn small_host(d: &mut Daemon<'_, '_>) -> Result<i32> {
 
 /// A story on a small host; the one that is protected runs to its end.
 fn story(name: &str, what: &str, tell: impl Fn(&mut Daemon<'_, '_>) -> Result<()> + 'static) -> Case {
+    slow_story(name, what, "2", tell)
+}
+
+/// The same where it takes so many seconds until memory counts as enough again.
+fn slow_story(
+    name: &str,
+    what: &str,
+    hold: &'static str,
+    tell: impl Fn(&mut Daemon<'_, '_>) -> Result<()> + 'static,
+) -> Case {
     sup(name, what).needs(MEMORY).seconds(60).steps(move |t| {
         let mut d = Daemon::new(t)?;
-        let told = small_host(&mut d).and_then(|pid| {
+        let told = small_host(&mut d, hold).and_then(|pid| {
             tell(&mut d)?;
             ensure!(alive(pid) && d.pid_of("vip.1")? == pid, "what is protected has paid");
             Ok(())
@@ -165,6 +176,71 @@ fn shedding() -> Vec<Case> {
             nth(d, "evicted", Some("usual.1"), 0)?;
             ensure!(events(d, "evicted", Some("low.1"))?.is_empty(), "evicted against its file");
             d.is("low.1", "running").map(|_| ())
+        }),
+    ]
+}
+
+const BY_KERNEL: &str = "the kernel killed it for want of it";
+
+/// It waits, and only its return lets it start again.
+fn waits_for_return(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
+    let instance = format!("{name}.1");
+    d.explains(name, &[BY_KERNEL, "there is not yet enough again"])?;
+    let (back, _) = nth(d, "returns", Some(&instance), 0)?;
+    let started = events(d, "started", Some(&instance))?;
+    ensure!(
+        started.iter().filter(|(seq, _)| *seq < back).count() == 1,
+        "started before its return: {started:?}"
+    );
+    wait_for(d.t.seconds(), || {
+        Ok(events(d, "started", Some(&instance))?.into_iter().find(|(seq, _)| *seq > back))
+    })
+    .map(drop)
+    .context("it returned and did not start")
+}
+
+/// The kernel is faster than the ladder, which leaves these alone.
+fn killed() -> Vec<Case> {
+    let greedy = format!("[pressure]\nrungs = []\n[stop]\ngrace = '0s'\n{}", super::SOON);
+    let soon = greedy.clone();
+    vec![
+        slow_story(
+            "ladder.kernel-kill9",
+            "a daemon that dies while whom the kernel killed waits",
+            "6",
+            move |d| {
+                // The twin: whom its own limit has killed waits for nobody, also over a daemon that dies.
+                let keys = format!("[limits]\nmemory = '24MiB'\nswap = 0\n{}", super::SOON);
+                d.service("own", &["mem", "100", "hold"], &keys)?;
+                d.explains("own", &["the memory limit of 24 MiB was hit"])?;
+                d.crash_and_start()?;
+                let after = d.instance("own.1")?["restarts"].as_u64().unwrap_or(0);
+                d.until_it("own.1", "restarted", |i| i["restarts"].as_u64().is_some_and(|n| n > after))?;
+                let why = d.why("own")?.to_string();
+                ensure!(!why.contains(BY_KERNEL) && events(d, "returns", Some("own.1"))?.is_empty(), "{why}");
+                d.ctl(&["stop", "own"])?.ok()?;
+                d.service("greedy", &["mem", "300", "hold"], &greedy)?;
+                d.explains("greedy", &[BY_KERNEL])?;
+                d.crash_and_start()?;
+                waits_for_return(d, "greedy")
+            },
+        ),
+        slow_story("ladder.kernel-unseen", "a kill by the kernel while no daemon is there", "6", move |d| {
+            d.service("greedy", &["mem", "300", "hold", "15"], &soon)?;
+            d.says("greedy.1", "20 MiB")?;
+            let pid = d.pid_of("greedy.1")?;
+            d.kill9()?;
+            wait_for(d.t.seconds(), || Ok((!alive(pid)).then_some(())))
+                .context("the kernel did not kill it")?;
+            d.start()?;
+            d.explains("greedy", &[BY_KERNEL])?;
+            // Without the kernel's log nobody knows which of the two it was.
+            let why = d.why("greedy")?.to_string();
+            ensure!(
+                why.contains("a memory limit above its own was hit") || why.contains("of the host ran out"),
+                "{why}"
+            );
+            waits_for_return(d, "greedy")
         }),
     ]
 }
