@@ -320,6 +320,28 @@ fn told() -> Vec<Case> {
     ]
 }
 
+/// What `plan` and then `apply` print about a new file of a service.
+fn planned_and_applied(d: &mut Daemon<'_, '_>, name: &str, keys: &str) -> Result<[String; 2]> {
+    let file = d.t.dir.join(format!("{name}.toml"));
+    fs::write(&file, d.text(&["trap", "TERM"], keys))?;
+    let file = file.display().to_string();
+    Ok([d.ctl(&["plan", &file])?.ok()?.stdout, d.ctl(&["apply", &file])?.ok()?.stdout])
+}
+
+/// A live change of the rungs of a service that runs, which this host can do: nothing is said about it.
+fn nobody_misses(d: &mut Daemon<'_, '_>, name: &str, keys: &str) -> Result<()> {
+    let instance = format!("{name}.1");
+    let before = events(d, "rungs-left-out", Some(&instance))?.len();
+    for shown in planned_and_applied(d, name, keys)? {
+        ensure!(shown.contains("pressure.rungs") && !shown.contains("warning"), "{shown}");
+    }
+    let now = d.is(&instance, "running")?;
+    ensure!(now["detail"] == "", "{now}");
+    let after = events(d, "rungs-left-out", Some(&instance))?.len();
+    ensure!(after == before, "{after} events, had {before}");
+    Ok(())
+}
+
 fn layouts() -> Vec<Case> {
     vec![
         sup("ladder.restart-above", "a leak that is restarted in time").needs(MEMORY).daemon(|d| {
@@ -353,6 +375,36 @@ fn layouts() -> Vec<Case> {
             }
             d.resident("b", "[pressure]\nrungs = ['warn', 'evict']\n")
         }),
+        sup("ladder.left-out", "rungs that a live change asks for and this host lacks")
+            .needs([Need::V1("memory")])
+            .daemon(|d| {
+                let rungs = |list: &str| format!("[pressure]\nrungs = [{list}]\n");
+                d.resident("a", &rungs("'warn'"))?;
+                let pid = d.pid_of("a.1")?;
+                // The twin: one that every host has.
+                nobody_misses(d, "a", &rungs("'warn', 'evict'"))?;
+                let lacks = "pressure.rungs: \"throttle\" needs the controllers of cgroup v2";
+                for shown in planned_and_applied(d, "a", &rungs("'warn', 'throttle'"))? {
+                    ensure!(shown.contains(&format!("warning: {lacks}")), "{shown}");
+                }
+                let (_, text) = nth(d, "rungs-left-out", Some("a.1"), 0)?;
+                ensure!(text.starts_with(lacks) && text.contains("does not start again with it"), "{text}");
+                d.until_it("a.1", "its status", |i| i["detail"].as_str().is_some_and(|t| t.contains(lacks)))?;
+                ensure!(d.pid_of("a.1")? == pid, "restarted for a rung");
+                // What was said is what comes.
+                d.ctl(&["restart", "--no-wait", "a"])?.ok()?;
+                d.explains("a", &["needs-cgroup-v2"])?;
+                d.service("a", &["trap", "TERM"], &format!("{}{}", rungs("'warn'"), super::SOON))?;
+                d.until("a.1", "running")?;
+                nobody_misses(d, "a", &rungs("'evict'"))
+            }),
+        sup("ladder.left-out-v2", "rungs that a live change asks for and this host has")
+            .needs([Need::CgroupV2Controller("memory")])
+            .daemon(|d| {
+                d.resident("a", "[pressure]\nrungs = ['warn']\n")?;
+                let all = "[pressure]\nrungs = ['warn', 'reclaim', 'throttle', 'freeze', 'evict']\n";
+                nobody_misses(d, "a", all)
+            }),
         story("ladder.v2-rungs", "throttle and reclaim", |d| {
             hog(d, "usual", 90, "[pressure]\nrungs = []\n")?;
             d.says("usual.1", "90 MiB")?;

@@ -4,11 +4,12 @@
 
 mod figures;
 mod guards;
+mod lacking;
 mod leaks;
 mod rungs;
 mod triggers;
-
 mod victims;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ pub(super) struct Pressure {
     leaks: leaks::Leaks,
     /// Those that stall at their `memory_high`.
     guards: guards::Guards,
+    /// Those whose file asks for a rung that is not there.
+    lacking: lacking::Lacking,
     /// The kernel takes memory back.
     reclaiming: Rc<Cell<bool>>,
     /// The last change of the level.
@@ -73,6 +76,7 @@ impl Pressure {
             watches: BTreeMap::new(),
             leaks: BTreeMap::new(),
             guards: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             reclaiming: Rc::default(),
             why: String::new(),
         }
@@ -233,6 +237,7 @@ impl Owner {
             _ => None,
         });
         let running: BTreeSet<_> = runs.collect();
+        self.settle_lacking(&running);
         if running == self.pressure.running {
             return;
         }
