@@ -36,6 +36,7 @@ mod push;
 mod removal;
 mod restart;
 mod rollout;
+mod shutdown;
 mod survival;
 mod systemd;
 mod tiers;
@@ -84,6 +85,7 @@ pub fn cases() -> Vec<Case> {
         host::cases(),
         images::cases(),
         import::cases(),
+        shutdown::cases(),
         long::cases(),
         systemd::cases(),
     ]
