@@ -38,6 +38,7 @@ mod restart;
 mod rollout;
 mod shutdown;
 mod survival;
+mod swapping;
 mod systemd;
 mod tiers;
 
@@ -67,6 +68,7 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        swapping::cases(),
         metrics::cases(),
         deaths::cases(),
         ladder::cases(),
@@ -83,9 +85,9 @@ pub fn cases() -> Vec<Case> {
         copies::cases(),
         beside::cases(),
         host::cases(),
+        shutdown::cases(),
         images::cases(),
         import::cases(),
-        shutdown::cases(),
         long::cases(),
         systemd::cases(),
     ]
