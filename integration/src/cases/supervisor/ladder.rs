@@ -245,6 +245,35 @@ fn killed() -> Vec<Case> {
     ]
 }
 
+/// Those that want to be warned are told of their own stalls, and nobody else of theirs.
+fn own_stalls(d: &mut Daemon<'_, '_>) -> Result<()> {
+    let keys = |pressure: &str| {
+        let limits = "[limits]\nmemory = '256MiB'\nmemory_high = '16MiB'\nswap = 0\n";
+        format!("{limits}[pressure]\nat_high = 'leave'\n{pressure}\n{NO}")
+    };
+    let warned = keys("signal = 'USR1'\nrungs = ['warn']");
+    for (name, keys) in [("told", &warned), ("calm", &warned), ("silent", &keys("rungs = ['evict']"))] {
+        d.service(name, &["trap", "USR1"], keys)?;
+        d.ready(&format!("{name}.1"))?;
+    }
+    // Both come to a standstill at memory_high.
+    let hog = |d: &mut Daemon<'_, '_>, name: &str| {
+        d.ctl_running(&["exec", name, crate::base::PROBE, "mem", "100", "hold"])
+    };
+    let _silent = hog(d, "silent.1")?;
+    d.explains("silent", &["slowed down"])?;
+    let _told = hog(d, "told.1")?;
+    let (_, text) = nth(d, "pressure-warned", Some("told.1"), 0)?;
+    ensure!(text == "told by SIGUSR1; it stalls for memory", "{text}");
+    d.says("told.1", "SIGUSR1").or_else(|_| d.says("told.1", "USR1"))?;
+    for name in ["calm.1", "silent.1"] {
+        d.is(name, "running")?;
+        ensure!(events(d, "pressure-warned", Some(name))?.is_empty(), "{name} was told");
+    }
+    ensure!(events(d, "pressure-warn", None)?.is_empty(), "the host counts though there is no ladder");
+    Ok(())
+}
+
 /// Whether the container of an instance is frozen.
 fn is_frozen(d: &Daemon<'_, '_>, run: &str) -> Result<bool> {
     let top = d.t.yard.host.v2.clone().context("no v2 tree")?;
@@ -277,6 +306,20 @@ fn told() -> Vec<Case> {
             // What comes out of the FIFO is one line.
             d.says("watches.1", "")
         }),
+        sup("ladder.own-stalls", "a service that stalls by itself is told")
+            .needs([Need::CgroupV2Controller("memory"), Need::Psi])
+            .seconds(60)
+            .steps(|t| {
+                let mut d = Daemon::new(t)?;
+                // Without the ladder nobody is told for the host's sake.
+                d.options = ["--pressure-available", "0"].map(String::from).to_vec();
+                let told = d.start().and_then(|()| own_stalls(&mut d));
+                let told = told.and_then(|()| d.finish().context("taking everything down"));
+                if told.is_err() {
+                    d.testify();
+                }
+                told
+            }),
         story("ladder.freezes", "a service that is frozen for a time", |d| {
             // Nothing else helps: it would be thawed after a minute.
             hog(d, "usual", 55, "[pressure]\nrungs = []\n")?;
