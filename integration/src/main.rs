@@ -16,6 +16,7 @@ mod os;
 mod report;
 mod run;
 mod soak;
+mod soak_memory;
 mod soak_probes;
 mod trial;
 
