@@ -111,16 +111,16 @@ suite() {
     [ "$f" -eq 0 ] && [ "$status" -eq 0 ]
 }
 
-# beside SECONDS NAME...: these scripts of ci/, one after the other, while others run, and behind them where processors are
-# short; `joined` ends it.
+# beside SECONDS NAMES [OPTIONS]: these scripts of ci/, one after the other, while others run, and behind them where processors
+# are short; `joined` ends it.
 beside() {
-    local seconds=$1 name
-    shift
+    local seconds=$1 names=$2 name
+    shift 2
     beside_log=$logs/beside.shown
-    for name; do ran+=("$logs/$name.log"); done
+    for name in $names; do ran+=("$logs/$name.log"); done
     # shellcheck disable=SC2030  # it has its own counts, and `joined` adds them
     (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null &&
-        for name; do suite "$name" "$seconds" "ci/$name" || true; done && closing) >"$beside_log" 2>&1 &
+        for name in $names; do suite "$name" "$seconds" "ci/$name" "$@" || true; done && closing) >"$beside_log" 2>&1 &
     beside_pid=$!
     # shellcheck disable=SC2064  # the pid of now
     trap "kill -TERM $beside_pid 2>/dev/null || true" EXIT
@@ -164,19 +164,23 @@ cgroup_layout() {
         END { print v1 && v2 ? "hybrid" : v1 ? "legacy" : v2 ? "unified" : "none" }' /proc/self/mountinfo
 }
 
-# take_runtimes ARGUMENTS...: sorts a lane's arguments into `runtimes` (NAME=PATH, knarr when none is named) and
-# `rest` (handed to the conformance program as they are).
+# take_runtimes ARGUMENTS...: sorts a lane's arguments into `runtimes` (NAME=PATH, knarr when none is `named`), `brief` (set by --brief: the part of a lane that `test` has time for; the lane says which) and `rest` (handed to the
+# conformance program as they are; what cases to run is `chosen` when there is any).
+# shellcheck disable=SC2034  # read by lanes
 take_runtimes() {
-    runtimes=() rest=()
+    runtimes=() rest=() brief='' named='' chosen=''
     while [ $# -gt 0 ]; do
         case $1 in
+        --brief) brief=yes ;;
         --runtime) runtimes+=("${2:?--runtime wants NAME=PATH}") && shift ;;
         --runtime=*) runtimes+=("${1#*=}") ;;
         *) rest+=("$1") ;;
         esac
         shift
     done
-    [ "${#runtimes[@]}" -gt 0 ] || runtimes=("knarr=$(bin_dir)/knarr")
+    [ "${#runtimes[@]}" -eq 0 ] || named=yes
+    [ "${#rest[@]}" -eq 0 ] || chosen=yes
+    [ -n "$named" ] || runtimes=("knarr=$(bin_dir)/knarr")
 }
 
 # privately COMMAND...: becomes COMMAND where nothing it mounts, unmounts or starts reaches the machine: a mount namespace

@@ -6,6 +6,7 @@ mod boundary;
 mod case;
 mod cases;
 mod clients;
+mod command;
 mod daemon;
 #[cfg(test)]
 mod docs_tests;
@@ -98,7 +99,7 @@ fn cli() -> Cli {
                 )
                 .arg(number("seed", "1").help("Another seed, other boundaries")),
         )
-        .subcommand(Cli::new("list").about("List cases").arg(filter()))
+        .subcommand(Cli::new("list").about("List cases").arg(filter()).arg(needing()))
         .subcommand(
             Cli::new("report")
                 .about("Show results of several runs side by side")
@@ -159,6 +160,10 @@ fn filter() -> Arg {
     one("filter").value_name("WORDS").help("Only cases whose name or section contains one of these words, separated by commas; `!word` leaves out")
 }
 
+fn needing() -> Arg {
+    one("needing").value_name("NEEDS").help("Also cases, whatever the filter says, that need one of these, as `list` shows them, separated by commas; `word*` is all that begins so")
+}
+
 fn manager() -> Arg {
     one("manager")
         .value_parser(Manager::ALL.map(Manager::name))
@@ -193,6 +198,7 @@ fn run_options(command: Cli) -> Cli {
         )
         .arg(one("lane").default_value("").help("A name for this environment, shown in the report"))
         .arg(filter())
+        .arg(needing())
         .arg(format())
         .arg(one("output").value_name("FILE").help("Write the results there as JSON as well"))
         .arg(
@@ -226,7 +232,18 @@ fn selected(m: &ArgMatches, all: Vec<Case>) -> Result<Vec<Case>> {
         ensure!(c.can_fail(), "{} expects nothing that a runtime could miss", c.name);
         ensure!(!c.checks.is_empty(), "{} does not say what it checks", c.name);
     }
-    Ok(all.into_iter().filter(|c| chosen(m, &c.name, &c.checks)).collect())
+    Ok(all.into_iter().filter(|c| chosen(m, &c.name, &c.checks) || needs_one(m, c)).collect())
+}
+
+/// Whether --needing names something that this case needs.
+fn needs_one(m: &ArgMatches, case: &Case) -> bool {
+    let list = m.get_one::<String>("needing").map_or("", String::as_str);
+    case.needs.iter().any(|need| in_list(list, &need.slug()))
+}
+
+/// Whether a list with commas has this word; `word*` in the list stands for all that begins so.
+fn in_list(list: &str, word: &str) -> bool {
+    list.split(',').any(|a| a.strip_suffix('*').map_or(word == a, |begin| word.starts_with(begin)))
 }
 
 /// Whether the filter takes a case of this name and section.
@@ -413,11 +430,8 @@ fn first_line(path: &str) -> String {
 
 fn skips_allowed(m: &ArgMatches, results: &Results) -> bool {
     let Some(list) = m.get_one::<String>("allow-skip") else { return true };
-    // `program:*` stands for every reason that begins so.
-    let allowed = |why: &String| {
-        list.split(',').any(|a| a.strip_suffix('*').map_or(why == a, |begin| why.starts_with(begin)))
-    };
-    let bad: Vec<String> = results.skips().into_iter().map(|(why, _)| why).filter(|w| !allowed(w)).collect();
+    let bad: Vec<String> =
+        results.skips().into_iter().map(|(why, _)| why).filter(|w| !in_list(list, w)).collect();
     if !bad.is_empty() {
         eprintln!("conformance: skips that are not allowed here: {}", bad.join(", "));
     }
