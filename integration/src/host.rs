@@ -65,6 +65,10 @@ pub enum Need {
     X86_64,
     /// A machine of the suite's own, whose clock may be set.
     OwnMachine,
+    /// A block device that keeps in memory, compressed, what is written to it.
+    Zram,
+    /// The kernel counts stalls, and says of those of groups.
+    Psi,
     /// A systemd that runs, with its command line.
     Systemd,
 }
@@ -100,6 +104,8 @@ impl Need {
             Need::Veth => "veth".into(),
             Need::X86_64 => "x86-64".into(),
             Need::OwnMachine => "own-machine".into(),
+            Need::Zram => "zram".into(),
+            Need::Psi => "psi".into(),
             Need::Systemd => "systemd".into(),
         }
     }
@@ -194,6 +200,9 @@ impl Host {
             Need::Veth => makes_interfaces(),
             Need::X86_64 => cfg!(target_arch = "x86_64"),
             Need::OwnMachine => self.own_machine,
+            // One that was built with it and not told to use it has the files and reads none.
+            Need::Psi => std::fs::read("/proc/pressure/memory").is_ok(),
+            Need::Zram => Path::new("/sys/block/zram0/disksize").exists(),
             // sd_booted(3).
             Need::Systemd => Path::new("/run/systemd/system").is_dir() && find_program("systemctl").is_some(),
         }

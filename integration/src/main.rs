@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod screen;
 mod soak;
+mod soak_memory;
 mod soak_probes;
 mod trial;
 

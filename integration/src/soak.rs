@@ -338,7 +338,7 @@ fn resident(d: &Daemon<'_, '_>) -> Result<(u64, u64)> {
 }
 
 /// The keepers of all services, from one look at `ps`.
-fn keepers(d: &Daemon<'_, '_>, services: usize) -> Result<Vec<i32>> {
+pub fn keepers(d: &Daemon<'_, '_>, services: usize) -> Result<Vec<i32>> {
     let all = d.get("/v1/instances")?;
     let mut keepers = Vec::new();
     for i in all.as_array().into_iter().flatten() {
@@ -482,7 +482,7 @@ pub fn kilobytes(pid: i32, file: &str, key: &str) -> Result<u64> {
 }
 
 /// Looks at the daemon and its keepers while nothing happens.
-fn idle_for(d: &Daemon<'_, '_>, keepers: &[i32], seconds: u64) -> Result<Idle> {
+pub fn idle_for(d: &Daemon<'_, '_>, keepers: &[i32], seconds: u64) -> Result<Idle> {
     let daemon = d.pid()?;
     let all = |of: fn(i32) -> Result<u64>| keepers.iter().map(|p| of(*p)).sum::<Result<u64>>();
     // What was asked above must have been answered.
@@ -563,7 +563,8 @@ fn restarts(d: &Daemon<'_, '_>, count: usize) -> Result<Vec<Duration>> {
     Ok(all)
 }
 
-fn since_midnight() -> Duration {
+/// The time of day on our own clock.
+pub fn since_midnight() -> Duration {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Duration::new(now.as_secs() % 86_400, now.subsec_nanos())
 }

@@ -300,6 +300,9 @@ pub struct ServiceChange {
     /// How instances are replaced, one line for people; none = there is nothing to replace in steps.
     #[serde(default)]
     pub rollout: Option<String>,
+    /// What of it this host cannot do, one line each for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One key that differs.

@@ -132,6 +132,7 @@ fn plan() -> Plan {
                 },
             ],
             rollout: None,
+            notes: Vec::new(),
         }],
         problems: vec![],
     }

@@ -101,6 +101,10 @@ fn options(matches: &ArgMatches) -> Result<Options> {
             }),
             None => None,
         },
+        shutdown_total: match number("shutdown-total").unwrap_or(60) {
+            seconds @ 0..=3600 => Duration::from_secs(seconds),
+            seconds => return Err(anyhow!("--shutdown-total {seconds}: out of range, want 0 to 3600")),
+        },
         full_pass: Duration::from_secs(number("full-pass").unwrap_or(60).max(1)),
     })
 }

@@ -113,6 +113,9 @@ pub(super) fn diff(plan: &Plan, to: &str, style: Style) -> String {
         if let Some(rollout) = &change.rollout {
             out.push_str(&format!("    rollout: {}\n", clean(rollout)));
         }
+        for note in &change.notes {
+            out.push_str(&format!("    {}: {}\n", style.paint(Color::Yellow, "warning"), clean(note)));
+        }
         for field in &change.fields {
             out.push_str(&format!("    {}\n", line(field, style)));
         }

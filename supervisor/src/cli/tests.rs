@@ -78,6 +78,7 @@ fn nothing_of_others_reaches_the_terminal_as_a_control() {
                         hidden: false,
                     }],
                     rollout: Some("r\x1b".into()),
+                    notes: vec!["n\x1b".into()],
                 }],
                 problems: vec![],
             },
@@ -173,6 +174,7 @@ fn a_plan_is_a_diff() {
         action: action.into(),
         fields,
         rollout: (action == "restart").then(|| "stop-first, 1 at a time".into()),
+        notes: if action == "restart" { vec!["not here".into()] } else { vec![] },
     };
     let plan = Plan {
         changes: vec![
@@ -193,7 +195,7 @@ fn a_plan_is_a_diff() {
     assert_eq!(
         plans::diff(&plan, "to ", Style::fixed(false)),
         "+ db\n    + replicas: 1\n- old\n~ web (running instances are replaced)\n    \
-         rollout: stop-first, 1 at a time\n    ~ limits.memory: 64 -> 128\n    \
+         rollout: stop-first, 1 at a time\n    warning: not here\n    ~ limits.memory: 64 -> 128\n    \
          - env.A: \"x\"\n    ~ env.B: changed, value not shown on this socket\n1 to add, 1 to change, 1 to remove\n"
     );
     assert!(plans::diff(&plan, "", Style::fixed(false)).ends_with("1 added, 1 changed, 1 removed\n"));

@@ -133,6 +133,9 @@ impl Owner {
             let new = wanted.services.get(name).map(|(s, _)| s);
             let mut change = unit::changes(old, new)?;
             change.rollout = new.and_then(|new| self.rollout_preview(name, new, &change));
+            if let Some(new) = new {
+                self.note_rungs(&mut change, new);
+            }
             Some(change)
         });
         Plan { changes: changes.collect(), problems: wanted.problems.clone() }

@@ -118,7 +118,13 @@ impl Owner {
         let told = slot.machine.run().and_then(|run| self.told.get(run));
         let says = told.and_then(|t| t.kept.status.as_ref()).map(|s| format!("says: {s}"));
         let rollout = Some(self.rollout_text(&slot.machine.instance.service)).filter(|text| !text.is_empty());
-        more(slot).chain(self.under_pressure(slot)).chain(says).chain(rollout).collect::<Vec<_>>().join("; ")
+        more(slot)
+            .chain(self.lacks_rungs(slot))
+            .chain(self.under_pressure(slot))
+            .chain(says)
+            .chain(rollout)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     /// One service with everything about it.
@@ -188,9 +194,8 @@ impl Owner {
         let kept = self.journal.image().instances.get(&machine.instance);
         if let State::Running { run, pid, .. } = &machine.state {
             summary = format!("runs since {lasted} as {run}, process {pid}");
-            for why in
-                more(slot).chain(self.under_pressure(slot)).chain(self.controllers.strain(*pid).words())
-            {
+            let pressure = self.lacks_rungs(slot).into_iter().chain(self.under_pressure(slot));
+            for why in more(slot).chain(pressure).chain(self.controllers.strain(*pid).words()) {
                 summary.push_str(&format!(", {why}"));
             }
             if machine.restarts > 0

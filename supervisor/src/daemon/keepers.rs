@@ -180,7 +180,7 @@ impl Owner {
     }
 
     /// The keeper's record: a container that could not be made, or one that ended.
-    pub(super) fn ended(&mut self, run: &RunId, record: ExitRecord) {
+    pub(super) fn ended(&mut self, run: &RunId, mut record: ExitRecord) {
         if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
             return self.ack(run);
         }
@@ -198,6 +198,7 @@ impl Owner {
             let text = format!("{} bytes of output of {run} are not in its log", record.log_dropped);
             self.tell(Some(&run.instance.service), Some(run.instance.replica), "output-dropped", text);
         }
+        super::oom::add_victim(&mut record);
         self.ran_out(run, &record);
         let event = match &record.end {
             End::CreateFailed { text, .. } => {
@@ -276,13 +277,10 @@ async fn listen(
     gone: watch::Sender<bool>,
 ) {
     loop {
-        let mut note = keeper.next().await.unwrap_or_else(|e| {
+        let note = keeper.next().await.unwrap_or_else(|e| {
             warn!("the keeper of {run}: {e}");
             None
         });
-        if let Some(Note::Ended(record)) = &mut note {
-            super::oom::add_victim(record);
-        }
         let over = note.is_none();
         if over {
             gone.send_replace(true);

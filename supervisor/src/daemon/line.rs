@@ -101,6 +101,10 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The token of --web, mode 0600 [default: one is made, web-token in the state directory]"),
         )
+        .arg(number(
+            "shutdown-total",
+            "Seconds for all containers to stop when the host goes down; 0 = they are left to the init system [default: 60]",
+        ))
         .arg(number("full-pass", "Seconds between two whole readings of the service files [default: 60]"))
         .arg(
             Arg::new("log-level")

@@ -36,6 +36,7 @@ mod rollout_wishes;
 mod rollouts;
 mod run;
 mod settle;
+mod shutdown;
 mod stats;
 mod told;
 mod turns;

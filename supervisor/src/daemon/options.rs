@@ -41,6 +41,8 @@ pub struct Options {
     pub image_root: crate::image::root::Mode,
     /// The loopback address for metrics; `None` = the sockets only.
     pub web: Option<WebOptions>,
+    /// How long all containers together may take to stop when the host goes down; zero = they are left to the init system.
+    pub shutdown_total: Duration,
     /// The services directory is read whole this often, whatever inotify says.
     pub full_pass: Duration,
 }

@@ -24,6 +24,7 @@ use super::place::Place;
 use super::pressure::Pressure;
 use super::resize::Sized;
 use super::rollouts::Rolling;
+use super::shutdown::GoingDown;
 use super::stats::Controllers;
 use super::told::Heard;
 use super::turns::Turns;
@@ -173,6 +174,8 @@ pub(super) struct Owner {
     pub(super) rolling: BTreeMap<ServiceName, Rolling>,
     /// Names and ids of the images that services had when they were last applied by somebody.
     pub(super) images: BTreeMap<ServiceName, (String, String)>,
+    /// The host goes down.
+    pub(super) going_down: Option<GoingDown>,
     /// What the daemon counts of itself.
     pub(super) meter: Meter,
 }
@@ -231,6 +234,7 @@ impl Owner {
             pressure,
             rolling: BTreeMap::new(),
             images: BTreeMap::new(),
+            going_down: None,
             meter: Meter::new(),
         };
         (owner, reports)
@@ -255,6 +259,10 @@ impl Owner {
 
     /// Feeds one event to one instance and carries out what follows.
     pub(super) fn feed(&mut self, instance: &Instance, event: Event) {
+        // Whatever else is wanted waits for the next boot.
+        if self.going_down.is_some() && matches!(event, Event::Up { .. } | Event::Again { .. }) {
+            return;
+        }
         let (service, version) = self.service(instance);
         let now = Now { moment: Moment::now(), jitter: crate::sys::random::unit() };
         let counts = self.slots.get(instance).map_or(Counts::Started, |s| self.counts(s));

@@ -104,7 +104,17 @@ impl Place {
 
     /// The group of a run's container in the v2 tree, when that is the only one and so has the controllers.
     pub fn unified_container(&self, run: &RunId) -> Option<PathBuf> {
-        self.tree_container(run).filter(|_| self.mounts.len() == 1)
+        self.tree_container(run).filter(|_| self.has_controllers())
+    }
+
+    /// Whether there is a v2 tree, with or without controllers.
+    pub fn has_tree(&self) -> bool {
+        self.unified
+    }
+
+    /// Whether the v2 tree is the only one and so has the controllers.
+    pub fn has_controllers(&self) -> bool {
+        self.unified && self.mounts.len() == 1
     }
 
     /// Where the groups of hooks are made, the best first. A group of v1's cpuset takes nobody before it is set up.

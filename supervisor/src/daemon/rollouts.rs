@@ -36,6 +36,10 @@ impl Owner {
     /// Moves all rollouts on.
     pub(super) fn settle_rollouts(&mut self) -> bool {
         let mut moved = false;
+        // The next boot goes on with them.
+        if self.going_down.is_some() {
+            return moved;
+        }
         for name in self.rolling.keys().cloned().collect::<Vec<_>>() {
             while self.step_rollout(&name) {
                 moved = true;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -17,6 +18,7 @@ use super::oom::KernelLog;
 use super::options::Options;
 use super::owner::Owner;
 use super::place::Place;
+use super::shutdown::host_goes_down;
 use super::watch::Watch;
 use crate::api;
 use crate::api::token::Token;
@@ -33,7 +35,7 @@ const CALLS: usize = 64;
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// SIGTERM or SIGINT. Containers and keepers go on.
+    /// SIGTERM or SIGINT. Containers and keepers go on, unless the host goes down.
     Asked,
 }
 
@@ -102,10 +104,19 @@ pub async fn run(options: Options) -> Result<Ended> {
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
     loop {
         alarm.set(owner.next_scheduled());
-        let due = [owner.next_due(), Some(passes.at)].into_iter().flatten().min();
+        let pass_at = owner.going_down.is_none().then_some(passes.at);
+        let due = [owner.next_due(), pass_at].into_iter().flatten().min();
         tokio::select! {
             biased;
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => {
+                if owner.going_down.is_some() || !(host_goes_down().await && owner.begin_shutdown()) {
+                    break;
+                }
+                // More than systemd gives a service, where the operator gives more.
+                let wait = owner.options.shutdown_total.saturating_add(Duration::from_secs(30));
+                let wait = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
+                notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(wait)]);
+            }
             _ = interrupt.recv() => break,
             Some(report) = reports.recv() => owner.report(report),
             Some(call) = asked.recv() => owner.answer(call),
@@ -122,7 +133,7 @@ pub async fn run(options: Options) -> Result<Ended> {
         }
         owner.meter.turned(due);
         owner.due();
-        if passes.at <= Boot::now() {
+        if owner.going_down.is_none() && passes.at <= Boot::now() {
             passes.run(&mut owner);
             watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
         }
@@ -130,8 +141,11 @@ pub async fn run(options: Options) -> Result<Ended> {
         owner.commit();
         owner.close_unwanted();
         owner.tell_endpoints();
+        if owner.has_gone_down() {
+            break;
+        }
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
     stop.send(()).ok();
     web.inspect(tokio::task::JoinHandle::abort);
     owner.end_pressure();
@@ -198,10 +212,10 @@ fn protect() {
 
 /// Tells the service manager that the start is under way, however long single keepers take to answer.
 pub(super) fn still_starting() {
-    notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(60_000_000)]);
+    notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
 }
 
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(false, state) {
         warn!("the service manager cannot be told: {e}");
     }
@@ -285,7 +299,7 @@ fn watchdog_time() -> Option<Duration> {
 
 impl Watchdog {
     fn start() -> Watchdog {
-        notify(&[sd_notify::NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         let every = watchdog_time().map(|time| time / 3);
         Watchdog { every, next: Instant::now() }
     }
@@ -299,7 +313,7 @@ impl Watchdog {
 
     fn feed(&mut self) {
         if let Some(every) = self.every {
-            notify(&[sd_notify::NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
             self.next = Instant::now() + every;
         }
     }

@@ -20,6 +20,7 @@ impl Owner {
             .chain(self.pressure.due())
             .chain(self.leak_due())
             .chain(self.guard_due())
+            .chain(self.shutdown_due())
             .min()
     }
 
@@ -37,7 +38,10 @@ impl Owner {
         self.pressure_due(now);
         self.look_for_leaks(now);
         self.look_at_guards(now);
-        self.begin_scheduled();
+        if self.going_down.is_none() {
+            self.begin_scheduled();
+        }
+        self.hurry_shutdown(now);
         let late = |t: Option<Boot>| t.is_some_and(|t| t <= now);
         let due: Vec<_> = self
             .slots

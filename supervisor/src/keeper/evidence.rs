@@ -53,6 +53,7 @@ impl Place {
                 max: self.field("memory.events", "max"),
                 swap_peak: self.number("memory.swap.peak"),
                 swap_full: self.field("memory.swap.events", "fail"),
+                swap_limited: self.field("memory.swap.events", "max"),
                 stalled: self.with("memory.pressure", total_of_full),
             },
             Tree::V1 => Memory {
@@ -170,7 +171,7 @@ mod tests {
                 ("memory.events", "low 0\nhigh 6\nmax 9\noom 5\noom_kill 2\n"),
                 ("memory.events.local", "low 0\noom 4\noom_kill 0\n"),
                 ("memory.max", "max\n"),
-                ("memory.swap.events", "high 0\nmax 0\nfail 3\n"),
+                ("memory.swap.events", "high 0\nmax 1\nfail 3\n"),
                 ("memory.pressure", "some avg10=0.00 total=99\nfull avg10=0.00 total=77\n"),
             ],
         );
@@ -180,6 +181,7 @@ mod tests {
             high: Some(6),
             max: Some(9),
             swap_full: Some(3),
+            swap_limited: Some(1),
             stalled: Some(77),
             ..Memory::default()
         };

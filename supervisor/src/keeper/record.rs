@@ -113,6 +113,9 @@ pub struct Memory {
     /// `memory.swap.events` `fail`).
     #[serde(default)]
     pub swap_full: Option<u64>,
+    /// How often that was for its own swap limit (v2 `memory.swap.events` `max`).
+    #[serde(default)]
+    pub swap_limited: Option<u64>,
     /// Microseconds in which none of its processes went on for want of memory (v2 `memory.pressure` `full` `total`).
     #[serde(default)]
     pub stalled: Option<u64>,
@@ -120,8 +123,9 @@ pub struct Memory {
 
 impl Memory {
     /// Each figure with its name in the record, in their order.
-    pub fn figures(&self) -> [(&'static str, Option<u64>); 9] {
-        let Memory { oom_kills, oom_events, peak, limit, high, max, swap_peak, swap_full, stalled } = *self;
+    pub fn figures(&self) -> [(&'static str, Option<u64>); 10] {
+        let Memory { oom_kills, oom_events, peak, limit, high, max, .. } = *self;
+        let Memory { swap_peak, swap_full, swap_limited, stalled, .. } = *self;
         [
             ("oom_kills", oom_kills),
             ("oom_events", oom_events),
@@ -131,6 +135,7 @@ impl Memory {
             ("max", max),
             ("swap_peak", swap_peak),
             ("swap_full", swap_full),
+            ("swap_limited", swap_limited),
             ("stalled", stalled),
         ]
     }

@@ -55,6 +55,11 @@ pub fn short(memory: &Memory, victim: Option<&Victim>) -> Option<Short> {
     }
 }
 
+/// Whether a kill for memory was for want of that of the host, or of a group above the container, and not for its own limit.
+pub fn ran_out(memory: &Memory, victim: Option<&Victim>) -> bool {
+    memory.oom_kills.is_some_and(|n| n > 0) && short(memory, victim) != Some(Short::Own)
+}
+
 /// The same in words.
 pub fn words(short: Option<Short>, limit: Option<u64>) -> String {
     match (short, limit) {
@@ -96,12 +101,20 @@ pub fn text(record: &ExitRecord) -> Option<String> {
         (None, 1) => "1 process".to_owned(),
         (None, _) => format!("{kills} processes"),
     };
-    let swap = match (record.memory.swap_full.filter(|n| *n > 0), record.memory.swap_peak) {
-        (Some(_), Some(bytes)) => format!(", no more swap after {}", size(bytes)),
-        (Some(_), None) => ", no more swap".to_owned(),
-        (None, _) => String::new(),
-    };
+    let swap = no_swap(&record.memory);
     Some(format!("{what}, the kernel killed {processes}{peak}{swap}"))
+}
+
+/// `, no swap was left after 16 MiB of it`: of the host, or of a group above, when its own swap limit was never hit.
+fn no_swap(memory: &Memory) -> String {
+    if memory.swap_full.is_none_or(|n| n == 0) {
+        return String::new();
+    }
+    let after = memory.swap_peak.map_or_else(String::new, |bytes| format!(" after {} of it", size(bytes)));
+    match memory.swap_limited {
+        Some(n) if n > 0 => format!(", its swap limit was hit{after}"),
+        Some(_) | None => format!(", no swap was left{after}"),
+    }
 }
 
 /// `process 12 (java)`.
@@ -159,6 +172,8 @@ mod tests {
             (memory(Some(1), Some(0), None), Some(Short::Host)),
         ] {
             assert_eq!(short(&memory, None), want, "{memory:?}");
+            let killed = memory.oom_kills.is_some_and(|n| n > 0);
+            assert_eq!(ran_out(&memory, None), killed && want != Some(Short::Own), "{memory:?}");
         }
         let said = Victim { pid: 1, name: "x".into(), short: Some(Short::Above) };
         assert_eq!(short(&memory(Some(1), Some(1), Some(9)), Some(&said)), Some(Short::Above));
@@ -174,6 +189,19 @@ mod tests {
         assert_eq!(of(Short::Above, Some(6), Some(5)), "culprit");
         assert_eq!(of(Short::Above, Some(6), Some(0)), "culprit or bystander");
         assert_eq!(of(Short::Host, None, Some(5)), "culprit or bystander");
+    }
+
+    #[test]
+    fn that_no_swap_was_left_is_said() {
+        let of = |swap_full, swap_limited, swap_peak| {
+            no_swap(&Memory { swap_full, swap_limited, swap_peak, ..Memory::default() })
+        };
+        assert_eq!(of(None, None, Some(9 << 20)), "");
+        assert_eq!(of(Some(0), Some(0), Some(9 << 20)), "");
+        assert_eq!(of(Some(3), Some(0), Some(9 << 20)), ", no swap was left after 9 MiB of it");
+        // A keeper of an earlier version did not look.
+        assert_eq!(of(Some(3), None, None), ", no swap was left");
+        assert_eq!(of(Some(3), Some(2), Some(9 << 20)), ", its swap limit was hit after 9 MiB of it");
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn changes(old: Option<&Service>, new: Option<&Service>) -> Option<ServiceCh
         _ if fields.iter().any(|f| keys::needs_restart(&f.key)) => "restart",
         _ => "update",
     };
-    Some(ServiceChange { service, action: action.into(), fields, rollout: None })
+    Some(ServiceChange { service, action: action.into(), fields, rollout: None, notes: Vec::new() })
 }
 
 /// Every key with its value; lists of plain values are one value.

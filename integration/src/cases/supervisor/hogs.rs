@@ -23,7 +23,10 @@ pub fn cases() -> Vec<Case> {
             .seconds(90)
             .steps(|t| {
                 let mut d = Daemon::new(t)?;
-                let told = two(&mut d).and_then(|()| d.finish().context("taking everything down"));
+                let told = two(&mut d).and_then(|rows| {
+                    rows.iter().for_each(|(when, what)| eprintln!("two hogs: {when}: {what}"));
+                    d.finish().context("taking everything down")
+                });
                 if told.is_err() {
                     d.testify();
                 }
@@ -34,9 +37,10 @@ pub fn cases() -> Vec<Case> {
             .seconds(120)
             .steps(|t| {
                 let mut d = Daemon::new(t)?;
-                d.options = ["--restart-rate", "100", "--restart-burst", "100"].map(String::from).to_vec();
-                d.start()?;
-                let told = again(&mut d).and_then(|()| d.finish().context("taking everything down"));
+                let told = again(&mut d, 30).and_then(|told| {
+                    eprintln!("a hog {told}");
+                    d.finish().context("taking everything down")
+                });
                 if told.is_err() {
                     d.testify();
                 }
@@ -87,6 +91,12 @@ impl Times {
     }
 }
 
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "p50 {:.1} ms, p99 {:.1} ms", self.at(50), self.at(99))
+    }
+}
+
 /// Asks until it is enough, and how many questions had no answer.
 fn ask(port: u16, mut enough: impl FnMut(usize) -> Result<bool>) -> Result<(Times, usize)> {
     let (mut list, mut failed) = (Vec::new(), 0);
@@ -111,7 +121,9 @@ fn hogs(d: &Daemon<'_, '_>) -> Result<()> {
     d.service("burst", &["mem", "300", "hold"], &keys(50))
 }
 
-fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
+/// A protected server beside two hogs that want more than there is: how fast it answers in peace, with the ladder, and where the
+/// kernel alone decides, as rows of a table.
+pub fn two(d: &mut Daemon<'_, '_>) -> Result<Vec<(String, String)>> {
     d.options = ["--pressure-hold", "2", "--pressure-pause", "1"].map(String::from).to_vec();
     d.start()?;
     let port = server(d)?;
@@ -126,7 +138,7 @@ fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
     hogs(d)?;
     let begun = Instant::now();
     let (with, failed) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(12)))?;
-    let evicted = kills(d, "evicted")?;
+    let (evicted, killed_with) = (kills(d, "evicted")?, kills(d, "oom")?);
     ensure!(evicted > 0, "nobody was evicted");
     ensure!(
         failed == 0 && alive(pid) && d.pid_of("vip.1")? == pid,
@@ -146,22 +158,29 @@ fn two(d: &mut Daemon<'_, '_>) -> Result<()> {
     let (without, unanswered) = ask(port, |_| Ok(begun.elapsed() > Duration::from_secs(12)))?;
     // Who was killed is the kernel's choice here; what was not is nobody's.
     ensure!(kills(d, "evicted")? == evicted, "evicted without the ladder");
-    let show = |t: &Times| format!("p50 {:.1} ms, p99 {:.1} ms", t.at(50), t.at(99));
-    eprintln!(
-        "two hogs: idle {}; with the ladder {} ({evicted} evictions); kernel alone {} ({} OOM kills, {unanswered} questions \
-         without an answer)",
-        show(&idle),
-        show(&with),
-        show(&without),
-        kills(d, "oom")?
-    );
-    Ok(())
+    let killed = kills(d, "oom")?;
+    Ok(vec![
+        ("in peace".into(), idle.to_string()),
+        (
+            "with the ladder".into(),
+            format!(
+                "{with}; {evicted} evictions, {killed_with} kills by the kernel, every question answered"
+            ),
+        ),
+        (
+            "the kernel alone".into(),
+            format!(
+                "{without}; {} kills by the kernel, {unanswered} questions without an answer",
+                killed - killed_with
+            ),
+        ),
+    ])
 }
 
-/// Restarts of the hog that are waited for.
-const RESTARTS: u64 = 30;
-
-fn again(d: &mut Daemon<'_, '_>) -> Result<()> {
+/// A hog that allocates as fast as it can is restarted so often: nobody else is, and a server beside it answers; how fast.
+pub fn again(d: &mut Daemon<'_, '_>, wanted: u64) -> Result<String> {
+    d.options = ["--restart-rate", "100", "--restart-burst", "100"].map(String::from).to_vec();
+    d.start()?;
     let port = server(d)?;
     d.resident("calm", "")?;
     let others = (d.pid_of("vip.1")?, d.pid_of("calm.1")?);
@@ -174,10 +193,10 @@ fn again(d: &mut Daemon<'_, '_>) -> Result<()> {
         if n.is_multiple_of(20) {
             restarts = d.instance("hog.1")?["restarts"].as_u64().unwrap_or(0);
         }
-        Ok(restarts >= RESTARTS)
+        Ok(restarts >= wanted)
     })?;
-    eprintln!("a hog restarted {restarts} times: p50 {:.1} ms, p99 {:.1} ms", times.at(50), times.at(99));
     ensure!(failed == 0, "{failed} questions without an answer");
     ensure!((d.pid_of("vip.1")?, d.pid_of("calm.1")?) == others, "somebody else was restarted");
-    d.explains("hog", &["the memory limit of 24 MiB was hit"])
+    d.explains("hog", &["the memory limit of 24 MiB was hit"])?;
+    Ok(format!("restarted {restarts} times, nobody else; {times}, every question answered"))
 }

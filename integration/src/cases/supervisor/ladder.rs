@@ -16,6 +16,7 @@ use crate::trial::wait_for;
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
     let mut all = shedding();
+    all.extend(killed());
     all.extend(told());
     all.extend(layouts());
     all
@@ -34,8 +35,8 @@ pub fn payload(d: &Daemon<'_, '_>) -> Result<(PathBuf, &'static str)> {
 }
 
 /// A daemon on a small host with a service that is protected, whose pid comes back.
-fn small_host(d: &mut Daemon<'_, '_>) -> Result<i32> {
-    d.options = ["--pressure-hold", "2", "--pressure-pause", "1"].map(String::from).to_vec();
+fn small_host(d: &mut Daemon<'_, '_>, hold: &str) -> Result<i32> {
+    d.options = ["--pressure-hold", hold, "--pressure-pause", "1"].map(String::from).to_vec();
     d.start()?;
     // The groups above are made with the first container.
     d.resident("vip", "[pressure]\npriority = 'protected'\n")?;
@@ -46,9 +47,19 @@ fn small_host(d: &mut Daemon<'_, '_>) -> Result<i32> {
 
 /// A story on a small host; the one that is protected runs to its end.
 fn story(name: &str, what: &str, tell: impl Fn(&mut Daemon<'_, '_>) -> Result<()> + 'static) -> Case {
+    slow_story(name, what, "2", tell)
+}
+
+/// The same where it takes so many seconds until memory counts as enough again.
+fn slow_story(
+    name: &str,
+    what: &str,
+    hold: &'static str,
+    tell: impl Fn(&mut Daemon<'_, '_>) -> Result<()> + 'static,
+) -> Case {
     sup(name, what).needs(MEMORY).seconds(60).steps(move |t| {
         let mut d = Daemon::new(t)?;
-        let told = small_host(&mut d).and_then(|pid| {
+        let told = small_host(&mut d, hold).and_then(|pid| {
             tell(&mut d)?;
             ensure!(alive(pid) && d.pid_of("vip.1")? == pid, "what is protected has paid");
             Ok(())
@@ -169,6 +180,100 @@ fn shedding() -> Vec<Case> {
     ]
 }
 
+const BY_KERNEL: &str = "the kernel killed it for want of it";
+
+/// It waits, and only its return lets it start again.
+fn waits_for_return(d: &Daemon<'_, '_>, name: &str) -> Result<()> {
+    let instance = format!("{name}.1");
+    d.explains(name, &[BY_KERNEL, "there is not yet enough again"])?;
+    let (back, _) = nth(d, "returns", Some(&instance), 0)?;
+    let started = events(d, "started", Some(&instance))?;
+    ensure!(
+        started.iter().filter(|(seq, _)| *seq < back).count() == 1,
+        "started before its return: {started:?}"
+    );
+    wait_for(d.t.seconds(), || {
+        Ok(events(d, "started", Some(&instance))?.into_iter().find(|(seq, _)| *seq > back))
+    })
+    .map(drop)
+    .context("it returned and did not start")
+}
+
+/// The kernel is faster than the ladder, which leaves these alone.
+fn killed() -> Vec<Case> {
+    let greedy = format!("[pressure]\nrungs = []\n[stop]\ngrace = '0s'\n{}", super::SOON);
+    let soon = greedy.clone();
+    vec![
+        slow_story(
+            "ladder.kernel-kill9",
+            "a daemon that dies while whom the kernel killed waits",
+            "6",
+            move |d| {
+                // The twin: whom its own limit has killed waits for nobody, also over a daemon that dies.
+                let keys = format!("[limits]\nmemory = '24MiB'\nswap = 0\n{}", super::SOON);
+                d.service("own", &["mem", "100", "hold"], &keys)?;
+                d.explains("own", &["the memory limit of 24 MiB was hit"])?;
+                d.crash_and_start()?;
+                let after = d.instance("own.1")?["restarts"].as_u64().unwrap_or(0);
+                d.until_it("own.1", "restarted", |i| i["restarts"].as_u64().is_some_and(|n| n > after))?;
+                let why = d.why("own")?.to_string();
+                ensure!(!why.contains(BY_KERNEL) && events(d, "returns", Some("own.1"))?.is_empty(), "{why}");
+                d.ctl(&["stop", "own"])?.ok()?;
+                d.service("greedy", &["mem", "300", "hold"], &greedy)?;
+                d.explains("greedy", &[BY_KERNEL])?;
+                d.crash_and_start()?;
+                waits_for_return(d, "greedy")
+            },
+        ),
+        slow_story("ladder.kernel-unseen", "a kill by the kernel while no daemon is there", "6", move |d| {
+            d.service("greedy", &["mem", "300", "hold", "15"], &soon)?;
+            d.says("greedy.1", "20 MiB")?;
+            let pid = d.pid_of("greedy.1")?;
+            d.kill9()?;
+            wait_for(d.t.seconds(), || Ok((!alive(pid)).then_some(())))
+                .context("the kernel did not kill it")?;
+            d.start()?;
+            d.explains("greedy", &[BY_KERNEL])?;
+            // Without the kernel's log nobody knows which of the two it was.
+            let why = d.why("greedy")?.to_string();
+            ensure!(
+                why.contains("a memory limit above its own was hit") || why.contains("of the host ran out"),
+                "{why}"
+            );
+            waits_for_return(d, "greedy")
+        }),
+    ]
+}
+
+/// Those that want to be warned are told of their own stalls, and nobody else of theirs.
+fn own_stalls(d: &mut Daemon<'_, '_>) -> Result<()> {
+    let keys = |pressure: &str| {
+        let limits = "[limits]\nmemory = '256MiB'\nmemory_high = '16MiB'\nswap = 0\n";
+        format!("{limits}[pressure]\nat_high = 'leave'\n{pressure}\n{NO}")
+    };
+    let warned = keys("signal = 'USR1'\nrungs = ['warn']");
+    for (name, keys) in [("told", &warned), ("calm", &warned), ("silent", &keys("rungs = ['evict']"))] {
+        d.service(name, &["trap", "USR1"], keys)?;
+        d.ready(&format!("{name}.1"))?;
+    }
+    // Both come to a standstill at memory_high.
+    let hog = |d: &mut Daemon<'_, '_>, name: &str| {
+        d.ctl_running(&["exec", name, crate::base::PROBE, "mem", "100", "hold"])
+    };
+    let _silent = hog(d, "silent.1")?;
+    d.explains("silent", &["slowed down"])?;
+    let _told = hog(d, "told.1")?;
+    let (_, text) = nth(d, "pressure-warned", Some("told.1"), 0)?;
+    ensure!(text == "told by SIGUSR1; it stalls for memory", "{text}");
+    d.says("told.1", "SIGUSR1").or_else(|_| d.says("told.1", "USR1"))?;
+    for name in ["calm.1", "silent.1"] {
+        d.is(name, "running")?;
+        ensure!(events(d, "pressure-warned", Some(name))?.is_empty(), "{name} was told");
+    }
+    ensure!(events(d, "pressure-warn", None)?.is_empty(), "the host counts though there is no ladder");
+    Ok(())
+}
+
 /// Whether the container of an instance is frozen.
 fn is_frozen(d: &Daemon<'_, '_>, run: &str) -> Result<bool> {
     let top = d.t.yard.host.v2.clone().context("no v2 tree")?;
@@ -201,6 +306,20 @@ fn told() -> Vec<Case> {
             // What comes out of the FIFO is one line.
             d.says("watches.1", "")
         }),
+        sup("ladder.own-stalls", "a service that stalls by itself is told")
+            .needs([Need::CgroupV2Controller("memory"), Need::Psi])
+            .seconds(60)
+            .steps(|t| {
+                let mut d = Daemon::new(t)?;
+                // Without the ladder nobody is told for the host's sake.
+                d.options = ["--pressure-available", "0"].map(String::from).to_vec();
+                let told = d.start().and_then(|()| own_stalls(&mut d));
+                let told = told.and_then(|()| d.finish().context("taking everything down"));
+                if told.is_err() {
+                    d.testify();
+                }
+                told
+            }),
         story("ladder.freezes", "a service that is frozen for a time", |d| {
             // Nothing else helps: it would be thawed after a minute.
             hog(d, "usual", 55, "[pressure]\nrungs = []\n")?;
@@ -244,6 +363,28 @@ fn told() -> Vec<Case> {
     ]
 }
 
+/// What `plan` and then `apply` print about a new file of a service.
+fn planned_and_applied(d: &mut Daemon<'_, '_>, name: &str, keys: &str) -> Result<[String; 2]> {
+    let file = d.t.dir.join(format!("{name}.toml"));
+    fs::write(&file, d.text(&["trap", "TERM"], keys))?;
+    let file = file.display().to_string();
+    Ok([d.ctl(&["plan", &file])?.ok()?.stdout, d.ctl(&["apply", &file])?.ok()?.stdout])
+}
+
+/// A live change of the rungs of a service that runs, which this host can do: nothing is said about it.
+fn nobody_misses(d: &mut Daemon<'_, '_>, name: &str, keys: &str) -> Result<()> {
+    let instance = format!("{name}.1");
+    let before = events(d, "rungs-left-out", Some(&instance))?.len();
+    for shown in planned_and_applied(d, name, keys)? {
+        ensure!(shown.contains("pressure.rungs") && !shown.contains("warning"), "{shown}");
+    }
+    let now = d.is(&instance, "running")?;
+    ensure!(now["detail"] == "", "{now}");
+    let after = events(d, "rungs-left-out", Some(&instance))?.len();
+    ensure!(after == before, "{after} events, had {before}");
+    Ok(())
+}
+
 fn layouts() -> Vec<Case> {
     vec![
         sup("ladder.restart-above", "a leak that is restarted in time").needs(MEMORY).daemon(|d| {
@@ -277,6 +418,36 @@ fn layouts() -> Vec<Case> {
             }
             d.resident("b", "[pressure]\nrungs = ['warn', 'evict']\n")
         }),
+        sup("ladder.left-out", "rungs that a live change asks for and this host lacks")
+            .needs([Need::V1("memory")])
+            .daemon(|d| {
+                let rungs = |list: &str| format!("[pressure]\nrungs = [{list}]\n");
+                d.resident("a", &rungs("'warn'"))?;
+                let pid = d.pid_of("a.1")?;
+                // The twin: one that every host has.
+                nobody_misses(d, "a", &rungs("'warn', 'evict'"))?;
+                let lacks = "pressure.rungs: \"throttle\" needs the controllers of cgroup v2";
+                for shown in planned_and_applied(d, "a", &rungs("'warn', 'throttle'"))? {
+                    ensure!(shown.contains(&format!("warning: {lacks}")), "{shown}");
+                }
+                let (_, text) = nth(d, "rungs-left-out", Some("a.1"), 0)?;
+                ensure!(text.starts_with(lacks) && text.contains("does not start again with it"), "{text}");
+                d.until_it("a.1", "its status", |i| i["detail"].as_str().is_some_and(|t| t.contains(lacks)))?;
+                ensure!(d.pid_of("a.1")? == pid, "restarted for a rung");
+                // What was said is what comes.
+                d.ctl(&["restart", "--no-wait", "a"])?.ok()?;
+                d.explains("a", &["needs-cgroup-v2"])?;
+                d.service("a", &["trap", "TERM"], &format!("{}{}", rungs("'warn'"), super::SOON))?;
+                d.until("a.1", "running")?;
+                nobody_misses(d, "a", &rungs("'evict'"))
+            }),
+        sup("ladder.left-out-v2", "rungs that a live change asks for and this host has")
+            .needs([Need::CgroupV2Controller("memory")])
+            .daemon(|d| {
+                d.resident("a", "[pressure]\nrungs = ['warn']\n")?;
+                let all = "[pressure]\nrungs = ['warn', 'reclaim', 'throttle', 'freeze', 'evict']\n";
+                nobody_misses(d, "a", all)
+            }),
         story("ladder.v2-rungs", "throttle and reclaim", |d| {
             hog(d, "usual", 90, "[pressure]\nrungs = []\n")?;
             d.says("usual.1", "90 MiB")?;

@@ -8,14 +8,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::crowd::due_at_once;
+use super::hogs::{again, two};
 use super::rollout::under_load;
 use super::sup;
 use crate::base::PROBE;
 use crate::case::Case;
 use crate::cases::{conmon_memory, podman_checks, shim_memory};
+use crate::daemon::Daemon;
 use crate::host::Need;
 use crate::soak::{Figures, Files, measure, measure_files, median, soak};
+use crate::soak_memory::{calm, kill_times};
 use crate::soak_probes::{busy, cost, timeouts};
+use crate::trial::Trial;
 
 /// All of this subject.
 pub fn cases() -> Vec<Case> {
@@ -27,6 +31,20 @@ pub fn cases() -> Vec<Case> {
             .seconds(90)
             .daemon(|d| timeouts(d, 4, 60, 80).map(|_| ())),
     ]
+}
+
+/// Services of which each has all that can wake the daemon.
+const CALM: usize = 20;
+const HOGS: &str = "a protected server beside two hogs of 300 MiB where all have 200 MiB";
+
+/// A daemon that the story starts with options of its own.
+fn alone(t: &mut Trial<'_>, tell: impl Fn(&mut Daemon<'_, '_>) -> Result<()>) -> Result<()> {
+    let mut d = Daemon::new(t)?;
+    let told = tell(&mut d).and_then(|()| d.finish().context("taking everything down"));
+    if told.is_err() {
+        d.testify();
+    }
+    told
 }
 
 /// What the long cases have to say beside pass and fail: rows of a page.
@@ -57,6 +75,11 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
     let (keeper_of, beside_conmon, beside_shim) = (ours.clone(), ours.clone(), ours);
     let (conmon, shim) =
         (say("conmon, for one container".into()), say("containerd-shim, for one container".into()));
+    let events_row =
+        say("from a kill for memory by the kernel to the event of knarrd, by the time stamps of both".into());
+    let calm_row = say(format!("{CALM} services that are warned, enough memory for all, idle for 10 s"));
+    let hog_row = say("a hog beside a server, which comes to its limit of 24 MiB as fast as it can".into());
+    let hogs_page = page.clone();
     let updates_row = say("updates of four replicas with a held socket".into());
     vec![
         sup("soak.rollouts-under-load", "updates under load").seconds(600).daemon(move |d| {
@@ -79,6 +102,36 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
             let f = measure_files(d, 1000)?;
             files_page.borrow_mut().push_str(&file_rows(&f));
             Ok(())
+        }),
+        sup("soak.oom-event", "numbers").needs([Need::CgroupAny("memory")]).seconds(120).daemon(move |d| {
+            events_row(&spread(&kill_times(d, 40)?));
+            Ok(())
+        }),
+        sup("soak.no-pressure", "numbers").needs([Need::CgroupAny("memory")]).seconds(120).daemon(move |d| {
+            let idle = calm(d, CALM)?;
+            calm_row(&format!(
+                "knarrd ran {} times and used {} clock ticks; system calls: {}",
+                idle.wakes.0,
+                idle.ticks.0,
+                idle.calls.map_or("strace is not installed".into(), |n| n.0.to_string())
+            ));
+            Ok(())
+        }),
+        sup("soak.two-hogs", "numbers").needs([Need::CgroupAny("memory")]).seconds(120).steps(move |t| {
+            alone(t, |d| {
+                let rows = two(d)?;
+                let row = |(when, what): &(String, String)| {
+                    hogs_page.borrow_mut().push_str(&format!("| {HOGS}: {when} | {what} |\n"));
+                };
+                rows.iter().for_each(row);
+                Ok(())
+            })
+        }),
+        sup("soak.hog-again", "numbers").needs([Need::CgroupAny("memory")]).seconds(300).steps(move |t| {
+            alone(t, |d| {
+                hog_row(&again(d, 100)?);
+                Ok(())
+            })
         }),
         sup("soak.probe-timeouts", "timed-out exec probes that fork twice leave nothing")
             .seconds(1800)

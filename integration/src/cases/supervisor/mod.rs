@@ -37,7 +37,9 @@ mod push;
 mod removal;
 mod restart;
 mod rollout;
+mod shutdown;
 mod survival;
+mod swapping;
 mod systemd;
 mod tiers;
 mod top;
@@ -68,6 +70,7 @@ pub fn cases() -> Vec<Case> {
         logs::cases(),
         logcap::cases(),
         memory::cases(),
+        swapping::cases(),
         metrics::cases(),
         history::cases(),
         top::cases(),
@@ -86,6 +89,7 @@ pub fn cases() -> Vec<Case> {
         copies::cases(),
         beside::cases(),
         host::cases(),
+        shutdown::cases(),
         images::cases(),
         import::cases(),
         long::cases(),

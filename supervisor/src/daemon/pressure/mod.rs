@@ -4,9 +4,11 @@
 
 mod figures;
 mod guards;
+mod lacking;
 mod leaks;
 mod rungs;
 mod triggers;
+mod victims;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,7 @@ use self::triggers::Triggers;
 use super::owner::{Owner, Slot};
 use super::work::Done;
 use crate::clock::Boot;
-use crate::keeper::record::{ExitRecord, Short};
+use crate::keeper::record::ExitRecord;
 use crate::machine::{Event, State};
 use crate::memory::ladder::{Action, LOOK, Ladder, Level, Terms, Thresholds, View};
 use crate::memory::{cause, limits};
@@ -52,6 +54,8 @@ pub(super) struct Pressure {
     leaks: leaks::Leaks,
     /// Those that stall at their `memory_high`.
     guards: guards::Guards,
+    /// Those whose file asks for a rung that is not there.
+    lacking: lacking::Lacking,
     /// The kernel takes memory back.
     reclaiming: Rc<Cell<bool>>,
     /// The last change of the level.
@@ -72,6 +76,7 @@ impl Pressure {
             watches: BTreeMap::new(),
             leaks: BTreeMap::new(),
             guards: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             reclaiming: Rc::default(),
             why: String::new(),
         }
@@ -104,14 +109,9 @@ impl Owner {
         let now = Boot::now();
         for slot in self.slots.values() {
             let instance = &slot.machine.instance;
-            let priority = self.service(instance).0.pressure.priority;
-            let kept = self.journal.image().instances.get(instance);
-            let open = kept.and_then(|k| k.open.as_ref());
-            let stops = open.and_then(|o| o.unwell.as_ref()).is_some_and(|u| u.evicted);
-            let ended = open.is_none() && kept.and_then(|k| k.exits.back()).is_some_and(|e| e.evicted);
-            let waits = !self.pressure.limits.off() && (stops || ended);
-            if slot.machine.up && waits && !matches!(slot.machine.state, State::Done { .. }) {
-                self.pressure.ladder.was_evicted(instance.clone(), priority, now);
+            let victim = self.victim_before(slot, now).filter(|_| !self.pressure.limits.off());
+            if let Some((victim, times)) = victim {
+                self.pressure.ladder.was_victim(instance.clone(), victim, times, now);
             }
             let Some(run) = slot.machine.run() else { continue };
             let mark = self.places(run).marked();
@@ -205,14 +205,15 @@ impl Owner {
 
     /// The kernel was faster: who was killed because the host ran out, or a group above, waits like one that was evicted.
     pub(super) fn ran_out(&mut self, run: &RunId, record: &ExitRecord) {
-        let short = cause::short(&record.memory, record.victim.as_deref());
+        let (memory, victim) = (&record.memory, record.victim.as_deref());
+        let short = cause::short(memory, victim);
         let request = self.service(&run.instance).0.limits.memory_request;
         if let Some(short) = short {
-            let text = cause::verdict(short, record.memory.peak, request);
+            let text = cause::verdict(short, memory.peak, request);
             self.tell_of(&run.instance, "memory-verdict", text);
         }
         let wanted = self.slots.get(&run.instance).is_some_and(|s| s.machine.up);
-        if self.pressure.limits.off() || !wanted || !matches!(short, Some(Short::Above | Short::Host)) {
+        if self.pressure.limits.off() || !wanted || !cause::ran_out(memory, victim) {
             return;
         }
         let (service, now) = (self.service(&run.instance).0, Boot::now());
@@ -236,6 +237,7 @@ impl Owner {
             _ => None,
         });
         let running: BTreeSet<_> = runs.collect();
+        self.settle_lacking(&running);
         if running == self.pressure.running {
             return;
         }

@@ -220,8 +220,8 @@ impl Ladder {
             track.thawed = Some(now);
             out.push(Action::Thaw(instance.clone(), "it is evicted"));
         }
-        let victim =
-            Victim { priority: view.terms.priority, since: now, used: view.current, request: view.request };
+        let (priority, used, request) = (view.terms.priority, view.current, view.request);
+        let victim = Victim { priority, since: now, used, request, killed: false };
         self.victims.insert(instance.clone(), victim);
         self.evicting = Some((instance.clone(), now));
         out.push(Action::Evict(instance.clone(), view.terms.grace, why(candidate)));

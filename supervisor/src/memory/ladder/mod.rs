@@ -29,7 +29,7 @@ use crate::unit::pressure::{FREEZE_FOR, GRACE, Pressure, Priority, Rungs};
 /// How often is looked while memory is short.
 pub const LOOK: Duration = Duration::from_secs(1);
 /// Who has gone on for so long after its return was evicted for the first time.
-const FORGIVEN: Duration = Duration::from_secs(600);
+pub const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// One running instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,14 +136,19 @@ impl Track {
     }
 }
 
-/// One that was evicted and has not returned.
+/// One that was evicted, or that the kernel killed before it could be, and that has not returned.
 #[derive(Debug, Clone, PartialEq)]
-struct Victim {
-    priority: Priority,
-    since: Boot,
-    /// What it used then.
-    used: u64,
-    request: u64,
+pub struct Victim {
+    /// Who returns first: the highest.
+    pub priority: Priority,
+    /// Since when it waits.
+    pub since: Boot,
+    /// Bytes that it used then.
+    pub used: u64,
+    /// Bytes that it was promised.
+    pub request: u64,
+    /// The kernel was faster.
+    pub killed: bool,
 }
 
 /// The ladder of one host.
@@ -183,8 +188,12 @@ impl Ladder {
 
     /// Why an instance must not start now; `None` = it may.
     pub fn holds_back(&self, instance: &Instance, priority: Priority) -> Option<&'static str> {
-        if self.victims.contains_key(instance) {
-            return Some("it was evicted, and there is not yet enough again");
+        match self.victims.get(instance) {
+            Some(Victim { killed: true, .. }) => {
+                return Some("the kernel killed it for want of it, and there is not yet enough again");
+            }
+            Some(_) => return Some("it was evicted, and there is not yet enough again"),
+            None => {}
         }
         (self.level() == Level::Act && priority != Priority::Protected).then_some("the host is short of it")
     }
@@ -199,17 +208,26 @@ impl Ladder {
         self.next(now).is_some() || self.limits.near(host) || host.stalls()
     }
 
-    /// One that an earlier daemon evicted and that has not started since.
-    pub fn was_evicted(&mut self, instance: Instance, priority: Priority, now: Boot) {
-        let victim = Victim { priority, since: now, used: 0, request: 0 };
-        self.victims.insert(instance, victim);
+    /// One that was a victim at the time of an earlier daemon and has not started since, so many times in a row. It waits as it
+    /// did; who was killed by the kernel within the hold has memory short for everybody, as it had.
+    pub fn was_victim(&mut self, instance: Instance, victim: Victim, times: u32, now: Boot) {
+        if self.victims.contains_key(&instance) {
+            return;
+        }
+        if victim.killed && now.since(victim.since) < self.limits.hold {
+            self.gauge.raise();
+        }
+        self.tracks.entry(instance.clone()).or_default().evictions = times;
+        if victim.priority != Priority::Protected {
+            self.victims.insert(instance, victim);
+        }
     }
 
     /// The kernel was faster and killed it, for want of memory of the host: that is as short as it gets, and it waits like one
     /// that was evicted.
     pub fn ran_out(&mut self, now: Boot, view: &View, why: String) -> Option<Action> {
-        let victim =
-            Victim { priority: view.terms.priority, since: now, used: view.current, request: view.request };
+        let (priority, used, request) = (view.terms.priority, view.current, view.request);
+        let victim = Victim { priority, since: now, used, request, killed: true };
         self.tracks.entry(view.instance.clone()).or_default().evicted_again(now);
         if view.terms.priority != Priority::Protected {
             self.victims.insert(view.instance.clone(), victim);

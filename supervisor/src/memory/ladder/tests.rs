@@ -175,15 +175,49 @@ fn a_service_that_stalls_is_told_once_in_a_while() {
     assert!(ladder.stalls(at(99), &service("b.1", 10, 0, 5, EVICT)).is_none());
 }
 
+fn past(used: u64, killed: bool) -> Victim {
+    Victim { priority: Priority::Level(1), since: at(100), used: used * MIB, request: 0, killed }
+}
+
 #[test]
-fn victims_of_an_earlier_daemon_wait_as_well() {
-    let mut ladder = Ladder::new(Thresholds::default());
+fn victims_of_an_earlier_daemon_wait_as_they_did() {
     let a: Instance = "a.1".parse().unwrap();
-    ladder.was_evicted(a.clone(), Priority::Level(1), at(0));
-    assert!(ladder.holds_back(&a, Priority::Level(1)).is_some());
-    assert_eq!(ladder.step(at(29), &host(3000), &[]), []);
-    assert!(matches!(ladder.step(at(30), &host(3000), &[])[..], [Action::Return(..)]));
-    assert_eq!(ladder.holds_back(&a, Priority::Level(1)), None);
+    let back = |victim: Victim, times, from: u64| {
+        let mut ladder = Ladder::new(Thresholds::default());
+        ladder.was_victim(a.clone(), victim, times, at(from));
+        assert!(ladder.holds_back(&a, Priority::Level(1)).is_some());
+        let returns =
+            |n: &u64| ladder.step(at(*n), &host(3000), &[]).iter().any(|a| matches!(a, Action::Return(..)));
+        (from..1000).find(returns)
+    };
+    // 30 s from its end, not from the new daemon's start.
+    assert_eq!(back(past(0, false), 1, 110), Some(130));
+    assert_eq!(back(past(0, false), 1, 300), Some(300));
+    // One that does not fit waits for as long as it would have.
+    assert_eq!(back(past(3500, false), 1, 110), Some(160));
+    assert_eq!(back(past(3500, false), 2, 110), Some(220));
+    assert_eq!(back(past(3500, true), 2, 300), Some(300));
+}
+
+#[test]
+fn a_kill_by_the_kernel_has_memory_short_for_the_next_daemon_too() {
+    let (a, b): (Instance, Instance) = ("a.1".parse().unwrap(), "b.1".parse().unwrap());
+    for (from, killed, level) in
+        [(110, true, Level::Act), (130, true, Level::Calm), (110, false, Level::Calm)]
+    {
+        let mut ladder = Ladder::new(Thresholds::default());
+        ladder.was_victim(a.clone(), past(10, killed), 1, at(from));
+        assert_eq!(ladder.level(), level, "{from} {killed}");
+        assert_eq!(ladder.holds_back(&b, Priority::Level(9)).is_some(), level == Level::Act);
+        let why = ladder.holds_back(&a, Priority::Level(1)).unwrap();
+        assert_eq!(why.contains("the kernel killed it"), killed, "{why}");
+    }
+    // What this daemon has seen itself counts more.
+    let mut ladder = Ladder::new(Thresholds::default());
+    ladder.ran_out(at(120), &service("a.1", 9, 0, 1, &[]), String::new());
+    let before = ladder.clone();
+    ladder.was_victim(a, past(0, false), 5, at(121));
+    assert_eq!(ladder, before);
 }
 
 #[test]

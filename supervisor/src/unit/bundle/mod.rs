@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use self::files::{Changed, Refreshed, refresh_files, refreshed, release};
-pub use self::pressure::watch_file;
+pub use self::pressure::{lacking_rungs, watch_file};
 use super::dir::read_regular;
 use crate::dirs::Dirs;
 use crate::names::RunId;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Failure, Host};
 use crate::dirs::Dirs;
 use crate::names::RunId;
-use crate::unit::pressure::Rung;
+use crate::unit::pressure::{Rung, Rungs};
 use crate::unit::service::Service;
 
 /// Where its directory is mounted.
@@ -54,23 +54,49 @@ pub(super) fn mount(
 
 /// What a file asks for by name must be possible here.
 pub(super) fn check(service: &Service, host: Host) -> Result<(), Failure> {
-    let Some(rungs) = service.pressure.rungs else { return Ok(()) };
-    let missing = |rung: Rung, what: &str| {
-        let text = format!("pressure.rungs: {:?} needs {what}", rung.word());
-        Err(Failure::new("needs-cgroup-v2", text))
-    };
-    for rung in [Rung::Reclaim, Rung::Throttle] {
-        if rungs.has(rung) && !host.unified {
-            return missing(rung, "the controllers of cgroup v2, and those of this host are v1's");
+    let tree = || has_tree(Path::new("/proc/self/mountinfo"));
+    match lacking_rungs(service.pressure.rungs, host.unified, host.unified || tree()).into_iter().next() {
+        Some(text) => Err(Failure::new("needs-cgroup-v2", text)),
+        None => Ok(()),
+    }
+}
+
+/// What is not possible of what a file asks for by name, one line each; `unified`: the controllers are those of cgroup v2,
+/// `tree`: there is a v2 tree, with or without controllers.
+pub fn lacking_rungs(rungs: Option<Rungs>, unified: bool, tree: bool) -> Vec<String> {
+    let needs = |rung: Rung| match rung {
+        Rung::Reclaim | Rung::Throttle if !unified => {
+            Some("the controllers of cgroup v2, and those of this host are v1's")
         }
-    }
-    if rungs.has(Rung::Freeze) && !host.unified && !has_tree(Path::new("/proc/self/mountinfo")) {
-        return missing(Rung::Freeze, "a cgroup v2 tree, and none is mounted here");
-    }
-    Ok(())
+        Rung::Freeze if !tree => Some("a cgroup v2 tree, and none is mounted here"),
+        Rung::Warn | Rung::Reclaim | Rung::Throttle | Rung::Freeze | Rung::Evict => None,
+    };
+    let asked = rungs.unwrap_or_default().iter();
+    asked
+        .filter_map(|rung| Some(format!("pressure.rungs: {:?} needs {}", rung.word(), needs(rung)?)))
+        .collect()
 }
 
 /// A v2 tree without controllers is enough to freeze: hybrid hosts have one.
 fn has_tree(mounts: &Path) -> bool {
     std::fs::read_to_string(mounts).is_ok_and(|text| text.lines().any(|l| l.contains(" - cgroup2 ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_by_name_can_be_lacking() {
+        let all = Some(Rungs::of(&[Rung::Warn, Rung::Reclaim, Rung::Throttle, Rung::Freeze, Rung::Evict]));
+        let words = |rungs, unified, tree| {
+            let named = |t: String| t.split('"').nth(1).map(String::from).unwrap_or_default();
+            lacking_rungs(rungs, unified, tree).into_iter().map(named).collect::<Vec<_>>()
+        };
+        assert_eq!(words(all, false, false), ["reclaim", "throttle", "freeze"]);
+        assert_eq!(words(all, false, true), ["reclaim", "throttle"]);
+        assert_eq!(words(all, true, true), [""; 0]);
+        assert_eq!(words(None, false, false), [""; 0]);
+        assert_eq!(words(Some(Rungs::of(&[Rung::Evict])), false, false), [""; 0]);
+    }
 }
