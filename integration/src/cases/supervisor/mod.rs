@@ -40,6 +40,7 @@ mod rollout;
 mod survival;
 mod systemd;
 mod tiers;
+mod web;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -68,6 +69,7 @@ pub fn cases() -> Vec<Case> {
         logcap::cases(),
         memory::cases(),
         metrics::cases(),
+        web::cases(),
         history::cases(),
         deaths::cases(),
         ladder::cases(),
