@@ -16,6 +16,9 @@ use crate::oracle;
 use crate::os;
 use crate::trial::{Out, Running, Trial, wait_for};
 
+/// What events there are.
+const EVENTS: &str = include_str!("../../docs/events.md");
+
 /// The programs of a supervisor under test.
 #[derive(Clone)]
 pub struct Programs {
@@ -258,6 +261,7 @@ impl<'t, 'y> Daemon<'t, 'y> {
         // A file that was written just now is in force from here on.
         self.request("POST", "/v1/apply", Some("{}"))?.is(200)?;
         let known = self.get("/v1/instances")?;
+        self.has_known_events()?;
         let mut names: Vec<String> = texts(&known, "service");
         names.dedup();
         for name in &names {
@@ -275,6 +279,20 @@ impl<'t, 'y> Daemon<'t, 'y> {
         let runs: Vec<PathBuf> = self.groups().into_iter().filter(|g| is_run(g)).collect();
         ensure!(runs.is_empty(), "cgroups of runs are left: {runs:?}");
         self.drop_cgroups()
+    }
+
+    /// What was told is of kinds that docs/events.md explains.
+    fn has_known_events(&self) -> Result<()> {
+        for event in self.events()? {
+            let (kind, severity) = (event["kind"].as_str(), event["severity"].as_str());
+            let (kind, severity) = kind.zip(severity).with_context(|| format!("no event: {event}"))?;
+            let row = format!("| `{kind}` | {severity} | ");
+            ensure!(
+                EVENTS.lines().any(|l| l.starts_with(&row)),
+                "docs/events.md has no row {row} of {event}"
+            );
+        }
+        Ok(())
     }
 
     /// Puts the last words of the daemon where a failed case shows them.

@@ -1,5 +1,6 @@
-//! The loopback address of `--web`, for who cannot use a unix socket, such as Prometheus. It only answers reading, wants
-//! a token, and knows its own names, so that neither another user of the host nor a page from elsewhere reads anything.
+//! The loopback address of `--web`, for who cannot use a unix socket, such as Prometheus or a browser. It only answers
+//! reading, wants a token for all but its empty page, and knows its own names, so that neither another user of the host nor a
+//! page from elsewhere reads anything.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,10 +23,10 @@ use tracing::warn;
 
 use super::core::Handle;
 use super::fault::Fault;
-use super::metrics;
-use super::routes::App;
+use super::routes::{self, App};
 use super::serve::{Limits, Patient, http};
 use super::token::Token;
+use super::{metrics, page};
 
 /// Connections at a time; one more is closed.
 const CONNECTIONS: usize = 16;
@@ -36,7 +37,9 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Between two attempts to listen on an address that somebody else has.
 const BUSY: Duration = Duration::from_secs(60);
 
-/// What nobody but the page itself is allowed, and for what is no page: nothing.
+/// The status page.
+const PAGE: &str = "/";
+/// What an answer that is no page may do.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Where it listens and what it wants.
@@ -140,7 +143,12 @@ struct Gate {
 
 fn router(app: App, gate: Gate) -> Router {
     Router::new()
+        .route(PAGE, get(page::get))
         .route("/metrics", get(metrics::get))
+        .route("/v1/version", get(routes::version))
+        .route("/v1/instances", get(routes::instances))
+        .route("/v1/explain/{target}", get(routes::explain))
+        .route("/v1/services/{target}/history", get(routes::history))
         .fallback(async |req: Request| {
             Fault::new(StatusCode::NOT_FOUND, format!("no such path: {:?}", req.uri().path()))
         })
@@ -159,6 +167,8 @@ async fn admit(State(gate): State<Gate>, req: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -176,7 +186,12 @@ impl Gate {
             let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "this address only answers GET and HEAD");
             return Some(([(header::ALLOW, "GET, HEAD")], fault).into_response());
         }
-        if !self.knows(headers) {
+        if is_foreign(uri, headers) {
+            let text = "a page from elsewhere asks: this address answers its own page, and programs";
+            return Some(Fault::new(StatusCode::FORBIDDEN, text).into_response());
+        }
+        // There is nothing in it, and a browser that opens it cannot send a token.
+        if uri.path() != PAGE && !self.knows(headers) {
             let fault = Fault::new(StatusCode::UNAUTHORIZED, "want the header authorization: Bearer TOKEN");
             return Some(([(header::WWW_AUTHENTICATE, "Bearer realm=\"knarrd\"")], fault).into_response());
         }
@@ -204,6 +219,20 @@ impl Gate {
         let Some((scheme, rest)) = value.split_at_checked("Bearer ".len()) else { return false };
         scheme.eq_ignore_ascii_case(b"Bearer ") && self.token.is(rest.trim_ascii())
     }
+}
+
+/// Whether a browser says that another page asks (Fetch, `Origin` and `Sec-Fetch-Site`). A link to the page may be anywhere.
+fn is_foreign(uri: &Uri, headers: &HeaderMap) -> bool {
+    let all = |name: &str, good: &dyn Fn(&str) -> bool| {
+        headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(good))
+    };
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let followed = uri.path() == PAGE && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    let same_site = followed || all("sec-fetch-site", &|site| matches!(site, "same-origin" | "none"));
+    let same_origin = all("origin", &|origin| {
+        origin.strip_prefix("http://").is_some_and(|name| name.eq_ignore_ascii_case(host))
+    });
+    !same_site || !same_origin
 }
 
 #[cfg(test)]
@@ -286,5 +315,53 @@ mod tests {
         }
         assert_eq!(ask(Method::GET, "/metrics", &[host]), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(ask(Method::GET, "/anything", &[host]), Some(StatusCode::UNAUTHORIZED));
+        // The page is the same for everybody.
+        assert_eq!(ask(Method::GET, "/", &[host]), None);
+        assert_eq!(ask(Method::GET, "/?x", &[host]), None);
+        assert_eq!(ask(Method::POST, "/", &[host]), Some(StatusCode::METHOD_NOT_ALLOWED));
+        assert_eq!(ask(Method::GET, "/", &[]), Some(StatusCode::MISDIRECTED_REQUEST));
+        for path in ["//", "/%2f", "/page.js", "/v1/instances"] {
+            assert_eq!(ask(Method::GET, path, &[host]), Some(StatusCode::UNAUTHORIZED), "{path}");
+        }
+    }
+
+    #[test]
+    fn pages_from_elsewhere_are_refused() {
+        let host = ("host", "localhost:9464");
+        let auth = format!("Bearer {SECRET}");
+        let with = |path: &str, more: &[(&'static str, &str)]| {
+            ask(Method::GET, path, &[&[host, ("authorization", &auth)], more].concat())
+        };
+        let forbidden = Some(StatusCode::FORBIDDEN);
+        for path in ["/", "/v1/instances", "/metrics"] {
+            for site in ["same-origin", "none"] {
+                assert_eq!(
+                    with(path, &[("sec-fetch-site", site), ("sec-fetch-mode", "cors")]),
+                    None,
+                    "{site}"
+                );
+            }
+            for site in ["cross-site", "same-site", "", "same-origin, none"] {
+                assert_eq!(with(path, &[("sec-fetch-site", site)]), forbidden, "{path} {site}");
+            }
+            assert_eq!(with(path, &[("origin", "http://localhost:9464")]), None);
+            for origin in [
+                "https://localhost:9464",
+                "http://localhost",
+                "http://localhost:9465",
+                "http://127.0.0.1:9464",
+                "http://evil.example",
+                "null",
+                "",
+            ] {
+                assert_eq!(with(path, &[("origin", origin)]), forbidden, "{path} {origin}");
+            }
+            let two = [("origin", "http://localhost:9464"), ("origin", "http://evil.example")];
+            assert_eq!(with(path, &two), forbidden);
+        }
+        // A link may be anywhere, but only to the page.
+        let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        assert_eq!(with("/", &link), None);
+        assert_eq!(with("/v1/instances", &link), forbidden);
     }
 }

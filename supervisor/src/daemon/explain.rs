@@ -30,7 +30,7 @@ pub(super) fn info(event: &Event) -> EventInfo {
         service: event.service.as_ref().map(ToString::to_string),
         instance,
         kind: event.kind.clone(),
-        severity: crate::api::cursor::severity(&event.kind),
+        severity: crate::api::kinds::severity(&event.kind),
         text: event.text.clone(),
         cause: event.cause,
     }
@@ -90,9 +90,10 @@ impl Owner {
             State::Down => machine.reason.clone(),
             State::Waiting { on, .. } if on.is_empty() => "about to start".into(),
             State::Waiting { on, .. } => format!("waits for {on}"),
-            State::Queued => match &slot.no_room {
-                Some(what) => format!("waits for {what}"),
-                None => "waits for its turn".into(),
+            State::Queued => match (&slot.no_room, slot.no_turn) {
+                (Some(what), _) => format!("waits for {what}"),
+                (None, Some(at)) => format!("waits for the restart budget of the host, {}", until(at)),
+                (None, None) => "waits for its turn".into(),
             },
             State::Creating { run, hooks: true } => format!("pre-start hooks of {run}"),
             State::Creating { run, hooks: false } => format!("makes {run}"),
@@ -231,6 +232,13 @@ impl Owner {
             }),
             State::Queued if slot.no_room.is_some() => {
                 Some(format!("starts when there is {}", slot.no_room.as_deref().unwrap_or_default()))
+            }
+            State::Queued if let Some(at) = slot.no_turn => {
+                let nth = machine.restarts;
+                Some(format!(
+                    "restart {nth}: when the restart budget of the host allows it, in {}",
+                    until(at)
+                ))
             }
             State::Cleaning { retry_at: Some(at), .. } => Some(format!("tried again in {}", until(*at))),
             State::Done { .. } if let Some(next) = self.next_run(&machine.instance.service) => {

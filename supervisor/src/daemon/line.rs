@@ -91,7 +91,7 @@ pub fn command() -> Command {
                 .help("How the roots of images are made; auto is an overlay where there can be one [default: auto]"),
         )
         .arg(Arg::new("web").long("web").value_name("ADDRESS").help(
-            "Answer /metrics on this loopback address, such as 127.0.0.1:9464, to who has the token [default: nowhere]",
+            "Status page and /metrics on this loopback address, such as 127.0.0.1:9464, for who has the token [default: nowhere]",
         ))
         .arg(
             Arg::new("web-token")
@@ -113,4 +113,29 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(LevelFilter))
                 .help("error, warn, info or debug [default: info]"),
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_option() {
+        let page = include_str!("../../../docs/reference.md");
+        let mut count = 0;
+        for arg in command().get_arguments() {
+            let (name, help) = (arg.get_id(), arg.get_help().map(ToString::to_string).unwrap_or_default());
+            let value =
+                arg.get_value_names().and_then(<[_]>::first).map(ToString::to_string).unwrap_or_default();
+            let (what, default) = match help.strip_suffix(']').and_then(|h| h.split_once(" [default: ")) {
+                Some((what, default)) => (what.to_owned(), default.to_owned()),
+                None => (help, arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect()),
+            };
+            let row = format!("| `--{name} <{}>` | {what} | {default} |", value.replace('|', "\\|"));
+            assert!(page.lines().any(|l| l == row), "docs/reference.md lacks {row}");
+            count += 1;
+        }
+        let rows = page.lines().filter(|l| l.starts_with("| `--")).count();
+        assert_eq!(rows, count, "docs/reference.md has an option that is none");
+    }
 }

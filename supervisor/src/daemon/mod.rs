@@ -1,8 +1,8 @@
 //! The daemon: one owner of all state, and the loop that feeds it. Read in this order: `owner` (what it owns and how a step
 //! is carried out), `keepers` (what keepers and jobs report), `settle` (what moves on by itself), `work` (what runs beside
 //! the loop), `looks` (probes), `held` (listening sockets), `told` (notify sockets), `adopt` (how it finds what an earlier
-//! daemon left), `desired` (service files), `versions` and `rollouts` (how what runs comes to be of a changed file), `pressure` (memory that runs short), `measures` (metrics), `answer`
-//! and `wishes` (what the API asks and wants).
+//! daemon left), `desired` (service files), `versions` and `rollouts` (how what runs comes to be of a changed file), `pressure` (memory that runs short), `measures` (metrics), `itself`
+//! (what it tells of itself), `answer` and `wishes` (what the API asks and wants).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -17,6 +17,7 @@ mod held;
 mod hook_group;
 mod hooks;
 mod images;
+mod itself;
 mod jobs;
 mod keepers;
 mod lanes;

@@ -86,6 +86,8 @@ pub(super) struct Slot {
     pub(super) sized: Option<Sized>,
     /// The memory that there is none of, while its start waits for that.
     pub(super) no_room: Option<String>,
+    /// When the restart budget of the host has a turn for it, while its start waits for that.
+    pub(super) no_turn: Option<Boot>,
     /// Processes of this run that the kernel killed for memory while it went on: how many, and the last.
     pub(super) child_kills: Option<(RunId, u32, String)>,
     /// What is counted for metrics.
@@ -114,6 +116,7 @@ impl Slot {
             watched: None,
             sized: None,
             no_room: None,
+            no_turn: None,
             child_kills: None,
             tally: Tally::default(),
             history: History::default(),

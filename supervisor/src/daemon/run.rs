@@ -35,8 +35,8 @@ const CALLS: usize = 64;
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// SIGTERM or SIGINT. Containers and keepers go on, unless the host goes down.
-    Asked,
+    /// By this signal. Containers and keepers go on, unless the host goes down.
+    Asked(&'static str),
 }
 
 /// Runs the daemon until it is told to end.
@@ -57,36 +57,21 @@ pub async fn run(options: Options) -> Result<Ended> {
     let opened = Journal::open(&options.dirs.journal()).context("the journal")?;
     // Where the run directory is on a disk after all, the mark of an earlier boot is still there.
     let reboot = std::fs::read(options.dirs.boot_mark()).ok().as_deref() != Some(boot_id.as_bytes());
+    // One that ends by itself takes it away.
+    let left = options.dirs.socket().exists();
     let listeners = api::bind(&options.dirs, options.group, options.group).context("the sockets")?;
     let (mut owner, mut reports) = Owner::new(options, boot_id, place, opened.journal);
+    owner.tell_begun(reboot, left);
     if let Some(loss) = opened.loss {
         owner.tell(None, None, "journal-loss", loss.to_string());
     }
-    let held = owner.restore_held().await;
-    owner.resume_removals();
-    owner.load_accepted();
-    if owner.knows_nothing() {
-        // The state directory is new, or was lost: then what the files want decides what may go on.
-        let wanted = owner.wanted(&[]);
-        owner.apply(wanted);
-    }
-    owner.adopt(reboot).await?;
-    owner.hear_again(held);
-    let wanted = owner.wanted(&[]);
-    owner.apply(wanted);
-    owner.sweep_roots(true);
-    owner.begin_scheduled();
-    owner.begin_pressure();
-    owner.settle();
-    owner.finish_removals();
-    owner.cap.grew();
-    owner.commit();
-    owner.tell_endpoints();
-    owner.sample();
-    write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
-        .context("the mark of this boot")?;
-
-    let web = open_web(&mut owner).await?;
+    let web = match begin(&mut owner, reboot).await {
+        Ok(web) => web,
+        Err(e) => {
+            owner.tell_failed(&e);
+            return Err(e);
+        }
+    };
     let (calls, mut asked) = mpsc::channel(CALLS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = api::core::Handle { calls, dirs: owner.options.dirs.clone() };
@@ -102,7 +87,7 @@ pub async fn run(options: Options) -> Result<Ended> {
     let mut passes = Passes::new(owner.options.full_pass);
     watch.set(passes.dirs(&owner).iter().map(PathBuf::as_path));
     info!("ready: {} services, {} instances", owner.services.len(), owner.slots.len());
-    loop {
+    let why = loop {
         alarm.set(owner.next_scheduled());
         let pass_at = owner.going_down.is_none().then_some(passes.at);
         let due = [owner.next_due(), pass_at].into_iter().flatten().min();
@@ -110,14 +95,14 @@ pub async fn run(options: Options) -> Result<Ended> {
             biased;
             _ = terminate.recv() => {
                 if owner.going_down.is_some() || !(host_goes_down().await && owner.begin_shutdown()) {
-                    break;
+                    break "SIGTERM";
                 }
                 // More than systemd gives a service, where the operator gives more.
                 let wait = owner.options.shutdown_total.saturating_add(Duration::from_secs(30));
                 let wait = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
                 notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(wait)]);
             }
-            _ = interrupt.recv() => break,
+            _ = interrupt.recv() => break "SIGINT",
             Some(report) = reports.recv() => owner.report(report),
             Some(call) = asked.recv() => owner.answer(call),
             _ = hangup.recv() => passes.soon(Duration::ZERO),
@@ -142,9 +127,10 @@ pub async fn run(options: Options) -> Result<Ended> {
         owner.close_unwanted();
         owner.tell_endpoints();
         if owner.has_gone_down() {
-            break;
+            break "SIGTERM";
         }
-    }
+    };
+    owner.tell_ended(why);
     notify(&[NotifyState::Stopping]);
     stop.send(()).ok();
     web.inspect(tokio::task::JoinHandle::abort);
@@ -156,7 +142,35 @@ pub async fn run(options: Options) -> Result<Ended> {
         std::fs::remove_file(socket).ok();
     }
     owner.place.tidy();
-    Ok(Ended::Asked)
+    Ok(Ended::Asked(why))
+}
+
+/// From a journal to a host on which everything is as wanted, or on its way there.
+async fn begin(owner: &mut Owner, reboot: bool) -> Result<Option<Web>> {
+    let held = owner.restore_held().await;
+    owner.resume_removals();
+    owner.load_accepted();
+    if owner.knows_nothing() {
+        // The state directory is new, or was lost: then what the files want decides what may go on.
+        let wanted = owner.wanted(&[]);
+        owner.apply(wanted);
+    }
+    owner.adopt(reboot).await?;
+    owner.hear_again(held);
+    let wanted = owner.wanted(&[]);
+    owner.apply(wanted);
+    owner.sweep_roots(true);
+    owner.begin_scheduled();
+    owner.begin_pressure();
+    owner.settle();
+    owner.finish_removals();
+    owner.cap.grew();
+    owner.commit();
+    owner.tell_endpoints();
+    owner.sample();
+    write_aside(&owner.options.dirs.boot_mark(), owner.boot_id.as_bytes())
+        .context("the mark of this boot")?;
+    open_web(owner).await
 }
 
 /// The loopback address, where one is wanted. Without a token that is one it is an error; an address that somebody else has
@@ -171,7 +185,7 @@ async fn open_web(owner: &mut Owner) -> Result<Option<Web>> {
             let text = format!("--web {}: {e}; tried again every minute", web.address());
             owner.tell(None, None, "web-failed", text);
         }
-        None => info!("metrics on http://{}/metrics", web.address()),
+        None => info!("status page and metrics on http://{}/", web.address()),
     }
     Ok(Some(web))
 }

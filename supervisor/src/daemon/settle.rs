@@ -5,6 +5,8 @@ use super::owner::{CREATE_DEADLINE, Owner, RETRY};
 use crate::clock::Boot;
 use crate::keeper::Order;
 use crate::machine::{Event, State};
+use crate::names::Instance;
+use crate::policy::span;
 
 impl Owner {
     /// When the next thing is due by itself.
@@ -63,8 +65,7 @@ impl Owner {
                 if let Some(orders) = self.orders(&run) {
                     orders.send(Order::Signal(9)).ok();
                 }
-                let text =
-                    format!("the runtime did not make it within {}", crate::policy::span(CREATE_DEADLINE));
+                let text = format!("the runtime did not make it within {}", span(CREATE_DEADLINE));
                 self.feed_run(&run, Event::NeverRan { code: "runtime-timeout".into(), text, exit: None });
             }
         }
@@ -174,12 +175,13 @@ impl Owner {
     }
 
     fn settle_turns(&mut self) -> bool {
-        let queued: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.machine.state == State::Queued)
-            .map(|(i, _)| i.clone())
-            .collect();
+        let mut queued = Vec::new();
+        for (instance, slot) in &mut self.slots {
+            match slot.machine.state {
+                State::Queued => queued.push(instance.clone()),
+                _ => slot.no_turn = None,
+            }
+        }
         if queued.is_empty() {
             return false;
         }
@@ -188,7 +190,7 @@ impl Owner {
             .values()
             .filter(|s| matches!(s.machine.state, State::Creating { .. } | State::Starting { .. }))
             .count();
-        let mut moved = false;
+        let (mut moved, mut refused) = (false, 0);
         for instance in self.in_start_order(queued) {
             if !self.turns.place(starting) {
                 break;
@@ -201,6 +203,8 @@ impl Owner {
                 && let Err(at) = self.turns.restart(Boot::now())
             {
                 self.turn_at = Some(at);
+                self.waits_for_budget(&instance, at.after(self.turns.apart() * refused));
+                refused += 1;
                 continue;
             }
             starting += 1;
@@ -208,6 +212,18 @@ impl Owner {
             self.feed(&instance, Event::Turn);
         }
         moved
+    }
+
+    /// That a restart waits for the budget of the host is said once.
+    fn waits_for_budget(&mut self, instance: &Instance, until: Boot) {
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        let nth = slot.machine.restarts;
+        if slot.no_turn.replace(until).is_none() {
+            let (left, budget) = (span(until.since(Boot::now())), self.turns.text());
+            let text =
+                format!("restart {nth} waits for the restart budget of the host ({budget}), about {left}");
+            self.tell(Some(&instance.service), Some(instance.replica), "restart-waits", text);
+        }
     }
 
     fn settle_removed(&mut self) -> bool {

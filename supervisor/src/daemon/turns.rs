@@ -38,6 +38,16 @@ impl Turns {
         }
         Err(now.after(Duration::from_secs_f64((1.0 - self.tokens) / self.rate)))
     }
+
+    /// So long after the next token there is another one, and so on.
+    pub fn apart(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate)
+    }
+
+    /// For people: `1 a second, 10 at once`.
+    pub fn text(&self) -> String {
+        format!("{} a second, {} at once", self.rate, self.burst)
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +67,9 @@ mod tests {
         assert!(turns.restart(at(1000)).is_err());
         assert_eq!(turns.restart(at(100_000)), Ok(()));
         assert!(turns.place(3) && !turns.place(4));
+        assert_eq!(
+            (turns.apart(), turns.text().as_str()),
+            (Duration::from_secs(1), "1 a second, 10 at once")
+        );
     }
 }

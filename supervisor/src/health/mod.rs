@@ -358,7 +358,13 @@ impl Health {
             return out;
         }
         let pressure = (outcome.verdict == Verdict::TimedOut).then(pressure).flatten();
+        let first = track.excused_since.is_none();
         let excused = pressure.filter(|_| track.is_excused(outcome.verdict, now.boot, true));
+        // Of a row of them only the first is news.
+        if let Some(why) = excused.as_ref().filter(|_| first) {
+            let text = format!("a timeout of the {} probe does not count: {why}", role.word());
+            out.push(Decision::Tell("probe-excused", text));
+        }
         track.errors = if outcome.verdict == Verdict::Error { track.errors.saturating_add(1) } else { 0 };
         // Once is no news: the container may just have ended.
         if track.errors == 2 {

@@ -99,6 +99,8 @@ pub struct Machine {
     pub last_run: u32,
     /// The run before, while it has yet to be taken away.
     pub behind: Option<Behind>,
+    /// The run that is being stopped was given more time, and that was told.
+    pub extended: bool,
 }
 
 impl Machine {
@@ -115,6 +117,7 @@ impl Machine {
             restarts: 0,
             last_run: 0,
             behind: None,
+            extended: false,
         }
     }
 
@@ -197,7 +200,7 @@ impl Machine {
             Event::Unwell { why, grace, stays_down } => {
                 self.on_unwell(why, grace, stays_down, now, rules, &mut out);
             }
-            Event::Extend { until } => self.on_extend(until),
+            Event::Extend { until } => self.on_extend(until, now, &mut out),
             Event::Overdue { why } => self.on_overdue(why, now, rules, &mut out),
             Event::Evicted { why, grace } => self.on_evicted(why, grace, now, rules, &mut out),
             Event::DependenciesMet => self.on_met(),
@@ -331,10 +334,20 @@ impl Machine {
     }
 
     /// Who was killed already is not asked any more.
-    fn on_extend(&mut self, until: Boot) {
+    fn on_extend(&mut self, until: Boot, now: Now, out: &mut Vec<Effect>) {
         let most = self.changed.0.after(EXTENDED_MAX);
-        if let State::Stopping { kill_at, kills: 0, .. } = &mut self.state {
-            *kill_at = until.min(most).max(*kill_at);
+        let State::Stopping { run, kill_at, kills: 0, .. } = &mut self.state else { return };
+        let later = until.min(most);
+        if later <= *kill_at {
+            return;
+        }
+        *kill_at = later;
+        // A run may ask every second; the first time is news.
+        if !std::mem::replace(&mut self.extended, true) {
+            let (left, most) = (span(later.since(now.moment.boot)), span(EXTENDED_MAX));
+            let text =
+                format!("{run} asks for longer: not killed for another {left}, for {most} in all at most");
+            out.push(Effect::Tell("stop-extended", text));
         }
     }
 
@@ -375,6 +388,7 @@ impl Machine {
             | State::Backoff { .. }
             | State::Done { .. } => return,
         };
+        self.extended = false;
         out.push(Effect::Journal(Box::new(Record::Stopping { run: run.clone(), unwell: unwell.clone() })));
         let signal = &rules.stop.signal;
         if gently && signal.name != "KILL" {
@@ -827,9 +841,11 @@ mod tests {
         t.seconds = 100;
         t.step(Event::Down { why: "stopped by hand".into() });
         // Never shorter than the grace, and what was asked for once is not taken back.
-        for (until, kill_at) in [(105, 110), (130, 130), (120, 130), (90_000, 3700)] {
-            t.step(Event::Extend { until: moment(until).boot });
+        for (until, kill_at, told) in [(105, 110, 0), (130, 130, 1), (120, 130, 0), (90_000, 3700, 0)] {
+            let effects = t.step(Event::Extend { until: moment(until).boot });
             assert_eq!(t.machine.deadline(), Some(moment(kill_at).boot), "{until}");
+            let said = effects.iter().filter(|e| matches!(e, Effect::Tell("stop-extended", _))).count();
+            assert_eq!(said, told, "{until}: {effects:?}");
         }
         t.seconds = 3700;
         assert!(matches!(t.step(Event::Due).last(), Some(Effect::Kill(_))));

@@ -324,7 +324,10 @@ pub fn with_web(d: &mut Daemon<'_, '_>) -> Result<u16> {
     d.start()?;
     wait_for(d.t.seconds(), || {
         let words = d.words();
-        let port = words.split("metrics on http://127.0.0.1:").nth(1).and_then(|w| w.split('/').next());
+        let port = words
+            .split("status page and metrics on http://127.0.0.1:")
+            .nth(1)
+            .and_then(|w| w.split('/').next());
         Ok(port.and_then(|p| p.parse().ok()))
     })
     .context("the daemon does not say its port")

@@ -43,6 +43,7 @@ mod swapping;
 mod systemd;
 mod tiers;
 mod top;
+mod web;
 
 use crate::case::{Case, case};
 use crate::host::Need;
@@ -72,6 +73,7 @@ pub fn cases() -> Vec<Case> {
         memory::cases(),
         swapping::cases(),
         metrics::cases(),
+        web::cases(),
         history::cases(),
         top::cases(),
         deaths::cases(),

@@ -130,6 +130,9 @@ pub fn cases() -> Vec<Case> {
                 d.says("web.1", "done")?;
                 let killed = d.events()?.iter().filter(|e| e["kind"] == "killed").count();
                 ensure!(killed == 1, "killed {killed} times, want the first one only");
+                let told =
+                    d.events()?.iter().any(|e| e["kind"] == "stop-extended" && e["instance"] == "web.1");
+                ensure!(told, "that it got longer is not told");
                 Ok(())
             },
         ),
