@@ -16,6 +16,9 @@ use crate::daemon::Programs;
 use crate::host::Host;
 use crate::os;
 
+/// Seconds above which no patience is had: what has not come by then will not, and the rest of a lane waits behind it.
+const LONGEST: u64 = 300;
+
 /// Who calls the runtime in cases of ordinary users; gid too.
 pub const USER: u32 = 65_534;
 
@@ -130,7 +133,7 @@ impl<'y> Trial<'y> {
             mounted: Vec::new(),
             user: None,
             payload: None,
-            seconds: seconds * u64::from(yard.patience),
+            seconds: (seconds * u64::from(yard.patience)).min(seconds.max(LONGEST)),
             count: 0,
             bundle,
             dir,

@@ -420,7 +420,7 @@ fn running() -> Vec<Case> {
             ensure!(config["annotations"]["run.oci.handler"].is_null(), "a label is an order to a runtime");
             ensure!(config["process"]["user"]["additionalGids"] == json!([4]), "{}", config["process"]["user"]);
             d.ctl(&["stop", "web"])?.ok()?;
-            d.says("web.1", "SIGUSR1").or_else(|_| d.says("web.1", "USR1"))?;
+            d.says("web.1", "SIGUSR1")?;
             // What the file says wins.
             d.write("web", "image = 'web'\nuser = '7:8'\nworkdir = '/tmp'\ncommand = ['/probe', 'all', 'cwd', '--', 'id']\n[restart]\npolicy = 'no'\n")?;
             d.apply()?;

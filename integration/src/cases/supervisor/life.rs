@@ -156,7 +156,7 @@ fn stopping() -> Vec<Case> {
             d.service("web", &["trap", "TERM", "USR1"], "[stop]\nsignal = 'USR1'")?;
             d.ready("web.1")?;
             d.ctl(&["stop", "web"])?.ok()?;
-            d.says("web.1", "SIGUSR1").or_else(|_| d.says("web.1", "USR1"))
+            d.says("web.1", "SIGUSR1")
         }),
         sup("life.grace-then-kill", "grace time").daemon(|d| {
             d.service("deaf", &["ignore-term"], "[stop]\ngrace = '1s'")?;
