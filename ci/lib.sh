@@ -119,7 +119,7 @@ beside() {
     beside_log=$logs/beside.shown
     for name in $names; do ran+=("$logs/$name.log"); done
     # shellcheck disable=SC2030  # it has its own counts, and `joined` adds them
-    (passed=0 failed=0 skipped=0 && renice -n 10 "$BASHPID" >/dev/null &&
+    (passed=0 failed=0 skipped=0 && renice -n 5 "$BASHPID" >/dev/null &&
         for name in $names; do suite "$name" "$seconds" "ci/$name" "$@" || true; done && closing) >"$beside_log" 2>&1 &
     beside_pid=$!
     # shellcheck disable=SC2064  # the pid of now
