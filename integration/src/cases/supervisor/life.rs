@@ -160,7 +160,7 @@ fn stopping() -> Vec<Case> {
         }),
         sup("life.grace-then-kill", "grace time").daemon(|d| {
             d.service("deaf", &["ignore-term"], "[stop]\ngrace = '1s'")?;
-            d.until("deaf.1", "running")?;
+            d.ready("deaf.1")?;
             let begun = std::time::Instant::now();
             d.ctl(&["stop", "deaf"])?.ok()?;
             let took = begun.elapsed().as_secs_f64();

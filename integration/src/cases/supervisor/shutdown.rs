@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
             let mut d = under_a_manager(t, "stopping", &["--shutdown-total", "1"])?;
             d.resident("db", "")?;
             d.service("deaf", &["ignore-term"], "depends_on = ['db']\n[stop]\ngrace = '10m'\n")?;
-            d.until("deaf.1", "running")?;
+            d.ready("deaf.1")?;
             let pids = [d.pid_of("db.1")?, d.pid_of("deaf.1")?];
             d.end()?;
             ensure!(!pids.iter().any(|pid| alive(*pid)), "containers go on");
@@ -90,7 +90,7 @@ fn told_of(d: &Daemon<'_, '_>, kind: &str, instance: &str) -> Result<u64> {
 fn in_order(d: &mut Daemon<'_, '_>) -> Result<()> {
     d.resident("db", "")?;
     d.service("app", &["ignore-term"], "depends_on = ['db']\n[stop]\ngrace = '300ms'\n")?;
-    d.until("app.1", "running")?;
+    d.ready("app.1")?;
     d.resident("web", "depends_on = ['app']\n")?;
     // Two that nothing of this is about: one stopped by hand, one that has done its work.
     d.resident("held", "")?;
