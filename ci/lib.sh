@@ -164,8 +164,9 @@ cgroup_layout() {
         END { print v1 && v2 ? "hybrid" : v1 ? "legacy" : v2 ? "unified" : "none" }' /proc/self/mountinfo
 }
 
-# take_runtimes ARGUMENTS...: sorts a lane's arguments into `runtimes` (NAME=PATH, knarr when none is `named`), `brief` (set by --brief: the part of a lane that `test` has time for; the lane says which) and `rest` (handed to the
-# conformance program as they are; what cases to run is `chosen` when there is any).
+# take_runtimes ARGUMENTS...: sorts a lane's arguments into `runtimes` (NAME=PATH, knarr when none is `named`), `brief` (set by
+# --brief: the part of a lane that `test` has time for; the lane says which) and `rest` (handed to the conformance program as
+# they are; what cases to run is `chosen` when there is any).
 # shellcheck disable=SC2034  # read by lanes
 take_runtimes() {
     runtimes=() rest=() brief='' named='' chosen=''
