@@ -98,6 +98,12 @@ fn cli() -> Cli {
                         .value_parser(clap::value_parser!(u32))
                         .help("Only so many boundaries of each command"),
                 )
+                .arg(
+                    Arg::new("every")
+                        .long("every")
+                        .action(ArgAction::SetTrue)
+                        .help("Exchanges of paths also at calls that do not come by them"),
+                )
                 .arg(number("seed", "1").help("Another seed, other boundaries")),
         )
         .subcommand(Cli::new("list").about("List cases").arg(filter()).arg(needing()))
@@ -415,7 +421,7 @@ fn run_boundary(m: &ArgMatches) -> Result<bool> {
     let sample = m.get_one::<u32>("sample").map(|n| *n as usize);
     let seed = u64::from(*m.get_one::<u32>("seed").unwrap_or(&1));
     let mut cases = cases::long_boundary(sample, seed, &page);
-    cases.extend(cases::long_swap(sample, seed, &page));
+    cases.extend(cases::long_swap(sample, m.get_flag("every"), seed, &page));
     let passed = run_cases(m, cases)?;
     eprintln!(
         "\n| runtime | case | boundaries | disturbed | survived | violations |\n|---|---|---|---|---|---|\n{}",

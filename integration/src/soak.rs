@@ -17,6 +17,8 @@ const ENDING: usize = 12;
 const STEADY: usize = 6;
 /// Services that somebody starts, stops and changes meanwhile.
 const TOYS: usize = 2;
+/// How many restarts are timed.
+const RESTARTS: usize = 101;
 /// Lines of one run of an ending service.
 const LINES: usize = 30;
 
@@ -259,6 +261,9 @@ pub struct Figures {
     pub idle: Idle,
     /// From a death to the first line of the next run, sorted.
     pub restarts: Vec<Duration>,
+    /// The two parts of each of those, sorted: to the daemon's event about the death, and from there on.
+    pub notices: Vec<Duration>,
+    pub successors: Vec<Duration>,
     /// The runtime's create, start and delete of the same container by hand, together, sorted.
     pub alone: Vec<Duration>,
     /// One append of 300 bytes with fdatasync(2) where the journal is, sorted. One lies in a restart.
@@ -283,8 +288,8 @@ pub struct Idle {
     pub calls: Option<(usize, usize)>,
 }
 
-/// Measures a host with so many services.
-pub fn measure(d: &mut Daemon<'_, '_>, services: usize) -> Result<Figures> {
+/// Measures a host with so many services, and lets it be idle for so many seconds.
+pub fn measure(d: &mut Daemon<'_, '_>, services: usize, seconds: u64) -> Result<Figures> {
     d.end()?;
     // The pass over all files every minute is no part of idleness here; the page says so.
     d.options = ["--restart-rate", "1000", "--restart-burst", "1000", "--full-pass", "3600"]
@@ -304,9 +309,9 @@ pub fn measure(d: &mut Daemon<'_, '_>, services: usize) -> Result<Figures> {
     let pids = keepers(d, services)?;
     let memory = |pid: &i32| private_and_pss(*pid);
     let keepers = pids.iter().map(memory).collect::<Result<Vec<_>>>()?;
-    let idle = idle_for(d, &pids, 10)?;
+    let idle = idle_for(d, &pids, seconds)?;
     let questions = questions(d)?;
-    let restarts = restarts(d, services.min(51))?;
+    let (restarts, notices, successors) = restarts(d, services.min(RESTARTS))?;
     let alone = alone(d, 21)?;
     let syncs = syncs(&d.state, 51)?;
     d.kill9()?;
@@ -323,6 +328,8 @@ pub fn measure(d: &mut Daemon<'_, '_>, services: usize) -> Result<Figures> {
         keepers,
         idle,
         restarts,
+        notices,
+        successors,
         alone,
         syncs,
         adoption,
@@ -460,11 +467,14 @@ pub fn measure_files(d: &mut Daemon<'_, '_>, files: usize) -> Result<Files> {
     Ok(Files { files, first, again, pass, daemon })
 }
 
-/// Waits until so many instances run.
+/// Waits until so many instances run. Not by looking all the time: an answer about a thousand costs as much as a start.
 fn all_run(d: &Daemon<'_, '_>, services: usize, seconds: u64) -> Result<()> {
     wait_for(seconds, || {
         let Ok(all) = d.get("/v1/instances") else { return Ok(None) };
         let run = texts(&all, "state").iter().filter(|s| *s == "running").count();
+        if run < services {
+            std::thread::sleep(Duration::from_millis(if services > 300 { 500 } else { 100 }));
+        }
         Ok((run == services).then_some(()))
     })
     .with_context(|| format!("{services} services do not run"))
@@ -542,9 +552,9 @@ fn switches(pid: i32) -> Result<u64> {
     Ok(sum)
 }
 
-/// Times from a death to the first line of the next run.
-fn restarts(d: &Daemon<'_, '_>, count: usize) -> Result<Vec<Duration>> {
-    let mut all = Vec::new();
+/// Times from deaths to the first lines of the next runs, and their two parts as in [`Figures`].
+fn restarts(d: &Daemon<'_, '_>, count: usize) -> Result<(Vec<Duration>, Vec<Duration>, Vec<Duration>)> {
+    let mut times = Vec::new();
     for n in 0..count {
         let name = format!("s{n}.1");
         d.says(&name, "ready")?;
@@ -556,11 +566,23 @@ fn restarts(d: &Daemon<'_, '_>, count: usize) -> Result<Vec<Duration>> {
         let stamp = wait_for(d.t.seconds(), || {
             Ok(d.log_lines(&name)?.into_iter().filter(|l| l.text == "ready").nth(1).map(|l| l.stamp))
         })?;
-        all.push(of_day(&stamp)?.saturating_sub(died));
+        times.push((name, died, of_day(&stamp)?));
         std::thread::sleep(Duration::from_millis(100));
     }
-    all.sort();
-    Ok(all)
+    let events = d.events()?;
+    let (mut all, mut notices, mut successors) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, died, spoke) in times {
+        let exited = events.iter().find(|e| e["kind"] == "exited" && e["instance"] == name);
+        let seen = exited.with_context(|| format!("no event says that {name} exited"))?["at"].as_str();
+        let seen = of_day(seen.unwrap_or(""))?;
+        all.push(spoke.saturating_sub(died));
+        notices.push(seen.saturating_sub(died));
+        successors.push(spoke.saturating_sub(seen));
+    }
+    for times in [&mut all, &mut notices, &mut successors] {
+        times.sort();
+    }
+    Ok((all, notices, successors))
 }
 
 /// The time of day on our own clock.

@@ -29,8 +29,8 @@ pub enum Ending {
     },
     /// Nobody saw it: its keeper was killed.
     MonitorLost,
-    /// The host went down under it.
-    Reboot,
+    /// The host went down under it; what its keeper saw, where it still could.
+    Reboot(Option<Box<ExitRecord>>),
     /// The daemon died while the run was being made, and nothing of it is there.
     Interrupted,
 }
@@ -60,7 +60,7 @@ impl Ending {
 
     /// Not the service's own doing.
     pub fn innocent(&self) -> bool {
-        matches!(self, Ending::Reboot | Ending::Interrupted) || self.evicted()
+        matches!(self, Ending::Reboot(_) | Ending::Interrupted) || self.evicted()
     }
 
     /// It was stopped because memory was short.
@@ -77,7 +77,8 @@ impl Ending {
             }
             Ending::Unwell { unwell, end } => format!("unhealthy ({}), {}", unwell.why, end.text()),
             Ending::MonitorLost => "its keeper is gone, nobody saw its end (monitor-lost)".into(),
-            Ending::Reboot => "the host went down under it".into(),
+            Ending::Reboot(None) => "the host went down under it".into(),
+            Ending::Reboot(Some(record)) => format!("the host went down under it, {}", seen(record)),
             Ending::Interrupted => "the daemon ended while it was being made".into(),
             Ending::Seen(record) => seen(record),
         }
@@ -436,7 +437,7 @@ mod tests {
         );
         assert!(matches!(after_end(&r, &exited(0), at(1, 2, 3)), Decision::Complete { .. }));
         // Nobody's fault is no attempt.
-        assert_eq!(after(&after_end(&r, &Ending::Reboot, at(1, 2, 3))), (0, 2));
+        assert_eq!(after(&after_end(&r, &Ending::Reboot(None), at(1, 2, 3))), (0, 2));
         let once = restart(Policy::Attempts(1));
         let d = after_end(&once, &exited(1), at(1, 0, 1));
         assert!(matches!(&d, Decision::Fail { why } if why.ends_with("given up after 1 attempt")), "{d:?}");
@@ -490,10 +491,10 @@ mod tests {
 
     #[test]
     fn a_reboot_is_not_its_fault() {
-        let d = after_end(&restart(Policy::UnlessStopped), &Ending::Reboot, at(1, 3, 9));
+        let d = after_end(&restart(Policy::UnlessStopped), &Ending::Reboot(None), at(1, 3, 9));
         assert_eq!(after(&d), (0, 3));
         assert!(matches!(
-            after_end(&restart(Policy::No), &Ending::Reboot, at(1, 0, 1)),
+            after_end(&restart(Policy::No), &Ending::Reboot(None), at(1, 0, 1)),
             Decision::Fail { .. }
         ));
     }

@@ -19,6 +19,8 @@ use crate::trial::{Out, Trial};
 #[derive(Clone, Copy, Debug)]
 pub struct SwapPlan {
     pub scene: Scene,
+    /// Also exchanges that nothing can notice before the next one that is done anyhow, see `Point`.
+    pub every: bool,
     /// How many exchanges; all of them without.
     pub sample: Option<usize>,
     pub seed: u64,
@@ -46,8 +48,42 @@ struct Stage {
     top: Vec<String>,
     /// What the program sees when nobody meddles.
     want: Vec<Line>,
-    /// The calls at which an exchange can matter, by number.
-    at: Vec<usize>,
+    /// The calls at which an exchange can matter.
+    points: Vec<Point>,
+}
+
+/// A call that takes a path.
+struct Point {
+    /// Its number among all calls of the command.
+    at: usize,
+    /// The names in its path.
+    names: Vec<String>,
+    /// It works on a descriptor, or on whatever a link of procfs leads to.
+    anywhere: bool,
+    /// It takes two paths, of which one is known.
+    two: bool,
+}
+
+impl Point {
+    fn new(at: usize, call: &str, path: Option<&str>) -> Point {
+        const TWO: [&str; 6] = ["mount", "pivot_root", "renameat", "renameat2", "linkat", "symlinkat"];
+        let path = path.unwrap_or("");
+        let names = path.split('/').filter(|n| !n.is_empty()).map(String::from).collect();
+        let anywhere = path.is_empty() || path.starts_with("/proc/") || path.contains("..");
+        Point { at, names, anywhere, two: TWO.contains(&call) }
+    }
+
+    /// Whether the call may have to do with this component. An exchange for good at a call that has not is the same as one at the
+    /// next call that has.
+    fn meets(&self, component: &str) -> bool {
+        self.anywhere || self.comes_by(component)
+    }
+
+    /// Whether it looks up this component. For the time of a call that does not an exchange is nothing.
+    fn comes_by(&self, component: &str) -> bool {
+        let last = component.rsplit('/').next().unwrap_or(component);
+        self.two || self.names.iter().any(|n| n == last)
+    }
 }
 
 fn order(t: &Trial<'_>, at: usize, deed: Deed) -> Order {
@@ -71,18 +107,27 @@ impl Stage {
             want.len(),
             out.stdout
         );
-        let stage = Stage { scene, before, top, want, at: points(t, scene, &seen) };
-        ensure!(!stage.at.is_empty(), "no call takes a path below the root");
+        let stage = Stage { scene, before, top, want, points: points(t, scene, &seen) };
+        ensure!(!stage.points.is_empty(), "no call takes a path below the root");
         stage.left(t).context("undisturbed")?;
         Ok(stage)
     }
 
-    fn all(&self) -> Vec<Swap> {
+    fn all(&self, every: bool) -> Vec<Swap> {
         let mut all = Vec::new();
-        for &at in &self.at {
+        for (n, Point { at, .. }) in self.points.iter().enumerate() {
+            let at = *at;
+            // Calls of processes that run side by side are not in the same order each time: the one before counts, too.
+            let here = &self.points[n..self.points.len().min(n + 2)];
             for &component in self.scene.components() {
+                let [for_good, for_one] = if every {
+                    [true, true]
+                } else {
+                    [here.iter().any(|p| p.meets(component)), here.iter().any(|p| p.comes_by(component))]
+                };
                 for twin in Twin::ALL {
-                    all.extend([false, true].map(|back| Swap { at, component, twin, back }));
+                    let backs = [(false, for_good), (true, for_one)].into_iter().filter(|(_, wanted)| *wanted);
+                    all.extend(backs.map(|(back, _)| Swap { at, component, twin, back }));
                 }
             }
         }
@@ -152,7 +197,7 @@ struct Done {
 }
 
 /// The calls that take a path, from the first that names the container's root on; those that move a mount by descriptors, too.
-fn points(t: &Trial<'_>, scene: Scene, seen: &Seen) -> Vec<usize> {
+fn points(t: &Trial<'_>, scene: Scene, seen: &Seen) -> Vec<Point> {
     let root = t.rootfs().display().to_string();
     let named = |path: &Option<String>| path.as_ref().is_some_and(|p| p.starts_with(&root));
     // `exec` never names it: it enters a container's own.
@@ -164,19 +209,19 @@ fn points(t: &Trial<'_>, scene: Scene, seen: &Seen) -> Vec<usize> {
         .zip(seen.calls.iter().zip(&seen.paths))
         .skip(first)
         .filter(|(_, both)| takes(*both))
-        .map(|(at, _)| at)
+        .map(|(at, (call, path))| Point::new(at, call, path.as_deref()))
         .collect()
 }
 
 /// Does everything that the plan says.
 pub fn swap(t: &mut Trial<'_>, plan: &SwapPlan) -> Result<sweep::Tally> {
     let stage = Stage::set(t, plan.scene)?;
-    let all = stage.all();
+    let all = stage.all(plan.every);
     let some = match plan.sample {
         Some(count) => sweep::spread(&all, count, plan.seed),
         None => all,
     };
-    let mut tally = sweep::Tally { boundaries: stage.at.len(), ..sweep::Tally::default() };
+    let mut tally = sweep::Tally { boundaries: stage.points.len(), ..sweep::Tally::default() };
     for (number, swap) in some.iter().enumerate() {
         ensure!(!os::asked_to_end(), "asked to end");
         match stage.one(t, *swap) {
@@ -227,7 +272,7 @@ pub fn bites(t: &mut Trial<'_>) -> Result<()> {
     out.fails()?.says("is a symbolic link")?;
     stage.left(t).context("a link that was there before")?;
     let mut fallen = 0;
-    for &at in &stage.at {
+    for &Point { at, .. } in &stage.points {
         for (component, twin) in
             [("data/a", Twin::LinkToHost), ("data/a", Twin::LinkUp), ("data/f", Twin::Directory)]
         {
@@ -237,7 +282,7 @@ pub fn bites(t: &mut Trial<'_>) -> Result<()> {
             }
         }
     }
-    let count = stage.at.len() * 6;
+    let count = stage.points.len() * 6;
     ensure!(fallen >= 6, "the exchange leads it astray {fallen} times of {count}");
     ensure!(fallen < count, "every exchange leads it astray: the oracle does not tell them apart");
     stage.left(t).context("after the control")
@@ -315,4 +360,25 @@ pub fn hammer_on(place: &Path, twin: &Path) -> Result<()> {
     }
     println!("{count}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_meets_what_its_path_names() {
+        let point = |call, path| Point::new(1, call, path);
+        assert!(point("openat", Some("data/a/b")).meets("data/a"));
+        assert!(point("openat", Some("a")).meets("data/a"));
+        assert!(!point("openat", Some("data/b")).meets("data/a"));
+        assert!(!point("openat", Some("data/ab")).meets("data/a"));
+        // What is not known, may be: for good; but a descriptor is no name.
+        for (call, path) in [("statx", Some("")), ("move_mount", None), ("openat", Some("/proc/self/fd/3"))] {
+            assert!(point(call, path).meets("data/a"), "{call} {path:?}");
+            assert!(!point(call, path).comes_by("data/a"), "{call} {path:?}");
+        }
+        assert!(point("openat", Some("/proc/self/fd/3")).comes_by("proc"));
+        assert!(point("linkat", Some("x")).comes_by("data/a"));
+    }
 }

@@ -45,9 +45,12 @@ fn all(sample: Option<usize>, seed: u64, told: bool, page: &Rc<RefCell<String>>)
         }
     }
     for verb in OF_SYSTEMD {
-        let sample = if told { sample } else { Some(FEW) };
-        let name = format!("systemd-killed-{}", verb.name());
-        plans.push((name, Plan { systemd: true, sample, ..plan(verb, Scope::Tree, Some(Victim::Runtime)) }));
+        for (word, victim) in [("killed", Some(Victim::Runtime)), ("fault", None)] {
+            let few = if victim.is_some() { FEW } else { SOME };
+            let sample = if told { sample } else { Some(few) };
+            let name = format!("systemd-{word}-{}", verb.name());
+            plans.push((name, Plan { systemd: true, sample, ..plan(verb, Scope::Tree, victim) }));
+        }
     }
     plans.into_iter().map(|(name, plan)| one(&name, plan, page.clone())).collect()
 }

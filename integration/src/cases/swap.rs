@@ -24,26 +24,27 @@ const HAMMERED: [(Scene, &str); 6] = [
 
 /// All of this subject, with a sample of the exchanges.
 pub fn cases() -> Vec<Case> {
-    let mut all = all(Some(SOME), 1, false, STROKES, &Rc::default());
+    let mut all = all(Some(SOME), 1, false, false, STROKES, &Rc::default());
     all.push(case("swap.control").checks(CHECKS).seconds(30).steps(bites));
     all.push(case("swap.hammer-control").checks(CHECKS).seconds(60).steps(hammered));
     all
 }
 
-/// The same with every exchange, or with so many; what was done is written into the page.
-pub fn long(sample: Option<usize>, seed: u64, page: &Rc<RefCell<String>>) -> Vec<Case> {
-    all(sample, seed, true, sample.unwrap_or(2000), page)
+/// The same with all exchanges that can matter, or with `every` one, or with so many; what was done is written into the page.
+pub fn long(sample: Option<usize>, every: bool, seed: u64, page: &Rc<RefCell<String>>) -> Vec<Case> {
+    all(sample, seed, every, true, sample.unwrap_or(2000), page)
 }
 
 fn all(
     sample: Option<usize>,
     seed: u64,
+    every: bool,
     told: bool,
     strokes: usize,
     page: &Rc<RefCell<String>>,
 ) -> Vec<Case> {
     let mut cases: Vec<Case> =
-        Scene::ALL.map(|scene| one(SwapPlan { scene, sample, seed, told }, page.clone())).into();
+        Scene::ALL.map(|scene| one(SwapPlan { scene, every, sample, seed, told }, page.clone())).into();
     for (number, (scene, component)) in HAMMERED.into_iter().enumerate() {
         let name = format!("swap.hammer-{}", component.replace('/', "-"));
         let page = page.clone();

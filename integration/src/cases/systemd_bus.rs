@@ -16,6 +16,7 @@ use serde_json::json;
 use super::systemd::{gone, has, scope, unit};
 use crate::base::PROBE;
 use crate::case::Case;
+use crate::host::Need;
 use crate::run::unavailable;
 use crate::trial::{Out, Running, Trial, Twin};
 
@@ -28,7 +29,8 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn falls_silent() -> Case {
-    unit("bus-silent-later").checks("fault K20").seconds(150).steps(|t| {
+    let pids = Need::CgroupAny("pids");
+    unit("bus-silent-later").needs([pids]).checks("fault K20").seconds(150).steps(|t| {
         // Others wait for ever; that is known, and not worth this lane's time.
         if !t.runtime.strict {
             return Err(unavailable("deadline"));

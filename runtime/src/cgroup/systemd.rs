@@ -10,12 +10,15 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::sys::process::{self, Child, sig};
 use crate::sys::{OwnedFd, fs, poll, sock};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long all waits on systemd for one command may take together.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The same for what is done after one that failed.
+const AFTERWARDS: Duration = Duration::from_secs(5);
 /// Who sees to units.
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -95,6 +98,19 @@ impl Anchor {
     /// # Errors
     /// systemd's own; [`Code::Exists`] when a unit of that name lives; what the job came to if not `done`.
     pub(super) fn start(plan: &UnitPlan) -> Result<Anchor> {
+        let (mut bus, asked) = (Bus::connect(plan.unit.bus, DEADLINE)?, Cell::new(false));
+        let started = Anchor::ask(&mut bus, plan, &asked);
+        drop(bus);
+        // Whose answer is lost may be there all the same, and nobody would know of it. systemd's refusal is an answer.
+        if started.is_err() && asked.get() {
+            let _ = Bus::connect(plan.unit.bus, AFTERWARDS)
+                .and_then(|mut bus| plan.unit.stop_if_ours_over(&mut bus));
+        }
+        started
+    }
+
+    /// Whether it came so far that the unit may be there is in `asked`.
+    fn ask(bus: &mut Bus, plan: &UnitPlan, asked: &Cell<bool>) -> Result<Anchor> {
         let UnitPlan { unit, properties } = plan;
         let child = if unit.name.ends_with(".slice") { None } else { Some(sleeper()?) };
         let mut properties = properties.clone();
@@ -102,25 +118,26 @@ impl Anchor {
             let pids = Value::Array("u".into(), vec![Value::U32(child.pid() as u32)]);
             properties.push(("PIDs".into(), pids));
         }
-        let mut bus = Bus::connect(unit.bus, DEADLINE)?;
-        let ready = [bus.watch_jobs(&unit.name), post(&mut bus, "Subscribe", &[], "")];
+        let ready = [bus.watch_jobs(&unit.name), post(bus, "Subscribe", &[], "")];
         let args = [
             Value::Str(unit.name.clone()),
             Value::Str("replace".into()),
             settings(properties),
             Value::Array("(sa(sv))".into(), Vec::new()),
         ];
-        let mut started = post(&mut bus, "StartTransientUnit", &args, &unit.name);
+        let mut started = post(bus, "StartTransientUnit", &args, &unit.name);
+        asked.set(true);
         for pending in ready {
             bus.answer(pending)?;
         }
         let mut answer = bus.answer(started);
         if answer.as_ref().is_err_and(|e| e.kind() == Code::Exists) {
             // It may be one that failed and is only remembered.
-            reset(&mut bus, unit);
-            started = post(&mut bus, "StartTransientUnit", &args, &unit.name);
+            reset(bus, unit);
+            started = post(bus, "StartTransientUnit", &args, &unit.name);
             answer = bus.answer(started);
         }
+        asked.set(answer.as_ref().err().is_none_or(|e| e.kind() != Code::Exists));
         let what = format!("StartTransientUnit {}", unit.name);
         match bus.job(&answer?.text()?, &what)?.as_str() {
             "done" => Ok(Anchor { child }),
@@ -174,14 +191,17 @@ impl Unit {
 
     /// The same, only if the unit is the container's: what a `create` that was killed had named may be somebody else's.
     pub(super) fn stop_if_ours(&self) -> Result<()> {
-        let mut bus = Bus::connect(self.bus, DEADLINE)?;
-        let path = match get_unit(&mut bus, self) {
+        self.stop_if_ours_over(&mut Bus::connect(self.bus, DEADLINE)?)
+    }
+
+    fn stop_if_ours_over(&self, bus: &mut Bus) -> Result<()> {
+        let path = match get_unit(bus, self) {
             Err(e) if e.kind() == Code::NotFound => return Ok(()),
             path => path?,
         };
-        let description = post_get(&mut bus, &path, "org.freedesktop.systemd1.Unit", "Description");
+        let description = post_get(bus, &path, "org.freedesktop.systemd1.Unit", "Description");
         match bus.answer(description)?.text()? == self.description {
-            true => self.stop_over(&mut bus),
+            true => self.stop_over(bus),
             false => Ok(()),
         }
     }

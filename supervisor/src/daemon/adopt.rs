@@ -207,14 +207,15 @@ impl Owner {
             if let Ok((keeper, _)) = Keeper::connect(&self.options.dirs.keeper(run)).await {
                 self.connect(run, keeper);
             }
-            return self.ended(run, record);
+            let earlier = reboot || record.boot_id != self.boot_id;
+            return self.take_end(run, record, earlier);
         }
         // One that does not answer at once holds no other up.
         let connect = timeout(ADOPT_PATIENCE, Keeper::connect(&self.options.dirs.keeper(run))).await;
         match connect.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
             Ok((keeper, hello)) => self.adopt_kept(run, open, keeper, hello).await,
             Err(_) if reboot || open.boot_id != self.boot_id => {
-                self.feed(&run.instance, Event::Lost(Ending::Reboot));
+                self.feed(&run.instance, Event::Lost(Ending::Reboot(None)));
             }
             // It is there, and held up: nothing is wrong with its container.
             Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {

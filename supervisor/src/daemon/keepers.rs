@@ -11,7 +11,7 @@ use crate::keeper::record::{End, ExitRecord};
 use crate::keeper::{Keeper, Note, Order, Orders, Phase};
 use crate::machine::{Event, State};
 use crate::names::RunId;
-use crate::policy::Ending;
+use crate::policy::{Ending, signal_name};
 use crate::runtime::logged_error;
 
 /// The connection to one keeper.
@@ -141,7 +141,7 @@ impl Owner {
     fn start_over(&mut self, run: &RunId) -> Option<ExitRecord> {
         let slot = self.slot_of(run)?;
         slot.starting = false;
-        slot.early_end.take()
+        slot.early_end.take().map(|record| *record)
     }
 
     fn launched(&mut self, run: &RunId, keeper: Keeper, phase: Phase) {
@@ -180,7 +180,12 @@ impl Owner {
     }
 
     /// The keeper's record: a container that could not be made, or one that ended.
-    pub(super) fn ended(&mut self, run: &RunId, mut record: ExitRecord) {
+    pub(super) fn ended(&mut self, run: &RunId, record: ExitRecord) {
+        self.take_end(run, record, false);
+    }
+
+    /// The same; it may be of a boot before this one, which no daemon of that boot took note of.
+    pub(super) fn take_end(&mut self, run: &RunId, mut record: ExitRecord, earlier: bool) {
         if self.slots.get(&run.instance).is_none_or(|s| s.machine.run() != Some(run)) {
             return self.ack(run);
         }
@@ -188,7 +193,7 @@ impl Owner {
         if let Some(slot) = self.slot_of(run) {
             // Its process is faster than the runtime: whether it was started is known in a moment, and told first.
             if slot.starting && matches!(slot.machine.state, State::Starting { .. }) {
-                slot.early_end = Some(record);
+                slot.early_end = Some(Box::new(record));
                 return;
             }
             slot.ending = ending_variable(&record);
@@ -210,6 +215,7 @@ impl Owner {
                 Event::NeverRan { code, text, exit: Some(record) }
             }
             End::Exited { code: 0 } => Event::Ended(record),
+            _ if earlier && by_the_host(&record) => Event::Lost(Ending::Reboot(Some(Box::new(record)))),
             End::Exited { .. } | End::Signaled { .. } => match start_failed {
                 Some((code, text)) => Event::NeverRan { code, text, exit: Some(record) },
                 None => Event::Ended(record),
@@ -258,6 +264,21 @@ impl Owner {
             None => false,
         }
     }
+}
+
+/// Signals by which a host that goes down ends what is left (systemd-shutdown(8), killall5(8)).
+const FAREWELL: [&str; 3] = ["TERM", "KILL", "HUP"];
+
+/// An end that no daemon of its boot took note of looks like that of a host that goes down: nobody else is there to blame.
+fn by_the_host(record: &ExitRecord) -> bool {
+    let starved = record.memory.oom_kills.is_some_and(|n| n > 0);
+    let signal = match record.end {
+        End::Signaled { signal, .. } => signal,
+        // Shells and language runtimes tell a signal this way.
+        End::Exited { code } => i32::from(code) - 128,
+        End::CreateFailed { .. } => return false,
+    };
+    !starved && FAREWELL.contains(&signal_name(signal).as_str())
 }
 
 /// What the post-stop hooks are told about an end: `KNARR_EXIT_CODE=3`.

@@ -47,11 +47,9 @@ impl Owner {
         let Some(in_force) = self.services.get(&dependency.service) else { return false };
         let mut instances = 0;
         let (replicas, seats) = (in_force.service.replicas, self.seats(&dependency.service));
-        let of = |s: &&Slot| {
-            // Those that a rollout has beside them do not count.
-            s.machine.instance.service == dependency.service && seats.has(s.machine.instance.replica)
-        };
-        for slot in self.slots.values().filter(of).filter(|s| !s.removed) {
+        // Those that a rollout has beside them do not count.
+        let of = |s: &&Slot| seats.has(s.machine.instance.replica) && !s.removed;
+        for slot in self.slots_of(&dependency.service).filter(of) {
             instances += 1;
             let there = match dependency.condition {
                 Condition::Started => matches!(slot.machine.state, State::Running { .. }),
@@ -68,9 +66,8 @@ impl Owner {
 
     /// What of the same order has to come up before an instance: services that it depends on, also by way of others.
     pub(super) fn rises_before(&self, instance: &Instance) -> Option<String> {
-        let rises = self.slots.get(instance).is_some_and(|s| s.rising.is_some());
-        let before =
-            self.slots.values().filter(|s| rises && (s.again_pending.is_some() || s.rising.is_some()));
+        self.slots.get(instance)?.rising?;
+        let before = self.slots.values().filter(|s| s.again_pending.is_some() || s.rising.is_some());
         let names = before.map(|s| &s.machine.instance.service).filter(|name| **name != instance.service);
         let mut names: Vec<_> =
             names.filter(|name| self.depends(instance, name, 0)).map(|n| n.as_str()).collect();
@@ -151,7 +148,7 @@ impl Owner {
         if instances.len() < 2 {
             return instances;
         }
-        let services = self.services.iter().map(|(n, f)| (n.clone(), (*f.service).clone())).collect();
+        let services = self.services.iter().map(|(n, f)| (n.clone(), f.service.clone())).collect();
         let rank: std::collections::BTreeMap<_, _> =
             unit::start_order(&services).into_iter().enumerate().map(|(i, n)| (n, i)).collect();
         instances.sort_by_key(|i| (rank.get(&i.service).copied().unwrap_or(usize::MAX), i.clone()));

@@ -60,7 +60,7 @@ pub(super) struct Slot {
     /// The runtime has not yet answered to the start.
     pub(super) starting: bool,
     /// The end that was known before that answer.
-    pub(super) early_end: Option<ExitRecord>,
+    pub(super) early_end: Option<Box<ExitRecord>>,
     /// The runtime's words, when the container ended instead of being started: code and text.
     pub(super) start_failed: Option<(String, String)>,
     /// The way to cut its pre-start hooks short, while they run.

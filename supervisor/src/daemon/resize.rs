@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::owner::{Owner, Slot};
+use super::owner::Owner;
 use super::stats::Controllers;
 use super::work::{Done, Job, Shop};
 use crate::machine::State;
@@ -56,21 +56,23 @@ impl Owner {
     /// Sees to the limits of what runs.
     pub(super) fn settle_limits(&mut self) {
         let mut begin = Vec::new();
-        let running = |s: &&Slot| s.machine.up && matches!(s.machine.state, State::Running { .. });
-        let running: Vec<_> =
-            self.slots.values().filter(running).map(|s| s.machine.instance.clone()).collect();
-        for instance in running {
-            // While a rollout has yet to come to it, it has the limits of the version before.
-            let Some(service) = self.in_force(&instance).map(|f| f.service.clone()) else { continue };
-            let Some(slot) = self.slots.get_mut(&instance) else { continue };
+        for (instance, slot) in &self.slots {
             let State::Running { run, pid, .. } = &slot.machine.state else { continue };
-            let limits = &service.limits;
-            if slot.sized.as_ref().is_some_and(|s| s.run == *run && (s.busy || s.limits == *limits)) {
+            if !slot.machine.up {
                 continue;
             }
-            let busy = Sized { run: run.clone(), limits: limits.clone(), busy: true, refused: None };
-            slot.sized = Some(busy);
-            begin.push((run.clone(), *pid, service));
+            // While a rollout has yet to come to it, it has the limits of the version before.
+            let Some(service) = self.in_force(instance).map(|f| &f.service) else { continue };
+            let of_this = slot.sized.as_ref().filter(|s| s.run == *run);
+            if of_this.is_none_or(|s| !s.busy && s.limits != service.limits) {
+                begin.push((run.clone(), *pid, service.clone()));
+            }
+        }
+        for (run, _, service) in &begin {
+            if let Some(slot) = self.slots.get_mut(&run.instance) {
+                let (run, limits) = (run.clone(), service.limits.clone());
+                slot.sized = Some(Sized { run, limits, busy: true, refused: None });
+            }
         }
         for (run, pid, service) in begin {
             let Some(job) = self.job(&run) else { continue };

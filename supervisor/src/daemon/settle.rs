@@ -1,7 +1,7 @@
 //! What happens without a report: what is due by the clock, and what can move on because something else did.
 #![forbid(unsafe_code)]
 
-use super::owner::{CREATE_DEADLINE, Owner, RETRY};
+use super::owner::{CREATE_DEADLINE, Owner, RETRY, Slot};
 use crate::clock::Boot;
 use crate::keeper::Order;
 use crate::machine::{Event, State};
@@ -11,7 +11,9 @@ use crate::policy::span;
 impl Owner {
     /// When the next thing is due by itself.
     pub(super) fn next_due(&self) -> Option<Boot> {
-        let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), s.create_by]).flatten();
+        // Once it is made, that time limit wakes nobody.
+        let creating = |s: &Slot| s.create_by.filter(|_| matches!(s.machine.state, State::Creating { .. }));
+        let slots = self.slots.values().flat_map(|s| [s.machine.deadline(), creating(s)]).flatten();
         slots
             .chain(self.retry_at)
             .chain(self.turn_at)
@@ -190,6 +192,10 @@ impl Owner {
             .values()
             .filter(|s| matches!(s.machine.state, State::Creating { .. } | State::Starting { .. }))
             .count();
+        // To put a long queue in order is not for nothing.
+        if !self.turns.place(starting) {
+            return false;
+        }
         let (mut moved, mut refused) = (false, 0);
         for instance in self.in_start_order(queued) {
             if !self.turns.place(starting) {

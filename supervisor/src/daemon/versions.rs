@@ -306,7 +306,9 @@ impl Owner {
 
     /// The instances of a service that are not being removed.
     pub(super) fn slots_of(&self, name: &ServiceName) -> impl Iterator<Item = &Slot> {
-        self.slots.values().filter(move |s| s.machine.instance.service == *name && !s.removed)
+        let first = Instance { service: name.clone(), replica: 0 };
+        let from_there = self.slots.range(first..).take_while(move |(i, _)| i.service == *name);
+        from_there.map(|(_, slot)| slot).filter(|s| !s.removed)
     }
 
     /// Writes what is known of the versions of a service.

@@ -57,7 +57,7 @@ impl Machine {
                 Ending::Seen(_) | Ending::Unwell { .. } => "exited",
                 Ending::NeverRan { .. } => "start-failed",
                 Ending::MonitorLost => "monitor-lost",
-                Ending::Reboot => "reboot",
+                Ending::Reboot(_) => "reboot",
                 Ending::Interrupted => "interrupted",
             };
             out.push(Effect::Tell(kind, text));

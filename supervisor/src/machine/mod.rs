@@ -213,7 +213,10 @@ impl Machine {
                 self.on_end(Ending::NeverRan { code, text }, exit, now, rules, &mut out);
             }
             Event::Ended(exit) => self.on_end(Ending::Seen(exit.clone()), Some(exit), now, rules, &mut out),
-            Event::Lost(ending) => self.on_end(ending, None, now, rules, &mut out),
+            Event::Lost(ending) => {
+                let exit = if let Ending::Reboot(exit) = &ending { exit.as_deref().cloned() } else { None };
+                self.on_end(ending, exit, now, rules, &mut out);
+            }
             Event::Cleaned => self.on_cleaned(now),
             Event::CleanFailed(text) => self.on_clean_failed(text, now, &mut out),
             Event::Behind(result) => self.on_behind(result, now, &mut out),

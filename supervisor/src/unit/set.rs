@@ -1,6 +1,7 @@
 //! What only shows when all services are seen together: dependencies. Pure.
 #![forbid(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::api::model::Problem;
@@ -115,12 +116,12 @@ pub fn service_of(problem: &Problem) -> Option<ServiceName> {
 
 /// All services, each after everything it depends on; otherwise by name. What is part of a cycle, or depends on one, comes
 /// last, by name.
-pub fn start_order(services: &BTreeMap<ServiceName, Service>) -> Vec<ServiceName> {
+pub fn start_order<S: Borrow<Service>>(services: &BTreeMap<ServiceName, S>) -> Vec<ServiceName> {
     let mut waits: BTreeMap<&ServiceName, usize> = BTreeMap::new();
     let mut wanted_by: BTreeMap<&ServiceName, Vec<&ServiceName>> = BTreeMap::new();
     for (name, service) in services {
-        let on: BTreeSet<&ServiceName> =
-            service.depends_on.iter().map(|d| &d.service).filter(|d| services.contains_key(d)).collect();
+        let on = service.borrow().depends_on.iter().map(|d| &d.service);
+        let on: BTreeSet<&ServiceName> = on.filter(|d| services.contains_key(d)).collect();
         waits.insert(name, on.len());
         for d in on {
             wanted_by.entry(d).or_default().push(name);

@@ -1,5 +1,5 @@
 //! Ways to die, or to suffer, for want of memory and processes, and ways that only look like it: each is named rightly. Those of
-//! an own limit, a limit above, a child and a SIGKILL are in `memory`, that of the host in `ladder`.
+//! an own limit, a limit above, a child and a SIGKILL are in `memory`, those of a group above all containers in `ladder`.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -65,8 +65,30 @@ fn ends() -> Vec<Case> {
     ]
 }
 
+/// The whole machine runs out: one without a limit pays, everybody else goes on, and it waits until there is room.
+fn of_the_host(d: &mut Daemon<'_, '_>) -> Result<()> {
+    d.end()?;
+    // The ladder would be faster than the kernel.
+    d.options = ["--pressure-available", "0"].map(String::from).to_vec();
+    d.start()?;
+    d.resident("calm", "[limits]\nmemory = '64MiB'\n")?;
+    d.service("hog", &["mem", "1000000", "hold"], NO)?;
+    d.until("hog.1", "failed")?;
+    d.explains("hog", &["the memory of the host ran out", "memory-verdict"])?;
+    ensure!(d.instance("hog.1")?["last_exit"] == 137, "{}", d.instance("hog.1")?);
+    let calm = d.is("calm.1", "running")?;
+    ensure!(calm["restarts"] == 0, "{calm}");
+    let why = d.why("calm")?["summary"].to_string();
+    ensure!(!why.contains("memory"), "{why}");
+    Ok(())
+}
+
 fn strains() -> Vec<Case> {
     vec![
+        sup("deaths.host", "the machine runs out of memory")
+            .needs([Need::CgroupV2Controller("memory"), Need::OwnMachine])
+            .seconds(240)
+            .daemon(of_the_host),
         sup("deaths.pids", "a limit of processes ends nobody").daemon(|d| {
             d.service("bomb", &["forkbomb"], &format!("[limits]\npids = 20\n{NO}"))?;
             d.explains("bomb", &["runs since", "refused a new process", "for its limit of pids"])?;

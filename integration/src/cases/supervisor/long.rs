@@ -16,7 +16,7 @@ use crate::case::Case;
 use crate::cases::{conmon_memory, podman_checks, shim_memory};
 use crate::daemon::Daemon;
 use crate::host::Need;
-use crate::soak::{Figures, Files, measure, measure_files, median, soak};
+use crate::soak::{Figures, Files, Idle, measure, measure_files, median, soak};
 use crate::soak_memory::{calm, kill_times};
 use crate::soak_probes::{busy, cost, timeouts};
 use crate::trial::Trial;
@@ -70,7 +70,7 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
         say("the same program by `exec` of the same runtime from the command line, 300 in a row".into());
     let each_of = Rc::new(Cell::new(None));
     let (beside_checks, beside_execs) = (each_of.clone(), each_of.clone());
-    let (figures_page, files_page) = (page.clone(), page.clone());
+    let (figures_page, files_page, thousand_page) = (page.clone(), page.clone(), page.clone());
     let ours = Rc::new(Cell::new(None));
     let (keeper_of, beside_conmon, beside_shim) = (ours.clone(), ours.clone(), ours);
     let (conmon, shim) =
@@ -93,10 +93,15 @@ pub fn long(kills: usize, services: usize, seed: u64, page: &Page) -> Vec<Case> 
             Ok(())
         }),
         sup("soak.figures", "numbers").seconds(120).daemon(move |d| {
-            let f = measure(d, services)?;
+            let f = measure(d, services, 10)?;
             keeper_of.set(Some(keeper(&f)));
             figures_page.borrow_mut().push_str(&rows(&f));
             judge(&f)
+        }),
+        sup("soak.thousand", "numbers").seconds(300).daemon(move |d| {
+            let f = measure(d, 1000, 60)?;
+            thousand_page.borrow_mut().push_str(&crowd_rows(&f));
+            judge_crowd(&f)
         }),
         sup("soak.files", "numbers").seconds(120).daemon(move |d| {
             let f = measure_files(d, 1000)?;
@@ -256,29 +261,33 @@ fn spread(sorted: &[Duration]) -> String {
     format!("{} median [{} to {}]", ms(at(n / 2)), ms(at(n / 10)), ms(at(n * 9 / 10)))
 }
 
+/// The same, and the worst but one in a hundred.
+fn worst(sorted: &[Duration]) -> String {
+    let last = sorted.get(sorted.len() * 99 / 100).copied().unwrap_or_default();
+    format!("{}, {} at the 99th percentile", spread(sorted), ms(last))
+}
+
 fn rows(f: &Figures) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| text += &format!("| {name} | {value} |\n");
     let services = f.services;
-    let own = |m: (u64, u64)| format!("{} KiB, {} KiB without the pages of its program", kib(m.0), kib(m.1));
     row(&format!("knarrd with {services} services, resident memory"), own(f.daemon));
     row("the same, after adopting them", own(f.adopted));
     let (private, pss) = keeper(f);
     row("a keeper, median of all", format!("{} KiB private, {} KiB PSS", kib(private), kib(pss)));
     let sum: u64 = f.keepers.iter().map(|k| k.1).sum();
     row("all keepers together", format!("{} KiB PSS", kib(sum)));
+    let (wakes, ticks, calls) = idle_rows(&f.idle);
     let idle = |what: &str| format!("idle for {} s: {what}", f.idle.seconds);
-    row(
-        &idle("times knarrd ran, times the keepers ran"),
-        format!("{} and {}", f.idle.wakes.0, f.idle.wakes.1),
-    );
-    row(
-        &idle("processor time of knarrd, of all keepers"),
-        format!("{} and {} clock ticks", f.idle.ticks.0, f.idle.ticks.1),
-    );
-    let calls = f.idle.calls.map_or("strace is not installed".into(), |n| format!("{} and {}", n.0, n.1));
+    row(&idle("times knarrd ran, times the keepers ran"), wakes);
+    row(&idle("processor time of knarrd, of all keepers"), ticks);
     row(&idle("system calls of knarrd, of a keeper"), calls);
     row("from a death to the first line of the next run, no pause asked for", spread(&f.restarts));
+    row("of this, from the SIGKILL to the event about the end", worst(&f.notices));
+    row(
+        "of this, from the event to the first line, which the program prints after execve",
+        worst(&f.successors),
+    );
     let ratio = match (median(&f.restarts), median(&f.alone)) {
         (Some(all), Some(alone)) => all.as_secs_f64() / alone.as_secs_f64(),
         _ => 0.0,
@@ -296,6 +305,45 @@ fn rows(f: &Figures) -> String {
     text
 }
 
+/// Resident memory, and what of it is no page of the program.
+fn own(memory: (u64, u64)) -> String {
+    format!("{} KiB, {} KiB without the pages of its program", kib(memory.0), kib(memory.1))
+}
+
+/// How often the daemon and its keepers ran, how long, and what they called.
+fn idle_rows(idle: &Idle) -> (String, String, String) {
+    let calls = idle.calls.map_or("strace is not installed".into(), |n| format!("{} and {}", n.0, n.1));
+    (
+        format!("{} and {}", idle.wakes.0, idle.wakes.1),
+        format!("{} and {} clock ticks", idle.ticks.0, idle.ticks.1),
+        calls,
+    )
+}
+
+/// What so many services more change.
+fn crowd_rows(f: &Figures) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        text += &format!("| {} services: {name} | {value} |\n", f.services);
+    };
+    row("knarrd, resident memory", own(f.daemon));
+    row("the same, after adopting them", own(f.adopted));
+    let (wakes, ticks, calls) = idle_rows(&f.idle);
+    let seconds = f.idle.seconds;
+    row(&format!("idle for {seconds} s: times knarrd ran, times the keepers ran"), wakes);
+    row(&format!("idle for {seconds} s: processor time of both"), ticks);
+    row(&format!("idle for {seconds} s: system calls of knarrd, of a keeper"), calls);
+    row("all started", format!("{:.1} s", f.start.as_secs_f64()));
+    row("knarrd killed, started again, all adopted", ms(f.adoption));
+    row("from a SIGKILL to the event about the end", worst(&f.notices));
+    row("from the event to the first line of the next run", worst(&f.successors));
+    row("create, start and delete by hand in the same group, together", spread(&f.alone));
+    for (line, took) in &f.questions {
+        row(&format!("`knarrctl {line}`"), ms(*took));
+    }
+    text
+}
+
 fn file_rows(f: &Files) -> String {
     let mut text = String::new();
     let mut row = |name: String, value: String| text += &format!("| {name} | {value} |\n");
@@ -303,8 +351,7 @@ fn file_rows(f: &Files) -> String {
     row(format!("{files} new service files, nothing to run: knarrd started until it answers"), ms(f.first));
     row("the same, all of them known".into(), ms(f.again));
     row(format!("`knarrctl apply` with {files} files of which one has changed"), ms(f.pass));
-    let own = format!("{} KiB, {} KiB without the pages of its program", kib(f.daemon.0), kib(f.daemon.1));
-    row(format!("knarrd with {files} service files, resident memory"), own);
+    row(format!("knarrd with {files} service files, resident memory"), own(f.daemon));
     text
 }
 
@@ -331,7 +378,20 @@ fn judge(f: &Figures) -> Result<()> {
         (middle.as_millis() < 20, "a restart takes less than 20 ms"),
         (f.adoption.as_millis() < 1000, "adoption takes less than 1 s"),
     ];
+    kept(&promises, &rows(f))
+}
+
+/// The promises about a thousand.
+fn judge_crowd(f: &Figures) -> Result<()> {
+    let promises = [
+        (f.daemon.0.max(f.adopted.0) < 24 << 20, "knarrd stays under 24 MiB"),
+        (f.idle.wakes == (0, 0), "nothing runs while nothing happens"),
+    ];
+    kept(&promises, &crowd_rows(f))
+}
+
+fn kept(promises: &[(bool, &str)], rows: &str) -> Result<()> {
     let broken: Vec<&str> = promises.iter().filter(|p| !p.0).map(|p| p.1).collect();
-    ensure!(broken.is_empty(), "not kept: {}\n{}", broken.join("; "), rows(f));
+    ensure!(broken.is_empty(), "not kept: {}\n{rows}", broken.join("; "));
     Ok(())
 }

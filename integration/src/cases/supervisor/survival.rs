@@ -243,6 +243,7 @@ fn reboots() -> Vec<Case> {
             }
             Ok(())
         }),
+        sup("adopt.hard-end-of-host", "reboot").seconds(40).daemon(hard_end),
         sup("adopt.completed-stays-when-cleaned-again", "adoption: policies").daemon(|d| {
             let keys = "[restart]\npolicy = 'on-failure'\n[hooks]\npost_stop = [{ command = ['/bin/sleep', '1'] }]\n";
             d.service("job", &["echo", "done"], keys)?;
@@ -264,6 +265,49 @@ fn reboots() -> Vec<Case> {
             d.is("job.1", "exited").map(|_| ())
         }),
     ]
+}
+
+/// What ends while the host goes down, after the daemon: nobody's failure, unless its end says something else. The same ends
+/// without a reboot are failures.
+fn hard_end(d: &mut Daemon<'_, '_>) -> Result<()> {
+    let slow = "[restart]\npolicy = 'always'\ndelay = '600s'\nmax_delay = '600s'\n";
+    for name in ["killed", "told", "broken"] {
+        let code = if name == "broken" { "3" } else { "143" };
+        d.service(name, &["all", "trap", "TERM", "--", "exit", code], slow)?;
+        d.ready(&format!("{name}.1"))?;
+    }
+    let end = |d: &mut Daemon<'_, '_>| -> Result<()> {
+        let all = [("killed.1", libc::SIGKILL), ("told.1", libc::SIGTERM), ("broken.1", libc::SIGTERM)];
+        let runs = all.map(|(name, signal)| Ok((d.instance(name)?["run"].clone(), d.pid_of(name)?, signal)));
+        let runs = runs.into_iter().collect::<Result<Vec<_>>>()?;
+        d.kill9()?;
+        for (run, pid, signal) in runs {
+            os::kill(pid, signal);
+            let record = d.state.join("exits").join(run.as_str().context("no run")?);
+            wait_for(d.t.seconds(), || Ok(record.exists().then_some(())))
+                .with_context(|| format!("no {}", record.display()))?;
+        }
+        Ok(())
+    };
+    end(d)?;
+    d.reboot()?;
+    d.start()?;
+    for (name, code) in [("killed", 137), ("told", 143)] {
+        let now = d.until(&format!("{name}.1"), "running")?;
+        ensure!(now["last_exit"] == code, "{now}");
+        let exits = d.get(&format!("/v1/services/{name}"))?["exits"].to_string();
+        ensure!(exits.contains("the host went down under it, exited"), "{exits}");
+    }
+    let broken = d.until("broken.1", "backoff")?;
+    ensure!(broken["last_exit"] == 3, "{broken}");
+    d.post("/v1/services/broken/restart?wait=true")?;
+    d.until("broken.1", "running")?;
+    end(d)?;
+    d.start()?;
+    for name in ["killed.1", "told.1", "broken.1"] {
+        d.until(name, "backoff")?;
+    }
+    Ok(())
 }
 
 fn disks() -> Vec<Case> {
