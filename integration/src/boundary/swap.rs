@@ -126,7 +126,8 @@ impl Stage {
                     [here.iter().any(|p| p.meets(component)), here.iter().any(|p| p.comes_by(component))]
                 };
                 for twin in Twin::ALL {
-                    let backs = [(false, for_good), (true, for_one)].into_iter().filter(|(_, wanted)| *wanted);
+                    let backs =
+                        [(false, for_good), (true, for_one)].into_iter().filter(|(_, wanted)| *wanted);
                     all.extend(backs.map(|(back, _)| Swap { at, component, twin, back }));
                 }
             }

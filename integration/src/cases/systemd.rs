@@ -314,13 +314,16 @@ fn properties() -> Vec<Case> {
                 Ok(())
             }),
         // What keeps the scope alive until the program is there must not count.
-        unit("one-process").spec(|s| s["linux"]["resources"]["pids"] = json!({"limit": 1})).created(|t| {
-            let name = scope(t);
-            let dir = limits_dir(t, "pids")?;
-            ensure!(read_lossy(&dir.join("pids.max")).trim() == "1", "pids.max");
-            ensure!(read_lossy(&dir.join("pids.current")).trim() == "1", "pids.current");
-            has(t, &name, "TasksMax", "1")
-        }),
+        unit("one-process")
+            .needs([Need::CgroupAny("pids")])
+            .spec(|s| s["linux"]["resources"]["pids"] = json!({"limit": 1}))
+            .created(|t| {
+                let name = scope(t);
+                let dir = limits_dir(t, "pids")?;
+                ensure!(read_lossy(&dir.join("pids.max")).trim() == "1", "pids.max");
+                ensure!(read_lossy(&dir.join("pids.current")).trim() == "1", "pids.current");
+                has(t, &name, "TasksMax", "1")
+            }),
         unit("not-a-property")
             .spec(|s| s["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]))
             .needs([Need::CgroupV2Controller("hugetlb")])
