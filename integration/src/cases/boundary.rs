@@ -10,7 +10,7 @@ use crate::host::Need;
 
 /// Boundaries of one case in a lane.
 const SOME: usize = 4;
-/// The same where systemd makes the cgroups, which is emulated; and the commands that have to do with systemd.
+/// The same where systemd makes the cgroups, which is emulated; and the commands that have to do with systemd, for a sample.
 const FEW: usize = 2;
 const OF_SYSTEMD: [Verb; 4] = [Verb::Create, Verb::Exec, Verb::Update, Verb::Delete];
 
@@ -44,7 +44,7 @@ fn all(sample: Option<usize>, seed: u64, told: bool, page: &Rc<RefCell<String>>)
             plans.push((name, Plan { rich: true, ..plan(verb, Scope::Tree, victim) }));
         }
     }
-    for verb in OF_SYSTEMD {
+    for verb in if told { Verb::ALL.to_vec() } else { OF_SYSTEMD.to_vec() } {
         for (word, victim) in [("killed", Some(Victim::Runtime)), ("fault", None)] {
             let few = if victim.is_some() { FEW } else { SOME };
             let sample = if told { sample } else { Some(few) };
