@@ -37,11 +37,11 @@ pub fn cases() -> Vec<Case> {
             crate::os::kill(d.pid_of("db.1")?, libc::SIGKILL);
             d.until_it("db.1", "restarted", |i| i["restarts"] == 1 && i["ready"] == true)?;
             ensure!(d.pid_of("app.1")? == app, "what depends on it was restarted, too");
-            // Both at once: the second one waits until the first one is ready again.
-            let pids = ["app.1", "db.1"].map(|i| d.pid_of(i));
-            for pid in pids {
-                crate::os::kill(pid?, libc::SIGKILL);
-            }
+            // Both: the second one waits until the first one is ready again, whose end is known first.
+            let (db, app) = (d.pid_of("db.1")?, d.pid_of("app.1")?);
+            crate::os::kill(db, libc::SIGKILL);
+            d.until_it("db.1", "not ready any more", |i| i["ready"] == false)?;
+            crate::os::kill(app, libc::SIGKILL);
             d.until_it("app.1", "back", |i| i["restarts"] == 1 && i["ready"] == true)?;
             let waited = d.events()?;
             let waited =
