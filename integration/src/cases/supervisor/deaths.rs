@@ -65,7 +65,7 @@ fn ends() -> Vec<Case> {
     ]
 }
 
-/// The whole machine runs out: one without a limit pays, everybody else goes on, and it waits until there is room.
+/// The whole machine runs out: one without a limit pays, and everybody else goes on.
 fn of_the_host(d: &mut Daemon<'_, '_>) -> Result<()> {
     d.end()?;
     // The ladder would be faster than the kernel.
