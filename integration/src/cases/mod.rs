@@ -34,6 +34,7 @@ mod selinux;
 mod supervisor;
 mod swap;
 mod systemd;
+mod systemd_annotations;
 mod systemd_bus;
 mod terminal;
 mod trace;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Case> {
         swap::cases(),
         engines::cases(),
         systemd::cases(),
+        systemd_annotations::cases(),
         systemd_bus::cases(),
         trace::cases(),
         input::cases(),
