@@ -104,6 +104,13 @@ fn cli() -> Cli {
                         .action(ArgAction::SetTrue)
                         .help("Exchanges of paths also at calls that do not come by them"),
                 )
+                .arg(
+                    one("part")
+                        .value_name("N/M")
+                        .value_parser(part)
+                        .default_value("1/1")
+                        .help("Exchanges of paths: only the Nth of M parts"),
+                )
                 .arg(number("seed", "1").help("Another seed, other boundaries")),
         )
         .subcommand(Cli::new("list").about("List cases").arg(filter()).arg(needing()))
@@ -145,6 +152,14 @@ fn one(name: &'static str) -> Arg {
 
 fn number(name: &'static str, default: &'static str) -> Arg {
     one(name).value_name("N").value_parser(clap::value_parser!(u32)).default_value(default)
+}
+
+/// `N/M`, from 1/M to M/M.
+fn part(text: &str) -> Result<(usize, usize)> {
+    let (n, m) = text.split_once('/').context("want N/M")?;
+    let (n, m) = (n.parse()?, m.parse()?);
+    ensure!((1..=m).contains(&n), "there are {m} parts, of which the first is 1");
+    Ok((n, m))
 }
 
 /// The options of a command that runs cases of a supervisor.
@@ -421,7 +436,10 @@ fn run_boundary(m: &ArgMatches) -> Result<bool> {
     let sample = m.get_one::<u32>("sample").map(|n| *n as usize);
     let seed = u64::from(*m.get_one::<u32>("seed").unwrap_or(&1));
     let mut cases = cases::long_boundary(sample, seed, &page);
-    cases.extend(cases::long_swap(sample, m.get_flag("every"), seed, &page));
+    let every = m.get_flag("every");
+    let part = *m.get_one::<(usize, usize)>("part").unwrap_or(&(1, 1));
+    let plan = |scene| boundary::SwapPlan { scene, every, part, sample, seed, told: true };
+    cases.extend(cases::long_swap(plan, &page));
     let passed = run_cases(m, cases)?;
     eprintln!(
         "\n| runtime | case | boundaries | disturbed | survived | violations |\n|---|---|---|---|---|---|\n{}",

@@ -21,7 +21,9 @@ pub struct SwapPlan {
     pub scene: Scene,
     /// Also exchanges that nothing can notice before the next one that is done anyhow, see `Point`.
     pub every: bool,
-    /// How many exchanges; all of them without.
+    /// Which of how many equal parts, in the order of the calls, the first is 1: parts may be done side by side.
+    pub part: (usize, usize),
+    /// How many exchanges of them; all without.
     pub sample: Option<usize>,
     pub seed: u64,
     /// Tell how far it is, and each violation as it comes.
@@ -217,7 +219,9 @@ fn points(t: &Trial<'_>, scene: Scene, seen: &Seen) -> Vec<Point> {
 /// Does everything that the plan says.
 pub fn swap(t: &mut Trial<'_>, plan: &SwapPlan) -> Result<sweep::Tally> {
     let stage = Stage::set(t, plan.scene)?;
-    let all = stage.all(plan.every);
+    let mut all = stage.all(plan.every);
+    let (part, parts) = plan.part;
+    all = all[all.len() * (part - 1) / parts..all.len() * part / parts].to_vec();
     let some = match plan.sample {
         Some(count) => sweep::spread(&all, count, plan.seed),
         None => all,

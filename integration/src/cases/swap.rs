@@ -24,32 +24,28 @@ const HAMMERED: [(Scene, &str); 6] = [
 
 /// All of this subject, with a sample of the exchanges.
 pub fn cases() -> Vec<Case> {
-    let mut all = all(Some(SOME), 1, false, false, STROKES, &Rc::default());
+    let plan =
+        |scene| SwapPlan { scene, every: false, part: (1, 1), sample: Some(SOME), seed: 1, told: false };
+    let mut all = all(plan, STROKES, &Rc::default());
     all.push(case("swap.control").checks(CHECKS).seconds(30).steps(bites));
     all.push(case("swap.hammer-control").checks(CHECKS).seconds(60).steps(hammered));
     all
 }
 
-/// The same with all exchanges that can matter, or with `every` one, or with so many; what was done is written into the page.
-pub fn long(sample: Option<usize>, every: bool, seed: u64, page: &Rc<RefCell<String>>) -> Vec<Case> {
-    all(sample, seed, every, true, sample.unwrap_or(2000), page)
+/// The same as the plan of a scene says; what was done is written into the page.
+pub fn long(plan: impl Fn(Scene) -> SwapPlan, page: &Rc<RefCell<String>>) -> Vec<Case> {
+    let strokes = plan(Scene::Mounts).sample.unwrap_or(2000);
+    all(plan, strokes, page)
 }
 
-fn all(
-    sample: Option<usize>,
-    seed: u64,
-    every: bool,
-    told: bool,
-    strokes: usize,
-    page: &Rc<RefCell<String>>,
-) -> Vec<Case> {
-    let mut cases: Vec<Case> =
-        Scene::ALL.map(|scene| one(SwapPlan { scene, every, sample, seed, told }, page.clone())).into();
+fn all(plan: impl Fn(Scene) -> SwapPlan, strokes: usize, page: &Rc<RefCell<String>>) -> Vec<Case> {
+    let seed = plan(Scene::Mounts).seed as usize;
+    let mut cases: Vec<Case> = Scene::ALL.map(|scene| one(plan(scene), page.clone())).into();
     for (number, (scene, component)) in HAMMERED.into_iter().enumerate() {
         let name = format!("swap.hammer-{}", component.replace('/', "-"));
         let page = page.clone();
         cases.push(case(&name).checks(CHECKS).seconds(30).steps(move |t| {
-            let count = hammer(t, scene, component, number + seed as usize, strokes)?;
+            let count = hammer(t, scene, component, number + seed, strokes)?;
             let line = format!("| {} | `{name}` | {count} | {strokes} | | 0 |\n", t.runtime.name);
             page.borrow_mut().push_str(&line);
             Ok(())

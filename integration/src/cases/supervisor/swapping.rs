@@ -104,10 +104,9 @@ fn full(d: &mut Daemon<'_, '_>) -> Result<()> {
     ensure!(swapped(d, "modest.1")? > 4 << 20, "only {} bytes in swap", swapped(d, "modest.1")?);
     d.is("modest.1", "running")?;
     d.ctl(&["stop", "modest"])?.ok()?;
-    d.service("greedy", &["mem", "200", "hold"], &limits("'64MiB'"))?;
-    d.until("greedy.1", "failed")?;
-    d.explains("greedy", &["the memory limit of 24 MiB was hit", "no swap was left"])?;
-    limited(d, &limits("'4148KiB'"))?;
+    says_of_swap(d, "greedy", &limits("'64MiB'"), "no swap was left", "its swap limit was hit")?;
+    // Its own limit of swap, while the host has more.
+    says_of_swap(d, "limited", &limits("'4148KiB'"), "its swap limit was hit", "no swap was left")?;
     // And none at all: nothing is said of swap.
     d.service("without", &["mem", "200", "hold"], &limits("0"))?;
     d.until("without.1", "failed")?;
@@ -116,21 +115,22 @@ fn full(d: &mut Daemon<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-/// Its own limit of swap, while the host has more. The kernel counts what it tries beyond the limit, and tries nothing when a
-/// round of 32 pages happens to end there: a limit that is no multiple of that, and some tries.
-fn limited(d: &mut Daemon<'_, '_>, keys: &str) -> Result<()> {
+/// The end of a service that takes more than there is names `what` of swap, and never `other`. The kernel counts what it tries
+/// beyond the end of swap, and tries nothing when a round of 32 pages happens to end there: some tries, and a limit that is no
+/// multiple of that.
+fn says_of_swap(d: &mut Daemon<'_, '_>, name: &str, keys: &str, what: &str, other: &str) -> Result<()> {
     const TRIES: u32 = 5;
     let mut why = String::new();
     for n in 1..=TRIES {
-        let name = format!("limited{n}");
+        let name = format!("{name}{n}");
         d.service(&name, &["mem", "200", "hold"], keys)?;
         d.until(&format!("{name}.1"), "failed")?;
         why = d.why(&name)?["summary"].to_string();
         ensure!(why.contains("the memory limit of 24 MiB was hit"), "{why}");
-        ensure!(!why.contains("no swap was left"), "the host had swap: {why}");
-        if why.contains("its swap limit was hit") {
+        ensure!(!why.contains(other), "it was not that: {why}");
+        if why.contains(what) {
             return Ok(());
         }
     }
-    anyhow::bail!("{TRIES} times not a word of its swap limit: {why}")
+    anyhow::bail!("{TRIES} times not a word of {what:?}: {why}")
 }
