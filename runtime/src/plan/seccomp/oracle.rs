@@ -179,13 +179,12 @@ impl Reading {
                         out.lines.entry(nr).or_default().push(Line { action, args });
                     }
                 }
-                if let Some((nr, selector)) = multiplexed(name, &numbers) {
+                let covers = rule.args.is_empty() || permissiveness(action) <= permissiveness(default);
+                if let Some((nr, selector)) = multiplexed(name, &numbers).filter(|_| covers) {
                     let selector = plain(&selector);
-                    let covers = rule.args.is_empty() || permissiveness(action) <= permissiveness(default);
                     let lines = out.lines.entry(nr).or_default();
                     let same = lines.iter_mut().find(|l| l.args == [selector.clone()]);
                     match same {
-                        _ if !covers => {}
                         Some(l) if permissiveness(l.action) > permissiveness(action) => l.action = action,
                         Some(_) => {}
                         None => lines.push(Line { action, args: vec![selector] }),
