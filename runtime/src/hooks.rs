@@ -1,20 +1,19 @@
 //! Hooks (config.md, "POSIX-platform Hooks"): programs that get the container's state on stdin, exactly the
-//! environment of the config, and a time limit. May use: `sys`, std's process spawner.
+//! environment of the config, and a time limit. May use: `sys`.
 #![forbid(unsafe_code)]
 
 use crate::error::{Code, Error, Result, errno_text, printable, quoted};
 use crate::interrupt;
 use crate::spec::{Hook, annotations};
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::{self, sig};
-use crate::sys::{OwnedFd, errno, fs};
+use crate::sys::process::{self, Child, Exit, sig};
+use crate::sys::spawn::Program;
+use crate::sys::{BorrowedFd, OwnedFd, errno, fs};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much of a hook's stderr is kept, in bytes: its end is what explains a failure.
@@ -73,30 +72,29 @@ fn seconds(timeout: i64) -> Duration {
 
 fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
     let json = serde_json::to_vec(state).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    let mut cmd = Command::new(&hook.path);
-    if let Some((name, rest)) = hook.args.split_first() {
-        cmd.arg0(name).args(rest);
-    }
-    cmd.env_clear().envs(hook.env.iter().filter_map(|e| e.split_once('=')));
+    // Of two of one name the last counts; without a name it is none.
+    let env: BTreeMap<_, _> = hook.env.iter().filter_map(|e| Some((e.split_once('=')?.0, e))).collect();
+    let argv = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { &hook.args[..] };
+    let program = Program::new(&hook.path, argv, env.values())?;
     let [stdout, stderr] = annotations::hook_files(state.annotations);
-    let stdout = stdout.map(append_to).transpose()?;
+    let stdout = stdout.map_or_else(nowhere, append_to)?;
     let copy = stderr.map(append_to).transpose()?;
-    cmd.stdin(Stdio::piped()).stdout(stdout.map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
-    // Its own group, so that a timeout also ends what it started.
-    cmd.process_group(0);
-    // Nobody will hear of it any more when we are killed.
-    process::die_with_us(&mut cmd);
-    let mut child = cmd.spawn().map_err(|e| {
-        let why = e.raw_os_error().map_or_else(|| e.to_string(), errno_text);
+    let (its_stdin, stdin) = process::pipe()?;
+    let (stderr, its_stderr) = process::pipe()?;
+    let mut child = program.start([its_stdin.as_fd(), stdout.as_fd(), its_stderr.as_fd()]).map_err(|e| {
+        let why = e.errno().map_or_else(|| e.to_string(), errno_text);
         Error::new(Code::Hook, format!("cannot execute {}: {why}", quoted(&hook.path)))
     })?;
-    let attended = Attended::new(&mut child, &json, copy).and_then(|mut a| a.until_end(hook.timeout));
+    // The ends of the pipes are its alone.
+    drop((its_stdin, its_stderr, stdout));
+    let attended =
+        Attended::new(&child, (stdin, stderr), &json, copy).and_then(|mut a| a.until_end(hook.timeout));
     if !matches!(attended, Ok((_, false))) {
-        let _ = process::kill_group(child.id() as i32, sig::SIGKILL);
+        let _ = process::kill_group(child.pid(), sig::SIGKILL);
     }
-    let status = child.wait().map_err(Error::from)?;
+    let exit = child.wait()?;
     match attended? {
-        (tail, false) => verdict(&hook.path, status, &tail),
+        (tail, false) => verdict(&hook.path, exit, &tail),
         (tail, true) => {
             let limit = hook.timeout.unwrap_or_default();
             let text = format!("{} ran longer than its timeout of {limit} s", quoted(&hook.path));
@@ -108,9 +106,9 @@ fn run_one(hook: &Hook, state: &State<'_>) -> Result<()> {
 /// A hook that runs. It is told its state and heard without ever waiting for it alone: it need not read the one, and
 /// what it leaves behind may write for ever.
 struct Attended<'a> {
-    pidfd: OwnedFd,
-    stdin: Option<ChildStdin>,
-    stderr: Option<ChildStderr>,
+    pidfd: BorrowedFd<'a>,
+    stdin: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
     /// What it has not been told yet.
     state: &'a [u8],
     /// The end of what it said.
@@ -120,13 +118,15 @@ struct Attended<'a> {
 }
 
 impl<'a> Attended<'a> {
-    fn new(child: &mut Child, state: &'a [u8], copy: Option<OwnedFd>) -> Result<Attended<'a>> {
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        if let Some(pipe) = &stdin {
-            fs::set_nonblocking(pipe)?;
-        }
-        let pidfd = process::pidfd_open(child.id() as i32)?;
-        Ok(Attended { pidfd, stdin, stderr, state, tail: Vec::new(), copy })
+    fn new(
+        child: &'a Child,
+        (stdin, stderr): (OwnedFd, OwnedFd),
+        state: &'a [u8],
+        copy: Option<OwnedFd>,
+    ) -> Result<Attended<'a>> {
+        fs::set_nonblocking(&stdin)?;
+        let (stdin, stderr) = (Some(stdin), Some(stderr));
+        Ok(Attended { pidfd: child.pidfd(), stdin, stderr, state, tail: Vec::new(), copy })
     }
 
     /// Gives what it said last, and true when the time, in seconds, ran out first.
@@ -137,7 +137,7 @@ impl<'a> Attended<'a> {
             if left == Some(Duration::ZERO) {
                 return Ok((take(&mut self.tail), true));
             }
-            let mut fds = vec![(self.pidfd.as_fd(), Interest::Read)];
+            let mut fds = vec![(self.pidfd, Interest::Read)];
             fds.extend(self.stderr.iter().map(|p| (p.as_fd(), Interest::Read)));
             fds.extend(self.stdin.iter().map(|p| (p.as_fd(), Interest::Write)));
             fds.extend(interrupt::fd().map(|f| (f, Interest::Read)));
@@ -208,14 +208,16 @@ fn append_to(path: &str) -> Result<OwnedFd> {
     fs::open(path, flags, 0o600).map_err(|e| e.step("open the file for the output of hooks").path(path))
 }
 
-fn verdict(path: &str, status: ExitStatus, tail: &[u8]) -> Result<()> {
-    if status.success() {
-        return Ok(());
-    }
-    let how = match (status.code(), status.signal()) {
-        (Some(c), _) => format!("exit status {c}"),
-        (None, Some(s)) => format!("signal {s}"),
-        (None, None) => "unknown status".to_string(),
+/// For who has nothing to say. Also to be read, so that no FIFO of that name makes us wait.
+fn nowhere() -> Result<OwnedFd> {
+    fs::open("/dev/null", fs::OFlags::RDWR | fs::OFlags::NOCTTY, 0)
+}
+
+fn verdict(path: &str, exit: Exit, tail: &[u8]) -> Result<()> {
+    let how = match exit {
+        Exit::Code(0) => return Ok(()),
+        Exit::Code(code) => format!("exit status {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
     };
     Err(Error::new(Code::Hook, format!("{}: {how}{}", quoted(path), said(tail))))
 }

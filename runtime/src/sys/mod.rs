@@ -25,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod shared;
 pub mod sock;
+pub mod spawn;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod start;
 pub mod tty;

@@ -250,22 +250,6 @@ pub fn set_pdeathsig(sig: Option<i32>) -> Result<()> {
     prctl("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, sig.unwrap_or(0) as usize, 0)
 }
 
-/// Makes a command's process die with us, the thread that starts it, also when we are gone before it can ask for
-/// that. A program with file capabilities or set-user-ID bits is out of reach: execve clears the wish (prctl(2)).
-pub fn die_with_us(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-    let parent = rp::getpid();
-    let ask = move || {
-        rp::set_parent_process_death_signal(Some(rp::Signal::KILL))?;
-        match rp::getppid() {
-            Some(now) if now != parent => Err(std::io::ErrorKind::Interrupted.into()),
-            _ => Ok(()),
-        }
-    };
-    // SAFETY: two system calls on copied values, no lock and no memory of the heap.
-    unsafe { command.pre_exec(ask) };
-}
-
 /// prctl(PR_SET_DUMPABLE): 0 keeps other processes out of our /proc entries and from ptrace.
 pub fn set_dumpable(on: bool) -> Result<()> {
     prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, on as usize, 0)
@@ -423,9 +407,15 @@ impl CStrings {
 
 /// execve(2). Returns only on failure.
 pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Error {
+    let errno = execve_errno(path, argv, envp).raw_os_error();
+    Error::os("execve", quoted(&path.to_string_lossy()), errno)
+}
+
+/// The same without a text, which would be made on the heap.
+pub(super) fn execve_errno(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: all three are NUL-terminated and live until the call returns or the image is replaced.
     unsafe { libc::execve(path.as_ptr(), argv.ptrs.as_ptr(), envp.ptrs.as_ptr()) };
-    Error::os("execve", quoted(&path.to_string_lossy()), Errno::last().raw_os_error())
+    Errno::last()
 }
 
 /// execveat(2) of an open file, with `AT_EMPTY_PATH`. Returns only on failure.

@@ -44,7 +44,7 @@ pub fn start(main: fn() -> u8) -> u8 {
             }
         }
     }
-    // A reader that is gone is an error of the write. Payloads get the default back (`reset_signals`), hooks by std.
+    // A reader that is gone is an error of the write. Payloads get the default back (`reset_signals`), hooks too (`sys::spawn`).
     // SAFETY: no handler is involved.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     main()
