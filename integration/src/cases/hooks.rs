@@ -1,5 +1,6 @@
 //! Hooks: six kinds, in order, in the right namespaces, with the state on stdin and exactly their environment.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -348,6 +349,14 @@ fn failures() -> Vec<Case> {
             t.spec["hooks"]["createRuntime"][0]["path"] = path.display().to_string().into();
             Ok(())
         }).refused("/hooks/createRuntime/0", "permission denied"),
+        case("hooks.no-interpreter").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).fault(|t| {
+            // execve(2) knows no such format; nobody guesses that it is for /bin/sh.
+            let path = t.dir.join("script");
+            std::fs::write(&path, "exit 0\n")?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+            t.spec["hooks"]["createRuntime"][0]["path"] = path.display().to_string().into();
+            Ok(())
+        }).refused("/hooks/createRuntime/0", "exec format error"),
         case("hooks.missing").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["path"] = "/not/there".into()).refused("/hooks/createRuntime/0", "/not/there"),
         case("hooks.relative").checks("catalogue B096").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["path"] = "bin/true".into()).refused("/hooks/createRuntime/0/path", "absolute"),
         case("hooks.timeout-zero").checks("catalogue B098").prepare(|t| hook(t, "createRuntime", "exit 0")).wrong(|s| s["hooks"]["createRuntime"][0]["timeout"] = 0.into()).refused("/hooks/createRuntime/0/timeout", "0"),
