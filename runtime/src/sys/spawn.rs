@@ -59,7 +59,7 @@ impl Program {
         let empty_set = 0u64;
         // SAFETY: descriptors and vectors that live until the image is replaced, numbers, and a set of eight bytes.
         unsafe {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
                 return Errno::last();
             }
             // Gone before we could ask; 0 is a parent in another pid namespace.
