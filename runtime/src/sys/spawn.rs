@@ -56,8 +56,7 @@ impl Program {
 
     /// In the new process. Returns only on failure.
     fn become_it(&self, streams: [BorrowedFd<'_>; 3], parent: i32) -> Errno {
-        let empty_set = 0u64;
-        // SAFETY: descriptors and vectors that live until the image is replaced, numbers, and a set of eight bytes.
+        // SAFETY: descriptors and vectors that live until the image is replaced, and numbers.
         unsafe {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
                 return Errno::last();
@@ -77,15 +76,8 @@ impl Program {
             }
             // Our start ignores it (`sys::program`), and ignored signals survive execve.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            let set = &raw const empty_set;
-            libc::syscall(
-                libc::SYS_rt_sigprocmask,
-                libc::SIG_SETMASK,
-                set,
-                std::ptr::null_mut::<u64>(),
-                8usize,
-            );
         }
+        process::unblock_signals();
         process::execve_errno(&self.path, &self.argv, &self.env)
     }
 }
